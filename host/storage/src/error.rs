@@ -1,0 +1,87 @@
+//! Errors, typed by what the caller can do about them.
+
+use std::fmt;
+
+/// The result of this crate's calls.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call failed. [`kind`](Error::kind) says what to do about it; the text is for people, and
+/// does not repeat its [`source`](std::error::Error::source).
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What the caller of a failed call can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A newer attempt has claimed the location. Stop: nothing that this attempt saves counts any more.
+    Fenced,
+    /// The checkpoint holds this many files where one was asked for. Restore it to a directory.
+    NotSingle(u64),
+    /// What is stored is damaged. Retrying does not help; an older checkpoint may.
+    Corrupt,
+    /// The storage cannot be reached, or refuses for now. Try again later.
+    Unavailable,
+    /// A cap of the host is reached. Save less, or raise the cap.
+    QuotaExceeded,
+    /// A path leads out of its directory, does not name what is needed, or cannot be stored.
+    InvalidPath,
+    /// The target or the storage may not be written.
+    ReadOnly,
+    /// The URL of a location, or a setting that it needs, is wrong. Correct it.
+    InvalidLocation,
+    /// Anything else.
+    Other,
+}
+
+impl Error {
+    /// An error without a source.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// The same error, caused by `source`.
+    pub fn with_source(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What the caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    pub(crate) fn fenced() -> Self {
+        Self::new(
+            ErrorKind::Fenced,
+            "a newer attempt has claimed the location",
+        )
+    }
+
+    pub(crate) fn corrupt(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Corrupt, message)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

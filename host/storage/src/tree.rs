@@ -1,0 +1,289 @@
+//! The tree of files that a checkpoint is, and the trait of what can be saved and restored.
+
+use std::io::{Read, Write};
+use std::time::SystemTime;
+
+use crate::{Error, ErrorKind, Result};
+
+/// The longest path in a tree, in bytes. Linux's `PATH_MAX` less room for the target's own path.
+pub(crate) const MAX_PATH_BYTES: usize = 3072;
+
+/// A tree of files: the root and everything beneath it.
+///
+/// Invariants, which [`Tree::new`] checks, whoever made the entries:
+/// - there is at least one entry, and the first is the root, with the empty path;
+/// - a root that is no directory is the only entry, and is a file;
+/// - paths are relative, `/`-separated, without empty components, `.` and `..`, and without NUL;
+/// - entries ascend strictly, components compared one by one as bytes, so there are no duplicates;
+/// - the parent of every entry is a directory of the tree. So nothing lies beneath a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    entries: Vec<Entry>,
+}
+
+/// A file, directory or symbolic link of a [`Tree`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The path from the root; empty for the root.
+    pub path: String,
+    /// What it is.
+    pub node: Node,
+    /// The permission bits, of `0o777`. Ignored for links.
+    pub mode: u32,
+    /// When it was modified last.
+    pub modified: SystemTime,
+}
+
+/// What an [`Entry`] is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// A regular file of so many bytes.
+    File {
+        /// The size of its contents.
+        size_bytes: u64,
+    },
+    /// A directory.
+    Dir,
+    /// A symbolic link, which is kept as it is and never followed.
+    Link {
+        /// What it holds.
+        target: String,
+    },
+}
+
+/// What to do with a target that has other content than the checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Fail with [`ErrorKind::InvalidPath`] and change nothing.
+    Refuse,
+    /// Remove what is not in the checkpoint.
+    Replace,
+}
+
+/// What lies at the path of a [`FileTree`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetState {
+    /// Nothing.
+    Absent,
+    /// A directory without entries.
+    EmptyDir,
+    /// A directory in which a restore was interrupted: all of it may be cleared.
+    Interrupted,
+    /// A file, or a directory with entries.
+    Occupied,
+}
+
+/// A file or directory outside the storage: what a save reads and a restore writes.
+///
+/// The calls block; on hosts with threads they are made on one that may.
+pub trait FileTree: Send + 'static {
+    /// What is there now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidPath`] if the path leads out of its directory.
+    fn state(&self) -> Result<TargetState>;
+
+    /// Reads the tree: writes the contents of its files to `contents`, one after the other in the
+    /// order of the entries, and returns the entries with the sizes that were in fact written.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidPath`] if nothing is there, or something that no tree can hold. An error
+    /// of `contents` is passed on.
+    fn read(&self, contents: &mut dyn Write) -> Result<Tree>;
+
+    /// Removes whatever is there. A directory that is the root of its capability is emptied instead.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReadOnly`] if that is not permitted.
+    fn clear(&self) -> Result<()>;
+
+    /// Makes `tree` where nothing, an empty directory or an interrupted restore is (which is
+    /// cleared first), with `contents` as [`read`](FileTree::read) gave them. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReadOnly`] if that is not permitted. An error of `contents` is passed on; what
+    /// was written by then counts as interrupted.
+    fn write(&self, tree: &Tree, contents: &mut dyn Read) -> Result<()>;
+}
+
+impl Tree {
+    /// A tree of these entries, in any order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidPath`] if they do not hold the invariants of [`Tree`].
+    pub fn new(mut entries: Vec<Entry>) -> Result<Self> {
+        entries.sort_by(|a, b| components(&a.path).cmp(components(&b.path)));
+        let tree = Self { entries };
+        tree.check()?;
+        Ok(tree)
+    }
+
+    /// The tree of contents without a name.
+    pub(crate) fn single_file(size_bytes: u64, modified: SystemTime) -> Self {
+        Self {
+            entries: vec![Entry {
+                path: String::new(),
+                node: Node::File { size_bytes },
+                mode: 0o644,
+                modified,
+            }],
+        }
+    }
+
+    /// The root first, then everything beneath it, a directory before what is in it.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The number of regular files.
+    pub fn file_count(&self) -> u64 {
+        self.files().count() as u64
+    }
+
+    /// The size of all files together. `None` if that is above `u64::MAX`.
+    pub(crate) fn size_bytes(&self) -> Option<u64> {
+        self.files().try_fold(0u64, u64::checked_add)
+    }
+
+    /// Whether both hold the same, modification times aside: those of directories change by the
+    /// mere making of their entries.
+    pub(crate) fn equals_but_for_times(&self, other: &Self) -> bool {
+        self.entries.len() == other.entries.len()
+            && self.entries.iter().zip(&other.entries).all(|(a, b)| {
+                a.path == b.path
+                    && a.node == b.node
+                    && (a.mode == b.mode || matches!(a.node, Node::Link { .. }))
+            })
+    }
+
+    fn files(&self) -> impl Iterator<Item = u64> + '_ {
+        self.entries.iter().filter_map(|entry| match entry.node {
+            Node::File { size_bytes } => Some(size_bytes),
+            Node::Dir | Node::Link { .. } => None,
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        let Some((root, rest)) = self.entries.split_first() else {
+            return Err(invalid("", "a tree has a root"));
+        };
+        if !root.path.is_empty() {
+            return Err(invalid(&root.path, "a tree has a root"));
+        }
+        match root.node {
+            Node::Dir => {}
+            Node::File { .. } if rest.is_empty() => {}
+            Node::File { .. } => return Err(invalid("", "a file has nothing beneath it")),
+            Node::Link { .. } => return Err(invalid("", "the root is a link")),
+        }
+        // The directories from the root to the entry before, which is all that can be a parent of
+        // the next one in this order.
+        let mut parents = vec![""];
+        let mut before = "";
+        for Entry { path, node, .. } in rest {
+            check_path(path)?;
+            if components(before).cmp(components(path)).is_ge() {
+                return Err(invalid(path, "twice in the tree"));
+            }
+            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            while parents.last().is_some_and(|last| *last != parent) {
+                parents.pop();
+            }
+            if parents.is_empty() {
+                return Err(invalid(path, "not in a directory of the tree"));
+            }
+            if let Node::Dir = node {
+                parents.push(path);
+            }
+            if let Node::Link { target } = node
+                && (target.is_empty() || target.contains('\0'))
+            {
+                return Err(invalid(path, "a link to nothing"));
+            }
+            before = path;
+        }
+        Ok(())
+    }
+}
+
+fn components(path: &str) -> impl Iterator<Item = &[u8]> {
+    // The root has no component, and so comes first.
+    path.split('/').filter(|c| !c.is_empty()).map(str::as_bytes)
+}
+
+fn check_path(path: &str) -> Result<()> {
+    if path.len() > MAX_PATH_BYTES {
+        return Err(invalid(path, "longer than a path in a checkpoint may be"));
+    }
+    let bad = |component: &str| matches!(component, "" | "." | "..");
+    if path.split('/').any(bad) || path.contains('\0') {
+        return Err(invalid(path, "not a plain relative path"));
+    }
+    if cfg!(windows) && path.contains(['\\', ':']) {
+        return Err(invalid(path, "not a name that Windows can hold"));
+    }
+    Ok(())
+}
+
+fn invalid(path: &str, what: &str) -> Error {
+    Error::new(ErrorKind::InvalidPath, format!("{path:?}: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(path: &str, node: Node) -> Entry {
+        Entry {
+            path: path.into(),
+            node,
+            mode: 0o644,
+            modified: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    fn file(path: &str) -> Entry {
+        entry(path, Node::File { size_bytes: 1 })
+    }
+
+    fn dir(path: &str) -> Entry {
+        entry(path, Node::Dir)
+    }
+
+    fn link(path: &str, target: &str) -> Entry {
+        let target = target.into();
+        entry(path, Node::Link { target })
+    }
+
+    #[test]
+    fn a_directory_comes_before_what_is_in_it_whatever_the_names() {
+        let tree = Tree::new(vec![file("a/b"), dir(""), file("a-b"), dir("a")]).unwrap();
+        let paths: Vec<_> = tree.entries().iter().map(|e| e.path.as_str()).collect();
+        assert_eq!(paths, ["", "a", "a/b", "a-b"]);
+    }
+
+    #[test]
+    fn hostile_trees_are_refused() {
+        for entries in [
+            vec![],
+            vec![file("a")],
+            vec![link("", "/etc")],
+            vec![file(""), file("a")],
+            vec![dir(""), file("/a")],
+            vec![dir(""), file("../a")],
+            vec![dir(""), dir("a"), file("a/../../b")],
+            vec![dir(""), file("a//b")],
+            vec![dir(""), file("a\0")],
+            vec![dir(""), file("a"), file("a")],
+            vec![dir(""), file("a"), dir("a")],
+            vec![dir(""), file("a/b")],
+            vec![dir(""), file("a"), file("a/b")],
+            vec![dir(""), link("a", "/etc"), file("a/passwd")],
+            vec![dir(""), file(&"a".repeat(MAX_PATH_BYTES + 1))],
+        ] {
+            let text = format!("{entries:?}");
+            let error = Tree::new(entries).expect_err(&text);
+            assert_eq!(error.kind(), ErrorKind::InvalidPath, "{text}");
+        }
+    }
+}
