@@ -30,14 +30,30 @@
 //! | `aws`, `gcp`, `azure` | yes | `s3://`, `gs://` and `az://` locations |
 //! | `dir` | yes | [`BeneathDir`]: files and directories of this machine |
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+
 mod attempt;
+mod blocking;
+mod checkpoint;
+mod claim;
 #[cfg(all(feature = "dir", not(target_family = "wasm")))]
 mod dir;
 mod error;
+mod format;
+mod history;
 mod location;
+mod log;
+mod paths;
+mod pipe;
+mod restore;
+mod save;
+#[cfg(test)]
+mod tests;
 mod tree;
+mod writer;
 
-pub use attempt::{Attempt, AttemptSettings, CheckpointInfo, ResumePoint, Saved, Totals};
+pub use attempt::{Attempt, AttemptSettings, ResumePoint, Saved, Totals};
+pub use checkpoint::CheckpointInfo;
 #[cfg(all(feature = "dir", not(target_family = "wasm")))]
 pub use dir::BeneathDir;
 pub use error::{Error, ErrorKind, Result};

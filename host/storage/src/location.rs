@@ -1,40 +1,193 @@
-//! Locations.
+//! Locations: where the checkpoints of one task lie, and how to reach that storage.
+
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use object_store::ObjectStore;
+use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::{ObjectStore, RetryConfig};
+use url::Url;
 
-use crate::{CheckpointInfo, Result};
+use crate::checkpoint::Checkpoint;
+use crate::history::History;
+use crate::{CheckpointInfo, Error, ErrorKind, Result};
 
-/// A URL prefix that holds the checkpoints of one task.
+/// All `memory:` locations of this process.
+static MEMORY: LazyLock<Arc<InMemory>> = LazyLock::new(Arc::default);
+
+/// A URL prefix that holds the checkpoints of one task. Cloning it is cheap.
 #[derive(Clone, Debug)]
-pub struct Location {}
+pub struct Location {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    url: Arc<str>,
+}
 
 impl Location {
-    /// The location of this URL or plain path.
+    /// The location of a URL (`file:///…`, `memory:///…`, `s3://…`, `gs://…`, `az://…`) or of a plain
+    /// path on this machine. Nothing is read or written yet.
+    ///
+    /// `memory:` locations last as long as the process. Credentials and endpoints come from the
+    /// environment, as `object_store` reads them (`AWS_*`, `GOOGLE_*`, `AZURE_*`).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidLocation`] if the URL, or what the environment says about it, is wrong.
     pub fn parse(url: &str) -> Result<Self> {
-        todo!("{url}")
+        let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+        match scheme {
+            None => Self::local(url, std::path::Path::new(url)),
+            Some("file") => {
+                let path = parse_url(url)?.to_file_path().map_err(|()| {
+                    invalid(url, "a file URL has three slashes: file:///a/directory")
+                })?;
+                Self::local(url, &path)
+            }
+            Some("memory") => Ok(Self::new(MEMORY.clone(), url_path(&parse_url(url)?)?, url)),
+            Some(scheme) => Self::cloud(url, scheme),
+        }
     }
 
-    /// A location in a store of the caller's.
+    /// A location in a store of the caller's. `url` is what claims and messages call it.
     pub fn new(store: Arc<dyn ObjectStore>, prefix: Path, url: impl Into<String>) -> Self {
-        todo!("{store} {prefix} {}", url.into())
+        Self {
+            store,
+            prefix,
+            url: url.into().into(),
+        }
     }
 
     /// Its URL.
     pub fn url(&self) -> &str {
-        todo!()
+        &self.url
     }
 
-    /// The checkpoints that can be restored from this location, newest first, without claiming it.
+    /// The checkpoints that can be restored from this location, newest first. Claims nothing, so a
+    /// running attempt does not notice.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if the storage cannot be asked, [`ErrorKind::Corrupt`] if every
+    /// checkpoint is damaged.
     pub async fn checkpoints(&self) -> Result<Vec<CheckpointInfo>> {
-        todo!()
+        let history = History::load(self).await?;
+        if history.checkpoints.is_empty() {
+            history.all_damaged()?;
+        }
+        Ok(history.checkpoints.iter().map(Checkpoint::info).collect())
+    }
+
+    pub(crate) fn store(&self) -> &dyn ObjectStore {
+        &*self.store
+    }
+
+    pub(crate) fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
+    /// An error of this location's storage, by what the caller can do about it.
+    pub(crate) fn error(&self, what: impl fmt::Display, source: object_store::Error) -> Error {
+        use object_store::Error as E;
+        let kind = match &source {
+            E::PermissionDenied { .. } | E::Unauthenticated { .. } => ErrorKind::ReadOnly,
+            E::NotImplemented { .. } | E::NotSupported { .. } | E::InvalidPath { .. } => {
+                ErrorKind::InvalidLocation
+            }
+            other => io_kind(other).map_or(ErrorKind::Unavailable, |kind| match kind {
+                std::io::ErrorKind::PermissionDenied
+                | std::io::ErrorKind::ReadOnlyFilesystem
+                | std::io::ErrorKind::NotADirectory => ErrorKind::ReadOnly,
+                _ => ErrorKind::Unavailable,
+            }),
+        };
+        Error::new(kind, format!("{}: {what}", self.url)).with_source(source)
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    fn local(url: &str, path: &std::path::Path) -> Result<Self> {
+        use object_store::local::LocalFileSystem;
+
+        let path = std::path::absolute(path)
+            .map_err(|e| invalid(url, "not a path of this machine").with_source(e))?;
+        let prefix = Path::from_absolute_path(&path)
+            .map_err(|e| invalid(url, "not a path that can hold checkpoints").with_source(e))?;
+        // Without fsync a commit could outlive its data, or an acknowledged one be lost.
+        let store = LocalFileSystem::new().with_fsync(true);
+        Ok(Self::new(Arc::new(store), prefix, url))
+    }
+
+    #[cfg(target_family = "wasm")]
+    fn local(url: &str, _path: &std::path::Path) -> Result<Self> {
+        Err(invalid(url, "this host passes its directories as stores"))
+    }
+
+    fn cloud(url: &str, scheme: &str) -> Result<Self> {
+        let parsed = parse_url(url)?;
+        let bucket = || match parsed.host_str() {
+            Some(bucket) => Ok(bucket),
+            None => Err(invalid(url, "names no bucket")),
+        };
+        let store: Arc<dyn ObjectStore> = match scheme {
+            #[cfg(feature = "aws")]
+            "s3" => object_store::aws::AmazonS3Builder::from_env()
+                .with_bucket_name(bucket()?)
+                .with_retry(retry())
+                .build()
+                .map(|store| Arc::new(store) as _),
+            #[cfg(feature = "gcp")]
+            "gs" => object_store::gcp::GoogleCloudStorageBuilder::from_env()
+                .with_bucket_name(bucket()?)
+                .with_retry(retry())
+                .build()
+                .map(|store| Arc::new(store) as _),
+            #[cfg(feature = "azure")]
+            "az" => object_store::azure::MicrosoftAzureBuilder::from_env()
+                .with_container_name(bucket()?)
+                .with_retry(retry())
+                .build()
+                .map(|store| Arc::new(store) as _),
+            _ => {
+                return Err(invalid(
+                    url,
+                    "no storage of this kind; use file, memory, s3, gs, az, or a plain path",
+                ));
+            }
+        }
+        .map_err(|e| invalid(url, "the environment does not say how to reach it").with_source(e))?;
+        Ok(Self::new(store, url_path(&parsed)?, url))
     }
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.url())
+        f.write_str(&self.url)
     }
+}
+
+/// Half a minute bridges a restart of the storage; object_store's three minutes are longer than most
+/// grace periods, and a task that is told `unavailable` can decide for itself.
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
+fn retry() -> RetryConfig {
+    RetryConfig {
+        retry_timeout: std::time::Duration::from_secs(30),
+        ..RetryConfig::default()
+    }
+}
+
+fn parse_url(url: &str) -> Result<Url> {
+    Url::parse(url).map_err(|e| invalid(url, "not a URL").with_source(e))
+}
+
+fn url_path(url: &Url) -> Result<Path> {
+    Path::from_url_path(url.path())
+        .map_err(|e| invalid(url.as_str(), "not a path that can hold checkpoints").with_source(e))
+}
+
+fn invalid(url: &str, what: &str) -> Error {
+    Error::new(ErrorKind::InvalidLocation, format!("{url:?}: {what}"))
+}
+
+/// The kind of the first I/O error among the causes. Local storage wraps it, more than once.
+fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<std::io::ErrorKind> {
+    std::iter::successors(Some(error), |error| error.source())
+        .find_map(|error| error.downcast_ref::<std::io::Error>())
+        .map(std::io::Error::kind)
 }

@@ -1,0 +1,108 @@
+//! Beginning an attempt: the claim that fences every earlier one.
+
+use futures::StreamExt;
+use futures::stream;
+use object_store::ObjectStore;
+
+use crate::checkpoint::Checkpoint;
+use crate::format::{Claim, Record, WriteId};
+use crate::history::{History, list_objects};
+use crate::log::Put;
+use crate::{AttemptSettings, Error, ErrorKind, Location, Result, log, paths};
+
+/// How often a claim is tried again when other attempts claim at the same time. Each round has a
+/// winner, so this many losses mean that something restarts the task without end.
+const MAX_ROUNDS: usize = 64;
+
+/// A claim that nothing lies above.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    /// The sequence number of the claim.
+    pub(crate) epoch: u64,
+    /// The restorable checkpoints of the location itself, newest first.
+    pub(crate) own: Vec<Checkpoint>,
+    /// What there is to go on from, predecessors included.
+    pub(crate) history: History,
+}
+
+/// Claims a location and reads what it holds.
+///
+/// The epoch of a claim is its sequence number: claims are never deleted and slots are filled once, so
+/// it is unique and ascends, whatever else in the log is damaged.
+pub(crate) async fn claim(location: &Location, settings: &AttemptSettings) -> Result<Claimed> {
+    let mut sequences = log::list(location).await?;
+    for _ in 0..MAX_ROUNDS {
+        let sequence = sequences.last().map_or(1, |last| last + 1);
+        let claim = Claim {
+            epoch: sequence,
+            write_id: WriteId::random()?,
+            attempt: settings.number,
+            component: settings.component,
+            inherits: settings.previous.as_ref().map(|p| p.url().to_owned()),
+        };
+        let write_id = claim.write_id;
+        let bytes = Record::Claim(claim).encode()?;
+        let put = log::put(location, sequence, bytes, write_id).await;
+        match put {
+            Ok(Put::Stands) => {
+                // The list may be from before the last owner's newest commits, which may have pruned
+                // this very slot. Then something lies above the claim, and it fences nobody.
+                let history = History::load(location).await?;
+                if history.sequences.last() == Some(&sequence) {
+                    return finish(location, settings, sequence, history).await;
+                }
+                sequences = history.sequences;
+            }
+            Ok(Put::Taken(_)) => sequences = log::list(location).await?,
+            // The slot is taken by something unreadable: the next one is as good.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                sequences = log::list(location).await?;
+            }
+            // A claim that lands later fences nobody who has not seen it: it lies below the next one.
+            Ok(Put::Unknown(error)) | Err(error) => return Err(error),
+        }
+    }
+    Err(Error::new(
+        ErrorKind::Unavailable,
+        format!("{location}: {MAX_ROUNDS} other attempts claimed the location meanwhile"),
+    ))
+}
+
+async fn finish(
+    location: &Location,
+    settings: &AttemptSettings,
+    epoch: u64,
+    history: History,
+) -> Result<Claimed> {
+    // Data of unreadable commits stays: an operator may want it.
+    if history.damaged.is_empty() {
+        sweep(location, epoch, &history.checkpoints).await?;
+    }
+    Ok(Claimed {
+        epoch,
+        own: history.checkpoints.clone(),
+        history: history.look_through(settings.previous.as_ref()).await?,
+    })
+}
+
+/// Deletes the data objects of older epochs that nothing retained refers to. Those epochs are fenced,
+/// so nothing ever will.
+async fn sweep(location: &Location, epoch: u64, retained: &[Checkpoint]) -> Result<()> {
+    let referred: std::collections::HashSet<_> = retained
+        .iter()
+        .flat_map(|checkpoint| checkpoint.commit.contents.objects())
+        .map(|object| object.name())
+        .collect();
+    let orphans: Vec<_> = list_objects(location)
+        .await?
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|name| name.epoch < epoch && !referred.contains(name))
+        .map(|name| Ok(paths::object(location.prefix(), name)))
+        .collect();
+    // What cannot be deleted now is swept by the next claim.
+    let store: &dyn ObjectStore = location.store();
+    let deleted = store.delete_stream(stream::iter(orphans).boxed());
+    deleted.for_each(|_| async {}).await;
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! The bytes of records, as `FORMAT.md` specifies them. No I/O happens here.
+
+mod frame;
+mod payload;
+
+pub(crate) use payload::{Chunk, Claim, Commit, Contents, ObjectName, ObjectRef, WriteId};
+
+use crate::Result;
+
+/// The largest record that is written or read. One of a 4 TiB checkpoint in 1 MiB chunks, or of some
+/// two million files, is smaller.
+pub(crate) const MAX_RECORD_BYTES: u64 = 256 << 20;
+
+/// One record of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Record {
+    Claim(Claim),
+    Commit(Box<Commit>),
+}
+
+impl Record {
+    pub(crate) fn write_id(&self) -> WriteId {
+        match self {
+            Self::Claim(claim) => claim.write_id,
+            Self::Commit(commit) => commit.write_id,
+        }
+    }
+
+    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
+        match self {
+            Self::Claim(claim) => frame::encode(frame::Kind::Claim, &payload::encode_claim(claim)),
+            Self::Commit(commit) => {
+                frame::encode(frame::Kind::Commit, &payload::encode_commit(commit))
+            }
+        }
+    }
+
+    /// # Errors
+    /// `Corrupt` for anything that [`encode`](Self::encode) cannot have made.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
+        let (kind, payload) = frame::decode(bytes)?;
+        Ok(match kind {
+            frame::Kind::Claim => Self::Claim(payload::decode_claim(payload)?),
+            frame::Kind::Commit => Self::Commit(Box::new(payload::decode_commit(payload)?)),
+        })
+    }
+}

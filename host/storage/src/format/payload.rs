@@ -1,0 +1,358 @@
+//! The payloads of records: CBOR (RFC 8949) maps with small integers for keys.
+//!
+//! What is decoded is checked here, so that the rest of the crate may rely on what a [`Commit`] says
+//! of itself: its tree holds the invariants of [`Tree`], and its contents are as long as its files.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use minicbor::{CborLen, Decode, Encode};
+
+use crate::{Entry, Error, ErrorKind, Node, Result, Tree};
+
+/// The longest chunk, before and after compression. A reader holds several of them at a time.
+pub(crate) const MAX_CHUNK_BYTES: u32 = 16 << 20;
+
+/// What tells one write from every other. Random, because hosts that race know nothing of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WriteId(pub(crate) [u8; 16]);
+
+impl WriteId {
+    pub(crate) fn random() -> Result<Self> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|e| {
+            Error::new(ErrorKind::Other, "this machine gives no random numbers").with_source(e)
+        })?;
+        Ok(Self(bytes))
+    }
+}
+
+/// The record by which an attempt takes a location over.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Claim {
+    pub(crate) epoch: u64,
+    pub(crate) write_id: WriteId,
+    pub(crate) attempt: u32,
+    /// The BLAKE3 digest of the component that runs.
+    pub(crate) component: Option<[u8; 32]>,
+    /// The URL of the location from which this one inherits.
+    pub(crate) inherits: Option<String>,
+}
+
+/// The record that makes a checkpoint visible.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Commit {
+    pub(crate) epoch: u64,
+    pub(crate) write_id: WriteId,
+    pub(crate) attempt: u32,
+    pub(crate) saved_at: SystemTime,
+    /// The sequence numbers of the commits that stay restorable, this one among them.
+    pub(crate) retains: Vec<u64>,
+    pub(crate) tree: Tree,
+    pub(crate) contents: Contents,
+}
+
+/// Where the contents of the tree's files lie, one after the other in the tree's order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Contents {
+    /// In the commit itself.
+    Inline(Bytes),
+    /// In chunks of data objects, one after the other.
+    Chunks {
+        objects: Vec<ObjectRef>,
+        chunks: Vec<Chunk>,
+    },
+}
+
+/// The name of a data object; never used twice in a location.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ObjectName {
+    pub(crate) epoch: u64,
+    pub(crate) counter: u64,
+}
+
+/// A data object that a commit refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub(crate) struct ObjectRef {
+    #[n(0)]
+    pub(crate) epoch: u64,
+    #[n(1)]
+    pub(crate) counter: u64,
+    #[n(2)]
+    pub(crate) size_bytes: u64,
+}
+
+/// A piece of the contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+pub(crate) struct Chunk {
+    /// The index of its object in the commit's list.
+    #[n(0)]
+    pub(crate) object: u32,
+    #[n(1)]
+    pub(crate) offset: u64,
+    #[n(2)]
+    pub(crate) size_bytes: u32,
+    /// BLAKE3 of its contents.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub(crate) hash: [u8; 32],
+}
+
+impl ObjectRef {
+    pub(crate) fn name(&self) -> ObjectName {
+        ObjectName {
+            epoch: self.epoch,
+            counter: self.counter,
+        }
+    }
+}
+
+impl Contents {
+    pub(crate) fn objects(&self) -> &[ObjectRef] {
+        match self {
+            Self::Inline(_) => &[],
+            Self::Chunks { objects, .. } => objects,
+        }
+    }
+}
+
+#[derive(Encode, Decode, CborLen)]
+#[cbor(map)]
+struct ClaimFields {
+    #[n(0)]
+    epoch: u64,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    write_id: [u8; 16],
+    #[n(2)]
+    attempt: u32,
+    #[cbor(n(3), with = "minicbor::bytes")]
+    component: Option<[u8; 32]>,
+    #[n(4)]
+    inherits: Option<String>,
+}
+
+#[derive(Encode, Decode, CborLen)]
+#[cbor(map)]
+struct CommitFields {
+    #[n(0)]
+    epoch: u64,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    write_id: [u8; 16],
+    #[n(2)]
+    attempt: u32,
+    #[n(3)]
+    saved_at_ms: u64,
+    #[n(4)]
+    retains: Vec<u64>,
+    #[n(5)]
+    tree: Vec<EntryFields>,
+    #[cbor(n(6), with = "minicbor::bytes")]
+    inline: Option<Vec<u8>>,
+    #[n(7)]
+    objects: Option<Vec<ObjectRef>>,
+    #[n(8)]
+    chunks: Option<Vec<Chunk>>,
+}
+
+#[derive(Encode, Decode, CborLen)]
+#[cbor(map)]
+struct EntryFields {
+    #[n(0)]
+    path: String,
+    #[n(1)]
+    mode: u32,
+    #[n(2)]
+    modified_s: i64,
+    #[n(3)]
+    modified_ns: u32,
+    /// Of a file.
+    #[n(4)]
+    size_bytes: Option<u64>,
+    /// Of a link. An entry with neither is a directory.
+    #[n(5)]
+    target: Option<String>,
+}
+
+pub(super) fn encode_claim(claim: &Claim) -> Vec<u8> {
+    let Claim {
+        epoch,
+        write_id,
+        attempt,
+        component,
+        inherits,
+    } = claim.clone();
+    to_vec(&ClaimFields {
+        epoch,
+        write_id: write_id.0,
+        attempt,
+        component,
+        inherits,
+    })
+}
+
+pub(super) fn decode_claim(bytes: &[u8]) -> Result<Claim> {
+    let ClaimFields {
+        epoch,
+        write_id,
+        attempt,
+        component,
+        inherits,
+    } = from_slice(bytes)?;
+    Ok(Claim {
+        epoch,
+        write_id: WriteId(write_id),
+        attempt,
+        component,
+        inherits,
+    })
+}
+
+pub(super) fn encode_commit(commit: &Commit) -> Vec<u8> {
+    let Commit {
+        epoch,
+        write_id,
+        attempt,
+        saved_at,
+        retains,
+        tree,
+        contents,
+    } = commit;
+    let (inline, objects, chunks) = match contents {
+        Contents::Inline(bytes) => (Some(bytes.to_vec()), None, None),
+        Contents::Chunks { objects, chunks } => (None, Some(objects.clone()), Some(chunks.clone())),
+    };
+    let saved_at = saved_at.duration_since(SystemTime::UNIX_EPOCH);
+    to_vec(&CommitFields {
+        epoch: *epoch,
+        write_id: write_id.0,
+        attempt: *attempt,
+        saved_at_ms: saved_at.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+        retains: retains.clone(),
+        tree: tree.entries().iter().map(EntryFields::of).collect(),
+        inline,
+        objects,
+        chunks,
+    })
+}
+
+pub(super) fn decode_commit(bytes: &[u8]) -> Result<Commit> {
+    let fields: CommitFields = from_slice(bytes)?;
+    let entries: Result<Vec<Entry>> = fields.tree.into_iter().map(EntryFields::entry).collect();
+    let tree = Tree::new(entries?)
+        .map_err(|e| Error::corrupt("a commit of an impossible tree").with_source(e))?;
+    let contents = match (fields.inline, fields.objects, fields.chunks) {
+        (Some(inline), None, None) => Contents::Inline(inline.into()),
+        (None, Some(objects), Some(chunks)) => {
+            check_chunks(&objects, &chunks)?;
+            Contents::Chunks { objects, chunks }
+        }
+        _ => return Err(Error::corrupt("a commit without contents")),
+    };
+    let size = match &contents {
+        Contents::Inline(bytes) => bytes.len() as u64,
+        Contents::Chunks { chunks, .. } => chunks.iter().map(|c| u64::from(c.size_bytes)).sum(),
+    };
+    if tree.size_bytes() != Some(size) {
+        return Err(Error::corrupt("a commit whose contents are not its files'"));
+    }
+    let saved_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(fields.saved_at_ms));
+    Ok(Commit {
+        epoch: fields.epoch,
+        write_id: WriteId(fields.write_id),
+        attempt: fields.attempt,
+        saved_at: saved_at.ok_or_else(|| Error::corrupt("a commit from an impossible time"))?,
+        retains: fields.retains,
+        tree,
+        contents,
+    })
+}
+
+fn check_chunks(objects: &[ObjectRef], chunks: &[Chunk]) -> Result<()> {
+    for chunk in chunks {
+        let object = usize::try_from(chunk.object).ok();
+        let object = object.and_then(|index| objects.get(index));
+        let end = chunk.offset.checked_add(u64::from(chunk.size_bytes));
+        let inside = object.is_some_and(|object| end.is_some_and(|end| end <= object.size_bytes));
+        if !inside || chunk.size_bytes == 0 || chunk.size_bytes > MAX_CHUNK_BYTES {
+            return Err(Error::corrupt("a commit of an impossible chunk"));
+        }
+    }
+    Ok(())
+}
+
+impl EntryFields {
+    fn of(entry: &Entry) -> Self {
+        let (modified_s, modified_ns) = match entry.modified.duration_since(SystemTime::UNIX_EPOCH)
+        {
+            Ok(after) => (to_i64(after.as_secs()), after.subsec_nanos()),
+            // Before 1970: whole seconds down, then nanoseconds up, as POSIX has it.
+            Err(before) => match (
+                before.duration().as_secs(),
+                before.duration().subsec_nanos(),
+            ) {
+                (s, 0) => (-to_i64(s), 0),
+                (s, ns) => (-to_i64(s) - 1, 1_000_000_000 - ns),
+            },
+        };
+        let (size_bytes, target) = match &entry.node {
+            Node::File { size_bytes } => (Some(*size_bytes), None),
+            Node::Dir => (None, None),
+            Node::Link { target } => (None, Some(target.clone())),
+        };
+        Self {
+            path: entry.path.clone(),
+            mode: entry.mode & 0o777,
+            modified_s,
+            modified_ns,
+            size_bytes,
+            target,
+        }
+    }
+
+    fn entry(self) -> Result<Entry> {
+        let seconds = Duration::from_secs(self.modified_s.unsigned_abs());
+        let modified = if self.modified_s < 0 {
+            SystemTime::UNIX_EPOCH.checked_sub(seconds)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_add(seconds)
+        };
+        let modified = modified
+            .filter(|_| self.modified_ns < 1_000_000_000)
+            .and_then(|t| t.checked_add(Duration::from_nanos(self.modified_ns.into())));
+        let node = match (self.size_bytes, self.target) {
+            (Some(size_bytes), None) => Node::File { size_bytes },
+            (None, None) => Node::Dir,
+            (None, Some(target)) => Node::Link { target },
+            (Some(_), Some(_)) => return Err(Error::corrupt("an entry of two kinds")),
+        };
+        Ok(Entry {
+            path: self.path,
+            node,
+            mode: self.mode & 0o777,
+            modified: modified.ok_or_else(|| Error::corrupt("a file from an impossible time"))?,
+        })
+    }
+}
+
+fn to_i64(seconds: u64) -> i64 {
+    i64::try_from(seconds).unwrap_or(i64::MAX)
+}
+
+fn to_vec<T: Encode<()> + CborLen<()>>(fields: &T) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(minicbor::len(fields));
+    match minicbor::encode(fields, &mut bytes) {
+        Ok(()) => bytes,
+        // A Vec takes whatever is written to it, and no field has an encoder that fails.
+        Err(error) => unreachable!("{error}"),
+    }
+}
+
+fn from_slice<'a, T: Decode<'a, ()>>(bytes: &'a [u8]) -> Result<T> {
+    let mut decoder = minicbor::Decoder::new(bytes);
+    let fields = decoder
+        .decode()
+        .map_err(|e| Error::corrupt("a record that cannot be decoded").with_source(e))?;
+    if decoder.position() != bytes.len() {
+        return Err(Error::corrupt("a record with something after its payload"));
+    }
+    Ok(fields)
+}

@@ -1,0 +1,191 @@
+//! What a location holds: the checkpoints that can be restored, and the damage above them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use object_store::ObjectStore;
+
+use crate::checkpoint::Checkpoint;
+use crate::format::{ObjectName, Record};
+use crate::{Error, ErrorKind, Location, Result, log, paths};
+
+/// How many locations are looked through, each the predecessor of the one before. A platform that
+/// gives each attempt its own location retries far less often.
+const MAX_PREDECESSORS: usize = 64;
+
+/// What a location held when it was read.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    /// What can be restored, newest first.
+    pub(crate) checkpoints: Vec<Checkpoint>,
+    /// What cannot, newest first.
+    pub(crate) damaged: Vec<Damage>,
+    /// The records of the log, ascending.
+    pub(crate) sequences: Vec<u64>,
+    /// The location that the newest claim with one inherits from.
+    inherits: Option<String>,
+}
+
+/// A record or a checkpoint that cannot be restored.
+#[derive(Clone, Debug)]
+pub(crate) struct Damage {
+    pub(crate) sequence: u64,
+    pub(crate) reason: String,
+}
+
+impl History {
+    /// Reads one location, without its predecessors.
+    ///
+    /// The newest readable commit names what is restorable beside it: whatever else is listed may
+    /// have lost its data already.
+    pub(crate) async fn load(location: &Location) -> Result<Self> {
+        let mut history = Self {
+            sequences: log::list(location).await?,
+            ..Self::default()
+        };
+        let mut retained: Vec<u64> = Vec::new();
+        for &sequence in history.sequences.iter().rev() {
+            match log::read(location, sequence).await {
+                // Pruned since it was listed.
+                Ok(None) => {}
+                Ok(Some(Record::Claim(claim))) => {
+                    history.inherits = history.inherits.or(claim.inherits);
+                }
+                Ok(Some(Record::Commit(commit))) => {
+                    retained = commit.retains.clone();
+                    retained.retain(|other| *other < sequence);
+                    history.checkpoints.push(Checkpoint {
+                        location: location.clone(),
+                        sequence,
+                        commit: Arc::from(commit),
+                    });
+                    break;
+                }
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    history.damaged.push(Damage::new(sequence, &error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        retained.sort_unstable_by(|a, b| b.cmp(a));
+        retained.dedup();
+        for sequence in retained {
+            match log::read(location, sequence).await {
+                Ok(Some(Record::Commit(commit))) => history.checkpoints.push(Checkpoint {
+                    location: location.clone(),
+                    sequence,
+                    commit: Arc::from(commit),
+                }),
+                Ok(Some(Record::Claim(_)) | None) => {}
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    history.damaged.push(Damage::new(sequence, &error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        history.check_objects(location).await?;
+        Ok(history)
+    }
+
+    /// Reads a location and, where it has no checkpoint of its own, the first of its predecessors
+    /// that has one.
+    pub(crate) async fn look_through(mut self, previous: Option<&Location>) -> Result<Self> {
+        let mut seen = HashSet::new();
+        let mut next = match previous {
+            Some(location) => Some(location.clone()),
+            None => self.predecessor()?,
+        };
+        while self.checkpoints.is_empty()
+            && let Some(location) = next
+        {
+            if !seen.insert(location.url().to_owned()) {
+                break;
+            }
+            if seen.len() > MAX_PREDECESSORS {
+                return Err(Error::new(
+                    ErrorKind::Other,
+                    format!(
+                        "more than {MAX_PREDECESSORS} locations inherit from one another; name the one that holds a checkpoint as the previous one"
+                    ),
+                ));
+            }
+            let older = Self::load(&location).await?;
+            next = older.predecessor()?;
+            self.checkpoints = older.checkpoints;
+            self.damaged.extend(older.damaged);
+        }
+        Ok(self)
+    }
+
+    /// # Errors
+    /// `Corrupt`, if there is damage. To be asked where nothing is restorable.
+    pub(crate) fn all_damaged(&self) -> Result<()> {
+        match self.damaged.first() {
+            None => Ok(()),
+            Some(damage) => Err(damage.error()),
+        }
+    }
+
+    fn predecessor(&self) -> Result<Option<Location>> {
+        self.inherits.as_deref().map(Location::parse).transpose()
+    }
+
+    /// Moves the checkpoints of which a data object is missing or too short to the damaged ones.
+    /// What is wrong inside an object shows when it is read.
+    async fn check_objects(&mut self, location: &Location) -> Result<()> {
+        let refers = |c: &Checkpoint| !c.commit.contents.objects().is_empty();
+        if !self.checkpoints.iter().any(refers) {
+            return Ok(());
+        }
+        let sizes: HashMap<_, _> = list_objects(location).await?.into_iter().collect();
+        self.checkpoints.retain(|checkpoint| {
+            let lost = checkpoint
+                .commit
+                .contents
+                .objects()
+                .iter()
+                .find(|object| sizes.get(&object.name()) != Some(&object.size_bytes));
+            let Some(lost) = lost else { return true };
+            self.damaged.push(Damage {
+                sequence: checkpoint.sequence,
+                reason: format!(
+                    "data object {}-{} is missing or of another size",
+                    lost.epoch, lost.counter
+                ),
+            });
+            false
+        });
+        Ok(())
+    }
+}
+
+impl Damage {
+    pub(crate) fn new(sequence: u64, error: &Error) -> Self {
+        let reason = match std::error::Error::source(error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        };
+        Self { sequence, reason }
+    }
+
+    pub(crate) fn error(&self) -> Error {
+        Error::corrupt(format!(
+            "no checkpoint can be restored; of the newest, {}: {}",
+            self.sequence, self.reason
+        ))
+    }
+}
+
+/// The data objects of a location, with their sizes.
+pub(crate) async fn list_objects(location: &Location) -> Result<Vec<(ObjectName, u64)>> {
+    let store: &dyn ObjectStore = location.store();
+    store
+        .list(Some(&paths::data(location.prefix())))
+        .try_filter_map(|meta| async move {
+            Ok(paths::parse_object(&meta.location).map(|name| (name, meta.size)))
+        })
+        .try_collect()
+        .await
+        .map_err(|e| location.error("the data objects cannot be listed", e))
+}

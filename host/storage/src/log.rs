@@ -1,0 +1,99 @@
+//! The log of a location: the only create-only put, and the reading of records.
+
+use futures::TryStreamExt;
+use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
+
+use crate::format::{MAX_RECORD_BYTES, Record, WriteId};
+use crate::location::Location;
+use crate::{Error, ErrorKind, Result, paths};
+
+/// What became of a record that was put.
+#[derive(Debug)]
+pub(crate) enum Put {
+    /// It stands in its slot.
+    Stands,
+    /// Another record holds the slot.
+    Taken(Record),
+    /// The answer was lost: it may stand in its slot now or later, or never.
+    Unknown(Error),
+}
+
+/// The sequence numbers of all records, ascending.
+pub(crate) async fn list(location: &Location) -> Result<Vec<u64>> {
+    let prefix = paths::log(location.prefix());
+    let mut sequences: Vec<u64> = location
+        .store()
+        .list(Some(&prefix))
+        .try_filter_map(|meta| async move { Ok(paths::parse_record(&meta.location)) })
+        .try_collect()
+        .await
+        .map_err(|e| location.error("the log cannot be listed", e))?;
+    sequences.sort_unstable();
+    Ok(sequences)
+}
+
+/// The record in a slot; `None` if the slot is empty.
+///
+/// # Errors
+/// `Corrupt` if what lies there is no record.
+pub(crate) async fn read(location: &Location, sequence: u64) -> Result<Option<Record>> {
+    let path = paths::record(location.prefix(), sequence);
+    let failed = |e| location.error(format!("record {sequence} cannot be read"), e);
+    let answer = match location.store().get(&path).await {
+        Ok(answer) => answer,
+        Err(object_store::Error::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    if answer.meta.size > MAX_RECORD_BYTES {
+        return Err(Error::corrupt(format!(
+            "record {sequence} is longer than a record can be"
+        )));
+    }
+    let bytes = answer.bytes().await.map_err(failed)?;
+    Record::decode(&bytes).map(Some).map_err(|error| {
+        Error::new(error.kind(), format!("record {sequence} is damaged")).with_source(error)
+    })
+}
+
+/// Puts a record in an empty slot.
+///
+/// A store may report a conflict with the very put that it reports on, when it retried one whose
+/// answer was lost. So the slot is read back, and the write-id tells whose the record is.
+///
+/// # Errors
+/// Only those after which the record stands in no slot and never will, and `Corrupt` if the slot
+/// holds no record.
+pub(crate) async fn put(
+    location: &Location,
+    sequence: u64,
+    bytes: Vec<u8>,
+    write_id: WriteId,
+) -> Result<Put> {
+    let path = paths::record(location.prefix(), sequence);
+    let options = PutOptions::from(PutMode::Create);
+    let payload = PutPayload::from(bytes);
+    let error = match location.store().put_opts(&path, payload, options).await {
+        Ok(_) => return Ok(Put::Stands),
+        Err(object_store::Error::AlreadyExists { .. }) => None,
+        Err(error) => {
+            let error = location.error(format!("record {sequence} cannot be put"), error);
+            match error.kind() {
+                ErrorKind::ReadOnly | ErrorKind::InvalidLocation | ErrorKind::QuotaExceeded => {
+                    return Err(error);
+                }
+                _ => Some(error),
+            }
+        }
+    };
+    match (read(location, sequence).await, error) {
+        (Ok(Some(record)), _) if record.write_id() == write_id => Ok(Put::Stands),
+        (Ok(Some(record)), _) => Ok(Put::Taken(record)),
+        (Ok(None), Some(error)) => Ok(Put::Unknown(error)),
+        (Ok(None), None) => Ok(Put::Unknown(Error::new(
+            ErrorKind::Unavailable,
+            format!("the storage says that record {sequence} exists and does not show it"),
+        ))),
+        (Err(damaged), _) if damaged.kind() == ErrorKind::Corrupt => Err(damaged),
+        (Err(unread), error) => Ok(Put::Unknown(error.unwrap_or(unread))),
+    }
+}

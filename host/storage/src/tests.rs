@@ -1,0 +1,55 @@
+//! The protocol of the log against a store that fails, forgets answers and delivers late.
+
+mod damage;
+mod faults;
+mod faulty_store;
+mod protocol;
+mod trees;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+
+use crate::{Attempt, AttemptSettings, Location};
+
+fn memory() -> (Arc<InMemory>, Location) {
+    let store = Arc::new(InMemory::new());
+    let location = at(store.clone());
+    (store, location)
+}
+
+fn at(store: Arc<dyn ObjectStore>) -> Location {
+    Location::new(store, Path::from("task"), "test:///task")
+}
+
+async fn begin(location: &Location) -> Attempt {
+    Attempt::begin(location.clone(), AttemptSettings::default())
+        .await
+        .unwrap()
+}
+
+fn keep(n: usize) -> AttemptSettings {
+    AttemptSettings::default().keep(NonZeroUsize::new(n).unwrap())
+}
+
+async fn text(attempt: &Attempt) -> Option<String> {
+    let contents = attempt.read().await.unwrap();
+    contents.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+/// Contents too large for a commit, which differ by their seed in every piece.
+fn large(seed: u8) -> Bytes {
+    let block = blake3::hash(&[seed]);
+    let size = (2 << 20) + 100;
+    block
+        .as_bytes()
+        .iter()
+        .copied()
+        .cycle()
+        .take(size)
+        .collect()
+}

@@ -1,0 +1,123 @@
+//! What is damaged is passed over and said, and never taken for nothing.
+
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use super::{begin, large, memory, text};
+use crate::{ErrorKind, ResumePoint};
+
+async fn objects(store: &InMemory, folder: &str) -> Vec<Path> {
+    let prefix = Path::from(format!("task/{folder}"));
+    let metas: Vec<_> = store.list(Some(&prefix)).try_collect().await.unwrap();
+    let mut paths: Vec<_> = metas.into_iter().map(|meta| meta.location).collect();
+    paths.sort();
+    paths
+}
+
+async fn flip(store: &InMemory, path: &Path, byte: usize) {
+    let bytes = store.get(path).await.unwrap().bytes().await.unwrap();
+    let mut bytes = bytes.to_vec();
+    bytes[byte] ^= 1;
+    store.put(path, bytes.into()).await.unwrap();
+}
+
+async fn two_saves(first: &[u8], second: &[u8]) -> (Arc<InMemory>, crate::Location) {
+    let (store, location) = memory();
+    let attempt = begin(&location).await;
+    attempt.write(first.to_vec().into()).await.unwrap();
+    attempt.write(second.to_vec().into()).await.unwrap();
+    (store, location)
+}
+
+#[tokio::test]
+async fn a_damaged_newest_record_falls_back_and_says_so() {
+    let (store, location) = two_saves(b"one", b"two").await;
+    flip(&store, objects(&store, "log").await.last().unwrap(), 40).await;
+    let attempt = begin(&location).await;
+    assert!(attempt.prev_exists().await.unwrap());
+    assert_eq!(text(&attempt).await.as_deref(), Some("one"));
+    let point = attempt.resume_point().await.unwrap();
+    let ResumePoint::FellBack {
+        checkpoint,
+        damaged,
+        reason,
+    } = point
+    else {
+        panic!("{point:?}");
+    };
+    assert_eq!((checkpoint.sequence, damaged), (2, 3));
+    assert!(reason.contains("does not match its hash"), "{reason}");
+    attempt.write("three".into()).await.unwrap();
+    assert_eq!(
+        text(&begin(&location).await).await.as_deref(),
+        Some("three")
+    );
+}
+
+#[tokio::test]
+async fn a_damaged_data_object_falls_back_when_it_is_read() {
+    let (store, location) = two_saves(&large(1), &large(2)).await;
+    flip(
+        &store,
+        objects(&store, "data").await.last().unwrap(),
+        1_500_000,
+    )
+    .await;
+    let attempt = begin(&location).await;
+    assert_eq!(attempt.read().await.unwrap(), Some(large(1)));
+    let point = attempt.resume_point().await.unwrap();
+    assert!(
+        matches!(point, ResumePoint::FellBack { damaged: 3, .. }),
+        "{point:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_missing_or_cut_data_object_falls_back_at_once() {
+    for cut in [false, true] {
+        let (store, location) = two_saves(&large(1), &large(2)).await;
+        let path = objects(&store, "data").await.pop().unwrap();
+        match cut {
+            true => store.put(&path, "short".into()).await.map(drop).unwrap(),
+            false => store.delete(&path).await.unwrap(),
+        }
+        let attempt = begin(&location).await;
+        let point = attempt.resume_point().await.unwrap();
+        assert!(
+            matches!(point, ResumePoint::FellBack { damaged: 3, .. }),
+            "{point:?}"
+        );
+        assert_eq!(attempt.read().await.unwrap(), Some(large(1)));
+    }
+}
+
+#[tokio::test]
+async fn damage_everywhere_is_corrupt_and_never_fresh() {
+    let (store, location) = two_saves(&large(1), &large(2)).await;
+    for path in objects(&store, "data").await {
+        flip(&store, &path, 5).await;
+    }
+    let attempt = begin(&location).await;
+    for _ in 0..2 {
+        let error = attempt.read().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+    }
+    for path in objects(&store, "log").await {
+        flip(&store, &path, 20).await;
+    }
+    let attempt = begin(&location).await;
+    let kind = |e: crate::Error| e.kind();
+    let corrupt = ErrorKind::Corrupt;
+    assert_eq!(attempt.prev_exists().await.map_err(kind), Err(corrupt));
+    assert_eq!(attempt.read().await.map_err(kind), Err(corrupt));
+    assert_eq!(attempt.resume_point().await.map_err(kind), Err(corrupt));
+    assert_eq!(location.checkpoints().await.map_err(kind), Err(corrupt));
+    // An operator may want what is left, and the task may go on.
+    assert_eq!(objects(&store, "data").await.len(), 2);
+    attempt.write("new".into()).await.unwrap();
+    assert_eq!(text(&begin(&location).await).await.as_deref(), Some("new"));
+}

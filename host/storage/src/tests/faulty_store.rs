@@ -1,0 +1,219 @@
+//! A store that misbehaves as the test says.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+/// What happens to an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It fails and has no effect.
+    Fails,
+    /// It takes effect and fails all the same.
+    AnswerIsLost,
+    /// It never ends, as when the process dies; and has no effect.
+    HangsBefore,
+    /// It takes effect and never ends.
+    HangsAfter,
+    /// It fails, and takes effect when [`FaultyStore::release`] is called.
+    Withheld,
+}
+
+type Plan = Box<dyn FnMut(&Operation) -> Option<Fault> + Send>;
+
+/// An operation, as the plan sees it.
+#[derive(Debug)]
+pub(super) struct Operation {
+    /// Counted from 0 since the plan was made.
+    pub(super) number: usize,
+    pub(super) verb: &'static str,
+    pub(super) path: String,
+}
+
+/// An in-memory store with a plan of what goes wrong.
+pub(super) struct FaultyStore {
+    pub(super) inner: Arc<InMemory>,
+    plan: Mutex<Plan>,
+    count: AtomicUsize,
+    withheld: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
+    stale_list: Mutex<Option<Vec<ObjectMeta>>>,
+}
+
+impl FaultyStore {
+    pub(super) fn new(inner: Arc<InMemory>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            plan: Mutex::new(Box::new(|_| None)),
+            count: AtomicUsize::new(0),
+            withheld: Mutex::default(),
+            stale_list: Mutex::default(),
+        })
+    }
+
+    pub(super) fn plan(&self, plan: impl FnMut(&Operation) -> Option<Fault> + Send + 'static) {
+        self.count.store(0, Ordering::SeqCst);
+        *self.plan.lock().unwrap() = Box::new(plan);
+    }
+
+    pub(super) fn operations(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    /// Delivers the puts that were withheld.
+    pub(super) async fn release(&self) {
+        let withheld = std::mem::take(&mut *self.withheld.lock().unwrap());
+        for (path, payload, options) in withheld {
+            let _ = self.inner.put_opts(&path, payload, options).await;
+        }
+    }
+
+    /// The next list answers what a list would answer now.
+    pub(super) async fn freeze_list(&self) {
+        let now = self.inner.list(None).try_collect().await.unwrap();
+        *self.stale_list.lock().unwrap() = Some(now);
+    }
+
+    fn next(&self, verb: &'static str, path: &Path) -> Option<Fault> {
+        let number = self.count.fetch_add(1, Ordering::SeqCst);
+        let path = path.to_string();
+        (self.plan.lock().unwrap())(&Operation { number, verb, path })
+    }
+}
+
+async fn meet<T>(fault: Option<Fault>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    match fault {
+        None => work.await,
+        Some(Fault::Fails | Fault::Withheld) => Err(failure()),
+        Some(Fault::AnswerIsLost) => {
+            let _ = work.await;
+            Err(failure())
+        }
+        Some(Fault::HangsBefore) => std::future::pending().await,
+        Some(Fault::HangsAfter) => {
+            let _ = work.await;
+            std::future::pending().await
+        }
+    }
+}
+
+fn meet_stream<T: Send + 'static>(
+    fault: Option<Fault>,
+    work: BoxStream<'static, Result<T>>,
+) -> BoxStream<'static, Result<T>> {
+    match fault {
+        None => work,
+        Some(Fault::HangsBefore | Fault::HangsAfter) => futures::stream::pending().boxed(),
+        Some(Fault::Fails | Fault::AnswerIsLost | Fault::Withheld) => {
+            futures::stream::once(async { Err(failure()) }).boxed()
+        }
+    }
+}
+
+fn failure() -> Error {
+    Error::Generic {
+        store: "faulty",
+        source: "as the test says".into(),
+    }
+}
+
+impl fmt::Debug for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FaultyStore")
+    }
+}
+
+impl fmt::Display for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FaultyStore")
+    }
+}
+
+#[async_trait::async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl ObjectStore for FaultyStore {
+    async fn put_opts(
+        &self,
+        path: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        let kept = (path.clone(), payload.clone(), options.clone());
+        let fault = self.next("put", path);
+        if fault == Some(Fault::Withheld) {
+            self.withheld.lock().unwrap().push(kept);
+        }
+        meet(fault, self.inner.put_opts(path, payload, options)).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        meet(self.next("get", path), self.inner.get_opts(path, options)).await
+    }
+
+    async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        meet(self.next("get", path), self.inner.get_ranges(path, ranges)).await
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        let fault = self.next("delete", &Path::default());
+        meet_stream(fault, self.inner.delete_stream(paths))
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let all = self.stale_list.lock().unwrap().take();
+        if let Some(all) = all {
+            let prefix = prefix.cloned().unwrap_or_default();
+            let all = all.into_iter();
+            let some: Vec<_> = all.filter(|m| m.location.prefix_matches(&prefix)).collect();
+            return futures::stream::iter(some.into_iter().map(Ok)).boxed();
+        }
+        let fault = self.next("list", &prefix.cloned().unwrap_or_default());
+        meet_stream(fault, self.inner.list(prefix))
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+
+    async fn rename_opts(
+        &self,
+        from: &Path,
+        to: &Path,
+        options: object_store::RenameOptions,
+    ) -> Result<()> {
+        self.inner.rename_opts(from, to, options).await
+    }
+}

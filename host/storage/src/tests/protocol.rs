@@ -1,0 +1,255 @@
+//! The lines of the protocol, one after the other.
+
+use object_store::ObjectStoreExt;
+
+use super::faulty_store::{Fault, FaultyStore};
+use super::{at, begin, keep, large, memory, text};
+use crate::format::Record;
+use crate::history::list_objects;
+use crate::{Attempt, AttemptSettings, ErrorKind, Location, ResumePoint, log, paths};
+
+#[tokio::test]
+async fn nothing_at_all_is_fresh() {
+    let (_, location) = memory();
+    let attempt = begin(&location).await;
+    assert!(!attempt.prev_exists().await.unwrap());
+    assert_eq!(attempt.read().await.unwrap(), None);
+    assert_eq!(attempt.resume_point().await.unwrap(), ResumePoint::Fresh);
+}
+
+#[tokio::test]
+async fn a_new_attempt_goes_on_from_the_newest_commit() {
+    let (_, location) = memory();
+    let first = begin(&location).await;
+    first.write("one".into()).await.unwrap();
+    let saved = first.write("two".into()).await.unwrap();
+    let second = begin(&location).await;
+    assert_eq!(text(&second).await.as_deref(), Some("two"));
+    let ResumePoint::Resumed(checkpoint) = second.resume_point().await.unwrap() else {
+        panic!("not resumed");
+    };
+    assert_eq!(checkpoint.sequence, saved.sequence);
+    second.write("three".into()).await.unwrap();
+    assert_eq!(text(&second).await.as_deref(), Some("three"));
+}
+
+#[tokio::test]
+async fn a_claim_fences_every_earlier_attempt() {
+    let (_, location) = memory();
+    let first = begin(&location).await;
+    first.write("first".into()).await.unwrap();
+    let second = begin(&location).await;
+    let third = begin(&location).await;
+    for stale in [&first, &second] {
+        for _ in 0..2 {
+            let error = stale.write("stale".into()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Fenced);
+        }
+    }
+    assert_eq!(text(&third).await.as_deref(), Some("first"));
+    third.write("third".into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stale_writer_is_caught_even_after_pruning() {
+    let (_, location) = memory();
+    let first = begin(&location).await;
+    first.write("first".into()).await.unwrap();
+    let second = Attempt::begin(location.clone(), keep(1)).await.unwrap();
+    for n in 0..5 {
+        second.write(format!("second {n}").into()).await.unwrap();
+    }
+    let error = first.write("stale".into()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    assert_eq!(text(&second).await.as_deref(), Some("second 4"));
+}
+
+#[tokio::test]
+async fn racing_claims_have_one_owner() {
+    let (_, location) = memory();
+    let attempts = futures::future::join_all((0..8).map(|_| begin(&location))).await;
+    let mut owners = 0;
+    for attempt in attempts {
+        match attempt.write("mine".into()).await {
+            Ok(_) => owners += 1,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Fenced),
+        }
+    }
+    assert_eq!(owners, 1);
+}
+
+#[tokio::test]
+async fn a_claim_that_lands_in_a_pruned_slot_is_made_again() {
+    let (inner, location) = memory();
+    let owner = Attempt::begin(location.clone(), keep(1)).await.unwrap();
+    owner.write("one".into()).await.unwrap();
+    let store = FaultyStore::new(inner);
+    // The newcomer lists here. By the time of its claim, slot 3 is filled, pruned and empty again.
+    store.freeze_list().await;
+    owner.write("two".into()).await.unwrap();
+    let newest = owner.write(large(3)).await.unwrap();
+    assert!(log::read(&location, 3).await.unwrap().is_none());
+
+    let newcomer = begin(&at(store)).await;
+    assert_eq!(newcomer.read().await.unwrap(), Some(large(3)));
+    let error = owner.write("stale".into()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    assert!(newcomer.write("new".into()).await.unwrap().sequence > newest.sequence);
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_was_lost_stands() {
+    let (inner, _) = memory();
+    let store = FaultyStore::new(inner);
+    let attempt = begin(&at(store.clone())).await;
+    store.plan(|op| (op.verb == "put").then_some(Fault::AnswerIsLost));
+    let saved = attempt.write("once".into()).await.unwrap();
+    assert_eq!(saved.sequence, 2);
+    assert_eq!(text(&attempt).await.as_deref(), Some("once"));
+}
+
+#[tokio::test]
+async fn a_commit_that_lands_late_is_stepped_past() {
+    let (inner, _) = memory();
+    let store = FaultyStore::new(inner);
+    let location = at(store.clone());
+    let attempt = begin(&location).await;
+    store.plan(|op| (op.verb == "put" && op.path.contains("/log/")).then_some(Fault::Withheld));
+    let error = attempt.write(large(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    store.plan(|_| None);
+    store.release().await;
+    let saved = attempt.write(large(2)).await.unwrap();
+    assert_eq!(saved.sequence, 3, "the slot after the late one");
+    assert_eq!(attempt.read().await.unwrap(), Some(large(2)));
+    assert_eq!(begin(&location).await.read().await.unwrap(), Some(large(2)));
+}
+
+#[tokio::test]
+async fn the_data_of_an_undecided_commit_outlives_later_failures() {
+    let (inner, _) = memory();
+    let store = FaultyStore::new(inner);
+    let location = at(store.clone());
+    let attempt = begin(&location).await;
+    store.plan(|op| (op.verb == "put" && op.path.contains("/log/")).then_some(Fault::Withheld));
+    attempt.write(large(1)).await.unwrap_err();
+    store.plan(|op| (op.verb == "put" && op.path.contains("/data/")).then_some(Fault::Fails));
+    attempt.write(large(2)).await.unwrap_err();
+    // The process dies here; the first commit arrives after that.
+    drop(attempt);
+    store.plan(|_| None);
+    store.release().await;
+    assert_eq!(begin(&location).await.read().await.unwrap(), Some(large(1)));
+}
+
+#[tokio::test]
+async fn a_commit_never_lands_over_a_later_save() {
+    let (inner, _) = memory();
+    let store = FaultyStore::new(inner);
+    let location = at(store.clone());
+    let attempt = begin(&location).await;
+    store.plan(|op| (op.verb == "put" && op.path.contains("/log/")).then_some(Fault::Withheld));
+    attempt.write(large(1)).await.unwrap_err();
+    store.plan(|_| None);
+    attempt.write(large(2)).await.unwrap();
+    store.release().await;
+    assert_eq!(begin(&location).await.read().await.unwrap(), Some(large(2)));
+}
+
+#[tokio::test]
+async fn only_the_newest_are_kept_and_nothing_is_orphaned() {
+    let (_, location) = memory();
+    let attempt = Attempt::begin(location.clone(), keep(2)).await.unwrap();
+    for seed in 0..6 {
+        attempt.write(large(seed)).await.unwrap();
+    }
+    let kept: Vec<_> = location.checkpoints().await.unwrap();
+    let kept: Vec<_> = kept.iter().map(|c| c.sequence).collect();
+    assert_eq!(kept, [7, 6]);
+    assert_eq!(log::list(&location).await.unwrap(), [1, 6, 7]);
+    assert_eq!(list_objects(&location).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn claims_and_the_last_record_before_a_claim_stay() {
+    let (_, location) = memory();
+    for _ in 0..3 {
+        let attempt = Attempt::begin(location.clone(), keep(1)).await.unwrap();
+        for seed in 0..3 {
+            attempt.write(large(seed)).await.unwrap();
+        }
+    }
+    let sequences = log::list(&location).await.unwrap();
+    // Three times a claim and the last of three commits.
+    assert_eq!(sequences, [1, 4, 5, 8, 9, 12]);
+    // Their data does not.
+    assert_eq!(list_objects(&location).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_dead_attempt_left_is_swept_by_the_next_claim() {
+    let (inner, _) = memory();
+    let store = FaultyStore::new(inner);
+    let location = at(store.clone());
+    let attempt = begin(&location).await;
+    attempt.write(large(1)).await.unwrap();
+    store.plan(|op| (op.verb == "put" && op.path.contains("/log/")).then_some(Fault::Fails));
+    attempt.write(large(2)).await.unwrap_err();
+    store.plan(|_| None);
+    drop(attempt);
+    assert_eq!(list_objects(&location).await.unwrap().len(), 2);
+    let next = begin(&location).await;
+    assert_eq!(list_objects(&location).await.unwrap().len(), 1);
+    assert_eq!(next.read().await.unwrap(), Some(large(1)));
+}
+
+#[tokio::test]
+async fn predecessors_that_saved_nothing_are_looked_through() {
+    let [a, b, c] = ["a", "b", "c"]
+        .map(|name| Location::parse(&format!("memory:///protocol/predecessors/{name}")).unwrap());
+    begin(&a).await.write("from a".into()).await.unwrap();
+    let after = |previous: &Location| AttemptSettings::default().previous(previous.clone());
+    // The attempt at b dies before its first save, and the one at c is told of b only.
+    Attempt::begin(b.clone(), after(&a)).await.unwrap();
+    let third = Attempt::begin(c.clone(), after(&b)).await.unwrap();
+    assert_eq!(text(&third).await.as_deref(), Some("from a"));
+    // Run again without the option, the claim still knows.
+    let again = begin(&c).await;
+    assert_eq!(text(&again).await.as_deref(), Some("from a"));
+    again.write("from c".into()).await.unwrap();
+    let own = Attempt::begin(c, after(&a)).await.unwrap();
+    assert_eq!(text(&own).await.as_deref(), Some("from c"));
+}
+
+#[tokio::test]
+async fn a_circle_of_predecessors_ends() {
+    let [a, b] = ["a", "b"]
+        .map(|name| Location::parse(&format!("memory:///protocol/circle/{name}")).unwrap());
+    let after = |previous: &Location| AttemptSettings::default().previous(previous.clone());
+    Attempt::begin(a.clone(), after(&b)).await.unwrap();
+    let attempt = Attempt::begin(b, after(&a)).await.unwrap();
+    assert!(!attempt.prev_exists().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_small_save_is_one_request() {
+    let (inner, _) = memory();
+    let store = FaultyStore::new(inner);
+    let attempt = begin(&at(store.clone())).await;
+    store.plan(|_| None);
+    attempt.write(vec![7; 1024].into()).await.unwrap();
+    assert_eq!(store.operations(), 1);
+}
+
+#[tokio::test]
+async fn a_claim_says_whose_it_is() {
+    let (inner, location) = memory();
+    let settings = AttemptSettings::default().number(4).component([9; 32]);
+    Attempt::begin(location.clone(), settings).await.unwrap();
+    let path = paths::record(location.prefix(), 1);
+    let bytes = inner.get(&path).await.unwrap().bytes().await.unwrap();
+    let Record::Claim(claim) = Record::decode(&bytes).unwrap() else {
+        panic!("not a claim");
+    };
+    assert_eq!((claim.attempt, claim.component), (4, Some([9; 32])));
+}

@@ -1,0 +1,94 @@
+//! Files and directories through the storage and back.
+
+use std::fs;
+use std::path::Path;
+
+use super::{begin, large, memory};
+use crate::{BeneathDir, ErrorKind, Existing};
+
+fn place(path: &Path) -> BeneathDir {
+    BeneathDir::ambient(path).unwrap()
+}
+
+#[tokio::test]
+async fn a_directory_comes_back_as_it_was() {
+    let (_, location) = memory();
+    let temp = tempfile::tempdir().unwrap();
+    let (from, to) = (temp.path().join("from"), temp.path().join("to"));
+    fs::create_dir_all(from.join("empty")).unwrap();
+    fs::write(from.join("large"), large(1)).unwrap();
+    fs::write(from.join("nothing"), "").unwrap();
+    fs::create_dir(from.join("ünter [*?]")).unwrap();
+    fs::write(from.join("ünter [*?]/small"), "small").unwrap();
+    let attempt = begin(&location).await;
+    let saved = attempt.save(place(&from)).await.unwrap();
+    assert_eq!(saved.logical_bytes, large(1).len() as u64 + 5);
+
+    let next = begin(&location).await;
+    let restored = next.restore(place(&to), Existing::Refuse).await.unwrap();
+    assert_eq!(restored, Some(saved.sequence));
+    assert_eq!(fs::read(to.join("large")).unwrap(), large(1));
+    assert_eq!(fs::read(to.join("nothing")).unwrap(), b"");
+    assert_eq!(fs::read(to.join("ünter [*?]/small")).unwrap(), b"small");
+    assert_eq!(fs::read_dir(to.join("empty")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 4);
+
+    // Again it does nothing and says the same.
+    let again = next.restore(place(&to), Existing::Refuse).await.unwrap();
+    assert_eq!(again, Some(saved.sequence));
+    assert_eq!(
+        next.read().await.unwrap_err().kind(),
+        ErrorKind::NotSingle(3)
+    );
+}
+
+#[tokio::test]
+async fn other_content_is_refused_unless_it_is_to_be_replaced() {
+    let (_, location) = memory();
+    let temp = tempfile::tempdir().unwrap();
+    let (from, to) = (temp.path().join("from"), temp.path().join("to"));
+    for dir in [&from, &to] {
+        fs::create_dir(dir).unwrap();
+    }
+    fs::write(from.join("a"), large(1)).unwrap();
+    let attempt = begin(&location).await;
+    attempt.save(place(&from)).await.unwrap();
+    let mut changed = large(1).to_vec();
+    changed[1_200_000] ^= 1;
+    for (name, contents) in [("a", &changed[..]), ("b", b"stale")] {
+        fs::write(to.join(name), contents).unwrap();
+        let refused = attempt.restore(place(&to), Existing::Refuse).await;
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidPath);
+        assert_eq!(fs::read(to.join(name)).unwrap(), contents);
+    }
+    attempt
+        .restore(place(&to), Existing::Replace)
+        .await
+        .unwrap();
+    assert_eq!(fs::read(to.join("a")).unwrap(), large(1));
+    assert!(!to.join("b").exists());
+}
+
+#[tokio::test]
+async fn a_file_comes_back_as_a_file() {
+    let (_, location) = memory();
+    let temp = tempfile::tempdir().unwrap();
+    let (from, to) = (temp.path().join("from"), temp.path().join("new/dir/to"));
+    fs::write(&from, "contents").unwrap();
+    let attempt = begin(&location).await;
+    attempt.save(place(&from)).await.unwrap();
+    assert_eq!(attempt.read().await.unwrap().unwrap(), "contents");
+    attempt.restore(place(&to), Existing::Refuse).await.unwrap();
+    assert_eq!(fs::read(&to).unwrap(), b"contents");
+}
+
+#[tokio::test]
+async fn a_save_of_nothing_is_an_error_and_changes_nothing() {
+    let (_, location) = memory();
+    let temp = tempfile::tempdir().unwrap();
+    let attempt = begin(&location).await;
+    attempt.write("before".into()).await.unwrap();
+    let error = attempt.save(place(&temp.path().join("missing"))).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidPath);
+    assert_eq!(attempt.read().await.unwrap().unwrap(), "before");
+}
