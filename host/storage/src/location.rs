@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, RetryConfig};
 use url::Url;
 
 use crate::checkpoint::Checkpoint;
@@ -120,39 +120,44 @@ impl Location {
     }
 
     fn cloud(url: &str, scheme: &str) -> Result<Self> {
-        let parsed = parse_url(url)?;
-        let bucket = || match parsed.host_str() {
-            Some(bucket) => Ok(bucket),
-            None => Err(invalid(url, "names no bucket")),
-        };
-        let store: Arc<dyn ObjectStore> = match scheme {
+        match scheme {
             #[cfg(feature = "aws")]
-            "s3" => object_store::aws::AmazonS3Builder::from_env()
-                .with_bucket_name(bucket()?)
-                .with_retry(retry())
-                .build()
-                .map(|store| Arc::new(store) as _),
+            "s3" => Self::bucket(url, |bucket| {
+                let builder = object_store::aws::AmazonS3Builder::from_env();
+                builder.with_bucket_name(bucket).with_retry(retry()).build()
+            }),
             #[cfg(feature = "gcp")]
-            "gs" => object_store::gcp::GoogleCloudStorageBuilder::from_env()
-                .with_bucket_name(bucket()?)
-                .with_retry(retry())
-                .build()
-                .map(|store| Arc::new(store) as _),
+            "gs" => Self::bucket(url, |bucket| {
+                let builder = object_store::gcp::GoogleCloudStorageBuilder::from_env();
+                builder.with_bucket_name(bucket).with_retry(retry()).build()
+            }),
             #[cfg(feature = "azure")]
-            "az" => object_store::azure::MicrosoftAzureBuilder::from_env()
-                .with_container_name(bucket()?)
-                .with_retry(retry())
-                .build()
-                .map(|store| Arc::new(store) as _),
-            _ => {
-                return Err(invalid(
-                    url,
-                    "no storage of this kind; use file, memory, s3, gs, az, or a plain path",
-                ));
-            }
+            "az" => Self::bucket(url, |container| {
+                let builder = object_store::azure::MicrosoftAzureBuilder::from_env();
+                builder
+                    .with_container_name(container)
+                    .with_retry(retry())
+                    .build()
+            }),
+            _ => Err(invalid(
+                url,
+                "no storage of this kind; use file, memory, s3, gs, az, or a plain path",
+            )),
         }
-        .map_err(|e| invalid(url, "the environment does not say how to reach it").with_source(e))?;
-        Ok(Self::new(store, url_path(&parsed)?, url))
+    }
+
+    #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
+    fn bucket<S: ObjectStore>(
+        url: &str,
+        build: impl FnOnce(&str) -> object_store::Result<S>,
+    ) -> Result<Self> {
+        let parsed = parse_url(url)?;
+        let bucket = parsed.host_str();
+        let store = build(bucket.ok_or_else(|| invalid(url, "names no bucket"))?);
+        let store = store.map_err(|e| {
+            invalid(url, "the environment does not say how to reach it").with_source(e)
+        })?;
+        Ok(Self::new(Arc::new(store), url_path(&parsed)?, url))
     }
 }
 
@@ -165,10 +170,10 @@ impl fmt::Display for Location {
 /// Half a minute bridges a restart of the storage; object_store's three minutes are longer than most
 /// grace periods, and a task that is told `unavailable` can decide for itself.
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
-fn retry() -> RetryConfig {
-    RetryConfig {
+fn retry() -> object_store::RetryConfig {
+    object_store::RetryConfig {
         retry_timeout: std::time::Duration::from_secs(30),
-        ..RetryConfig::default()
+        ..Default::default()
     }
 }
 
