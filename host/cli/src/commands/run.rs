@@ -1,0 +1,260 @@
+//! `wasm-checkpoint run`
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, Location, ResumePoint, Totals};
+use wasmtime_wasi::WasiCtx;
+use wasmtime_wasi::filesystem::FsPerms;
+
+use crate::exit::{self, Code, failure};
+use crate::options::{FlyteUrl, SharedDir, Variable, duration, human_size, size};
+use crate::task::{End, Ended, Task};
+
+/// Run a task; each attempt goes on from the last committed checkpoint
+///
+/// The task is a component that exports `wasi:cli/run`. It sees the directories and the variables that
+/// are named here, and no others.
+#[derive(clap::Args, Debug)]
+#[command(after_help = exit::HELP)]
+pub(crate) struct Args {
+    /// The location of this task's checkpoints: a URL or a path
+    /// [default: ./checkpoints/<name of the file>]
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// The location of an earlier attempt, where that is another one
+    #[arg(long, value_name = "URL")]
+    prev: Option<String>,
+    /// The same as --store, as Flyte passes it
+    #[arg(long, value_name = "URL", conflicts_with = "store")]
+    checkpoint_path: Option<FlyteUrl>,
+    /// The same as --prev, as Flyte passes it: "", '""' and {{…}} mean none
+    #[arg(long, value_name = "URL", conflicts_with = "prev")]
+    prev_checkpoint: Option<FlyteUrl>,
+    /// How many further attempts follow one that failed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    retries: u32,
+    /// The time that an attempt may take, such as 90s or 2h
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
+    /// The most memory that the task may use, such as 512MiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_memory: Option<usize>,
+    /// How many checkpoints are kept
+    #[arg(long, value_name = "N", default_value = "3")]
+    keep: NonZeroUsize,
+    /// Give the task a directory
+    #[arg(long = "dir", value_name = "HOST[::GUEST]")]
+    dirs: Vec<SharedDir>,
+    /// Give the task a variable; without a value, that of this environment
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    variables: Vec<Variable>,
+    /// The component
+    #[arg(value_name = "TASK.wasm")]
+    task: PathBuf,
+    /// What the task is given as arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+/// What is said of all attempts together.
+#[derive(Default)]
+struct Summary {
+    attempts: u32,
+    resumed: Option<String>,
+    totals: Totals,
+}
+
+impl Args {
+    pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
+        let location = self.location()?;
+        let previous = self.previous()?;
+        // Before anything is claimed: a task that cannot run must not fence one that does.
+        let task = Task::load(&self.task)?;
+        self.wasi()?;
+        let mut summary = Summary::default();
+        let first = first_attempt();
+        loop {
+            let number = first.saturating_add(summary.attempts);
+            let mut settings = AttemptSettings::default()
+                .number(number)
+                .component(task.digest)
+                .keep(self.keep);
+            if let Some(previous) = &previous {
+                settings = settings.previous(previous.clone());
+            }
+            let last = summary.attempts >= self.retries;
+            summary.attempts += 1;
+            let attempt = match Attempt::begin(location.clone(), settings).await {
+                Ok(attempt) => Arc::new(attempt),
+                Err(error) if error.kind() == ErrorKind::Unavailable && !last => {
+                    let error = anyhow::Error::new(error);
+                    say(&format!(
+                        "attempt {number} cannot begin: {}",
+                        exit::one_line(&error)
+                    ));
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            summary.begins(&attempt).await?;
+            let wasi = self.wasi()?;
+            let ended = task
+                .run(wasi, attempt.clone(), self.timeout, self.max_memory)
+                .await;
+            summary.ends(&attempt);
+            let Ended { end, failure } = ended;
+            let Some((reason, code)) = reason(&end, self.timeout) else {
+                say(&format!("done after {}", summary.text()));
+                return Ok(ExitCode::SUCCESS);
+            };
+            let kind = failure.as_ref().map(checkpoint_storage::Error::kind);
+            let reason = match failure {
+                None => reason,
+                Some(failure) => {
+                    let failure = anyhow::Error::new(failure);
+                    format!(
+                        "{reason} (its last failed call: {})",
+                        exit::one_line(&failure)
+                    )
+                }
+            };
+            // Another attempt has taken over; one more here would fence it in turn.
+            let fenced = kind == Some(ErrorKind::Fenced);
+            if last || fenced {
+                say(&format!("failed after {}: {reason}", summary.text()));
+                return Ok(if fenced { Code::Fenced.into() } else { code });
+            }
+            say(&format!("attempt {number} failed: {reason}"));
+        }
+    }
+
+    fn location(&self) -> anyhow::Result<Location> {
+        let flyte = self.checkpoint_path.clone().and_then(|url| url.0);
+        let url = match self.store.clone().or(flyte) {
+            Some(url) => url,
+            None => {
+                let name = self.task.file_stem().unwrap_or(self.task.as_os_str());
+                let path = PathBuf::from("checkpoints").join(name);
+                let text = path.into_os_string().into_string();
+                text.map_err(|_| {
+                    failure(
+                        Code::WrongLocation,
+                        "the name of the task is not Unicode; name a --store",
+                    )
+                })?
+            }
+        };
+        Ok(Location::parse(&url)?)
+    }
+
+    fn previous(&self) -> anyhow::Result<Option<Location>> {
+        let flyte = self.prev_checkpoint.clone().and_then(|url| url.0);
+        let url = self.prev.clone().or(flyte);
+        Ok(url.as_deref().map(Location::parse).transpose()?)
+    }
+
+    fn wasi(&self) -> anyhow::Result<WasiCtx> {
+        let mut wasi = WasiCtx::builder();
+        wasi.inherit_stdio();
+        wasi.arg(self.task.to_string_lossy());
+        wasi.args(&self.args);
+        for Variable { name, value } in &self.variables {
+            wasi.env(name, value);
+        }
+        for SharedDir { host, guest } in &self.dirs {
+            wasi.preopened_dir(host, guest, FsPerms::ReadWrite)
+                .map_err(anyhow::Error::from)
+                .with_context(|| format!("--dir {}: it cannot be opened", host.display()))?;
+        }
+        Ok(wasi.build())
+    }
+}
+
+impl Summary {
+    async fn begins(&mut self, attempt: &Attempt) -> anyhow::Result<()> {
+        let from = match attempt.resume_point().await {
+            Ok(ResumePoint::Fresh) => return Ok(()),
+            Ok(ResumePoint::Resumed(checkpoint)) => checkpoint,
+            Ok(ResumePoint::FellBack {
+                checkpoint,
+                damaged,
+                reason,
+            }) => {
+                say(&format!(
+                    "checkpoint {damaged} is damaged ({reason}); going on from {}",
+                    checkpoint.sequence
+                ));
+                checkpoint
+            }
+            // The task is told, and may know better than to end.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                say(&error.to_string());
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.resumed = Some(format!(
+            "checkpoint {} of attempt {}",
+            from.sequence, from.attempt
+        ));
+        Ok(())
+    }
+
+    fn ends(&mut self, attempt: &Attempt) {
+        let totals = attempt.totals();
+        self.totals.saves += totals.saves;
+        self.totals.logical_bytes += totals.logical_bytes;
+        self.totals.uploaded_bytes += totals.uploaded_bytes;
+    }
+
+    fn text(&self) -> String {
+        let attempts = match self.attempts {
+            1 => "1 attempt".to_owned(),
+            n => format!("{n} attempts"),
+        };
+        let resumed = match &self.resumed {
+            None => "fresh".to_owned(),
+            Some(from) => format!("resumed from {from}"),
+        };
+        format!(
+            "{attempts}, {resumed}, {} saves, {} ({} uploaded)",
+            self.totals.saves,
+            human_size(self.totals.logical_bytes),
+            human_size(self.totals.uploaded_bytes)
+        )
+    }
+}
+
+/// Why an attempt failed, and the code for it; `None` if it did not.
+fn reason(end: &End, timeout: Option<Duration>) -> Option<(String, ExitCode)> {
+    Some(match end {
+        End::Success => return None,
+        End::Exit(code) => (
+            format!("the task exited with {code}"),
+            ExitCode::from(*code),
+        ),
+        End::Trap(trap) => (format!("the task trapped: {trap}"), Code::Trap.into()),
+        End::Timeout => {
+            let time = humantime::format_duration(timeout.unwrap_or_default());
+            (
+                format!("the task took longer than {time}"),
+                Code::Timeout.into(),
+            )
+        }
+    })
+}
+
+/// The number of the first attempt of this process. Flyte runs each attempt in a process of its own.
+fn first_attempt() -> u32 {
+    let number = std::env::var("FLYTE_ATTEMPT_NUMBER").ok();
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+fn say(line: &str) {
+    eprintln!("wasm-checkpoint: {line}");
+}

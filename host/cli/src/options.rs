@@ -1,0 +1,166 @@
+//! What options say, where clap does not know.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// The value of one of Flyte's options. On a first attempt Flyte gives two quote characters, and an
+/// older one leaves its template unreplaced; both mean none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FlyteUrl(pub(crate) Option<String>);
+
+impl FromStr for FlyteUrl {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let none = matches!(text, "" | "\"\"") || (text.contains("{{") && text.contains("}}"));
+        Ok(Self((!none).then(|| text.to_owned())))
+    }
+}
+
+/// A directory of the host's, under the name that the guest knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SharedDir {
+    pub(crate) host: PathBuf,
+    pub(crate) guest: String,
+}
+
+impl FromStr for SharedDir {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (host, guest) = text.split_once("::").unwrap_or((text, text));
+        if host.is_empty() || guest.is_empty() {
+            return Err("HOST or HOST::GUEST is expected".into());
+        }
+        Ok(Self {
+            host: host.into(),
+            guest: guest.into(),
+        })
+    }
+}
+
+/// A variable of the guest's environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Variable {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+impl FromStr for Variable {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, value.to_owned()),
+            None => match std::env::var(text) {
+                Ok(value) => (text, value),
+                Err(_) => return Err(format!("this environment has no {text}; name a value")),
+            },
+        };
+        if name.is_empty() {
+            return Err("a variable has a name".into());
+        }
+        Ok(Self {
+            name: name.into(),
+            value,
+        })
+    }
+}
+
+/// Parses a duration such as `90s` or `2h 30m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|e| e.to_string())?;
+    match duration.is_zero() {
+        true => Err("no time at all".into()),
+        false => Ok(duration),
+    }
+}
+
+/// Parses a size such as `64MiB`, `1 GB` or `4096`.
+pub(crate) fn size(text: &str) -> Result<usize, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err("a size is a number and B, kB, MB, GB, KiB, MiB or GiB".into()),
+    };
+    let number: u64 = number.parse().map_err(|_| "a size is a whole number")?;
+    let bytes = number.checked_mul(factor).and_then(|n| n.try_into().ok());
+    bytes.ok_or_else(|| "more than this machine can address".into())
+}
+
+/// Prints a size for people.
+pub(crate) fn human_size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in units {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    match unit {
+        "B" => format!("{bytes} B"),
+        _ => format!("{value:.1} {unit}"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_flyte_leaves_unsaid_is_none() {
+        for none in ["", "\"\"", "{{.prevCheckpointPrefix}}", "{{ .x }}"] {
+            assert_eq!(none.parse(), Ok(FlyteUrl(None)), "{none}");
+        }
+        assert_eq!("s3://b/p".parse(), Ok(FlyteUrl(Some("s3://b/p".into()))));
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("64MiB"), Ok(64 << 20));
+        assert_eq!(size("1 GB"), Ok(1_000_000_000));
+        assert_eq!(size("4096"), Ok(4096));
+        for wrong in ["", "MiB", "-1", "1.5GiB", "1 parsec", "99999999999GiB"] {
+            size(wrong).unwrap_err();
+        }
+        assert_eq!(human_size(1536), "1.5 KiB");
+        assert_eq!(human_size(7), "7 B");
+    }
+
+    #[test]
+    fn a_directory_has_its_own_name_unless_another_is_given() {
+        let dir = |host: &str, guest: &str| SharedDir {
+            host: host.into(),
+            guest: guest.into(),
+        };
+        assert_eq!("a/b".parse(), Ok(dir("a/b", "a/b")));
+        assert_eq!("a/b::/data".parse(), Ok(dir("a/b", "/data")));
+        "::/data".parse::<SharedDir>().unwrap_err();
+    }
+
+    #[test]
+    fn a_variable_without_a_value_is_inherited() {
+        let variable: Variable = "A=b=c".parse().unwrap();
+        assert_eq!(
+            (variable.name.as_str(), variable.value.as_str()),
+            ("A", "b=c")
+        );
+        let inherited: Variable = "PATH".parse().unwrap();
+        assert_eq!(inherited.value, std::env::var("PATH").unwrap());
+        "NOT_SET_ANYWHERE_AT_ALL".parse::<Variable>().unwrap_err();
+    }
+}

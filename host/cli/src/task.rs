@@ -1,0 +1,203 @@
+//! A compiled task, and one run of it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use checkpoint_storage::{Attempt, Error};
+use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
+use wasmtime::{Cache, CacheConfig, Config, Engine, Store, StoreLimits, StoreLimitsBuilder, Trap};
+use wasmtime_checkpoint::{CheckpointCtx, CheckpointCtxView, CheckpointView};
+use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
+
+use crate::exit::{Code, failure};
+
+/// How often a guest that computes lets others run. Short against a timeout, long against the cost.
+const TICK: Duration = Duration::from_millis(50);
+
+/// A component that is ready to run.
+pub(crate) struct Task {
+    engine: Engine,
+    command: CommandPre<State>,
+    /// BLAKE3 of the file.
+    pub(crate) digest: [u8; 32],
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    Success,
+    /// It exited with this code, which is not 0.
+    Exit(u8),
+    Trap(String),
+    Timeout,
+}
+
+/// An ended attempt.
+pub(crate) struct Ended {
+    pub(crate) end: End,
+    /// The last failure of the import, with what the guest was not told.
+    pub(crate) failure: Option<Error>,
+}
+
+struct State {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    checkpoint: CheckpointCtx,
+    limits: StoreLimits,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl CheckpointView for State {
+    fn checkpoint(&mut self) -> CheckpointCtxView<'_> {
+        CheckpointCtxView {
+            ctx: &mut self.checkpoint,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl Task {
+    /// Compiles a component, or takes it from wasmtime's cache, and checks its imports.
+    pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
+        let name = path.display();
+        let unreadable = |what: String| failure(Code::NotComponent, what);
+        let bytes = std::fs::read(path)
+            .map_err(|e| unreadable(format!("{name}: the task cannot be read: {e}")))?;
+        match bytes.get(..8) {
+            Some(b"\0asm\x01\0\0\0") => {
+                return Err(unreadable(format!(
+                    "{name}: this is a core module; build a component, with --target wasm32-wasip2 or `wasm-tools component new`"
+                )));
+            }
+            Some([0, b'a', b's', b'm', ..]) => {}
+            _ => {
+                return Err(unreadable(format!(
+                    "{name}: this is no WebAssembly component"
+                )));
+            }
+        }
+        let mut config = Config::new();
+        config.epoch_interruption(true);
+        // Without a directory for the cache each run compiles anew, which is no reason to fail.
+        config.cache(Cache::new(CacheConfig::new()).ok());
+        let engine = Engine::new(&config)
+            .map_err(anyhow_of)
+            .context("wasmtime does not start")?;
+        let component = Component::new(&engine, &bytes).map_err(|e| {
+            unreadable(format!(
+                "{name}: this is no component that can be run: {e:#}"
+            ))
+        })?;
+        let instance = link(&engine, &component).with_context(|| {
+            failure(Code::UnknownImport, format!("{name}: it cannot be linked"))
+        })?;
+        let command = CommandPre::new(instance).map_err(|_| {
+            unreadable(format!(
+                "{name}: it does not export `wasi:cli/run`, so there is nothing to run"
+            ))
+        })?;
+        Ok(Self {
+            engine,
+            command,
+            digest: blake3::hash(&bytes).into(),
+        })
+    }
+
+    /// Runs one attempt to its end.
+    pub(crate) async fn run(
+        &self,
+        wasi: WasiCtx,
+        attempt: Arc<Attempt>,
+        timeout: Option<Duration>,
+        max_memory: Option<usize>,
+    ) -> Ended {
+        let limits = max_memory.map_or(StoreLimitsBuilder::new(), |bytes| {
+            StoreLimitsBuilder::new().memory_size(bytes)
+        });
+        let state = State {
+            wasi,
+            table: ResourceTable::new(),
+            checkpoint: CheckpointCtx::new(attempt),
+            limits: limits.build(),
+        };
+        let mut store = Store::new(&self.engine, state);
+        store.limiter(|state| &mut state.limits);
+        // A guest that only computes comes back here every tick, so that its time can run out.
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        let ticker = Ticker::start(self.engine.clone());
+        let running = self.call(&mut store);
+        let end = match timeout {
+            None => running.await,
+            Some(timeout) => match tokio::time::timeout(timeout, running).await {
+                Ok(end) => end,
+                Err(_) => End::Timeout,
+            },
+        };
+        drop(ticker);
+        let failure = store.into_data().checkpoint.take_failure();
+        Ended { end, failure }
+    }
+
+    async fn call(&self, store: &mut Store<State>) -> End {
+        let called = async {
+            let command = self.command.instantiate_async(&mut *store).await?;
+            command.wasi_cli_run().call_run(&mut *store).await
+        };
+        match called.await {
+            Ok(Ok(())) => End::Success,
+            Ok(Err(())) => End::Exit(1),
+            Err(error) => match error.downcast_ref::<I32Exit>() {
+                Some(I32Exit(0)) => End::Success,
+                Some(I32Exit(code)) => End::Exit(u8::try_from(*code).unwrap_or(1)),
+                None => End::Trap(match error.downcast_ref::<Trap>() {
+                    Some(trap) => trap.to_string(),
+                    None => anyhow_of(error).root_cause().to_string(),
+                }),
+            },
+        }
+    }
+}
+
+fn link(engine: &Engine, component: &Component) -> anyhow::Result<InstancePre<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(anyhow_of)?;
+    wasmtime_checkpoint::add_to_linker(&mut linker).map_err(anyhow_of)?;
+    linker.instantiate_pre(component).map_err(anyhow_of)
+}
+
+fn anyhow_of(error: wasmtime::Error) -> anyhow::Error {
+    error.into()
+}
+
+/// Ends a tick of the engine again and again, until it is dropped.
+struct Ticker(tokio::task::JoinHandle<()>);
+
+impl Ticker {
+    fn start(engine: Engine) -> Self {
+        Self(tokio::spawn(async move {
+            let mut interval = tokio::time::interval(TICK);
+            loop {
+                interval.tick().await;
+                engine.increment_epoch();
+            }
+        }))
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,50 @@
+//! The state of the import in a store.
+
+use std::sync::Arc;
+
+use checkpoint_storage::{Attempt, Error};
+use wasmtime::component::ResourceTable;
+
+/// The state of the import for one store: the attempt whose checkpoints its guest sees.
+#[derive(Debug)]
+pub struct CheckpointCtx {
+    pub(crate) attempt: Arc<Attempt>,
+    pub(crate) failure: Option<Error>,
+}
+
+impl CheckpointCtx {
+    /// Gives the guest this attempt. To be made with [`Attempt::begin`] for each run of the task; keep
+    /// a clone to learn what was saved.
+    pub fn new(attempt: Arc<Attempt>) -> Self {
+        Self {
+            attempt,
+            failure: None,
+        }
+    }
+
+    /// The attempt that the guest sees.
+    pub fn attempt(&self) -> &Arc<Attempt> {
+        &self.attempt
+    }
+
+    /// What went wrong in the guest's last failed call, with all its causes. The guest is told less:
+    /// it must not learn where its checkpoints lie.
+    pub fn take_failure(&mut self) -> Option<Error> {
+        self.failure.take()
+    }
+}
+
+/// The import's view of a store: its state, and the table of the guest's resources.
+#[derive(Debug)]
+pub struct CheckpointCtxView<'a> {
+    /// The state of the import.
+    pub ctx: &'a mut CheckpointCtx,
+    /// The table in which `wasmtime_wasi` keeps the descriptors of the guest.
+    pub table: &'a mut ResourceTable,
+}
+
+/// What the state of a store implements so that its guest can import `task:checkpoint`.
+pub trait CheckpointView: Send {
+    /// The import's part of the state.
+    fn checkpoint(&mut self) -> CheckpointCtxView<'_>;
+}
