@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use crate::checkpoint::{Checkpoint, CheckpointInfo};
 use crate::claim::{self, Claimed};
 use crate::history::Damage;
-use crate::pipe::Pieces;
+use crate::pipe::Chunks;
 use crate::save::{Stored, store_contents};
 use crate::writer::Writer;
 use crate::{
@@ -147,9 +147,17 @@ impl Attempt {
         let Claimed {
             epoch,
             own,
+            damaged,
             history,
         } = claim::claim(&location, &settings).await?;
-        let writer = Writer::new(location.clone(), epoch, &settings, own, &history.sequences);
+        let writer = Writer::new(
+            location.clone(),
+            epoch,
+            &settings,
+            own,
+            &history.sequences,
+            damaged,
+        );
         Ok(Self {
             location,
             state: Mutex::new(State {
@@ -219,7 +227,7 @@ impl Attempt {
         let mut state = self.state.lock().await;
         let now = SystemTime::now();
         let tree = Tree::single_file(contents.len() as u64, now);
-        let stored = store_contents(&mut state.writer, Pieces::whole(contents)).await?;
+        let stored = store_contents(&mut state.writer, Chunks::whole(contents)).await?;
         self.commit(&mut state, tree, stored, now).await
     }
 
@@ -229,7 +237,7 @@ impl Attempt {
     /// Those of [`write`](Self::write) and of [`FileTree::read`].
     pub async fn save(&self, source: impl FileTree) -> Result<Saved> {
         let mut state = self.state.lock().await;
-        let (mut sink, pieces) = pipe::pipe();
+        let (mut sink, chunks) = pipe::pipe();
         let reading = async {
             blocking::run(move || {
                 let tree = source.read(&mut sink)?;
@@ -238,7 +246,7 @@ impl Attempt {
             })
             .await?
         };
-        let storing = store_contents(&mut state.writer, pieces);
+        let storing = store_contents(&mut state.writer, chunks);
         let (tree, stored) = pipe::both(reading, storing).await;
         // A storage that fails breaks the pipe, so its error is the cause of the source's.
         let stored = stored?;

@@ -1,18 +1,22 @@
 //! A committed checkpoint, and the verified reading of its contents.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 
-use crate::format::{Chunk, Commit, Contents, ObjectRef};
-use crate::{Error, ErrorKind, Location, Result, blocking, paths};
+use crate::format::{Chunk, Commit, Contents, ObjectName};
+use crate::{Error, ErrorKind, Location, Result, blocking, chunk, paths};
 
-/// How many chunks are read ahead of the one that is being consumed. With chunks of 1 MiB this hides
-/// the latency of a far store and holds little memory.
-const READ_AHEAD: usize = 16;
+/// How many ranges are read at once, ahead of what is being consumed: enough to hide the latency of a
+/// far store.
+const READS: usize = 4;
+
+/// The most that one read fetches, before and after decompression.
+const READ_BYTES: u64 = 16 << 20;
 
 /// What is known of a checkpoint without reading its contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,64 +101,92 @@ impl Checkpoint {
             }
             Contents::Chunks { chunks, .. } => {
                 let checkpoint = self.clone();
-                let count = chunks.len();
-                stream::iter(0..count)
-                    .map(move |index| checkpoint.clone().read_chunk(index))
-                    .buffered(READ_AHEAD)
+                stream::iter(runs(chunks))
+                    .map(move |run| checkpoint.clone().read_run(run))
+                    .buffered(READS)
+                    .map_ok(|chunks| stream::iter(chunks).map(Ok))
+                    .try_flatten()
                     .boxed()
             }
         }
     }
 
-    async fn read_chunk(self, index: usize) -> Result<Bytes> {
+    /// Reads chunks that lie one after the other in one object, in one request.
+    async fn read_run(self, run: Range<usize>) -> Result<Vec<Bytes>> {
         let Contents::Chunks { objects, chunks } = &self.commit.contents else {
             return Err(Error::corrupt("an inline checkpoint has no chunks"));
         };
-        // Decoding checked that the chunk lies in an object of the list.
-        let Some((chunk, object)) = chunks
-            .get(index)
-            .and_then(|chunk| Some((*chunk, objects.get(chunk.object as usize)?)))
-        else {
+        let chunks = chunks.get(run).unwrap_or_default().to_vec();
+        let Some((first, last)) = chunks.first().zip(chunks.last()) else {
+            return Ok(Vec::new());
+        };
+        // Decoding checked that each chunk lies in an object of the list.
+        let Some(object) = objects.get(first.object as usize) else {
             return Err(Error::corrupt("a chunk without an object"));
         };
-        let bytes = self.get_range(object, &chunk).await?;
+        let end = last.offset + u64::from(last.stored_bytes);
+        let mut bytes = get_range(&self.location, object.name(), first.offset..end).await?;
         let name = object.name();
         blocking::run(move || {
-            if blake3::hash(&bytes) == chunk.hash {
-                return Ok(bytes);
-            }
-            Err(Error::corrupt(format!(
-                "data object {}-{} is damaged",
-                name.epoch, name.counter
-            )))
+            let unpack = |chunk: &Chunk| {
+                let stored = bytes.split_to(chunk.stored_bytes as usize);
+                chunk::unpack(stored, chunk.codec, chunk.size_bytes, chunk.hash).map_err(|e| {
+                    let (epoch, counter) = (name.epoch, name.counter);
+                    let what = format!("data object {epoch}-{counter} is damaged");
+                    Error::corrupt(what).with_source(e)
+                })
+            };
+            chunks.iter().map(unpack).collect()
         })
         .await?
     }
+}
 
-    async fn get_range(&self, object: &ObjectRef, chunk: &Chunk) -> Result<Bytes> {
-        let path = paths::object(self.location.prefix(), object.name());
-        let end = chunk.offset + u64::from(chunk.size_bytes);
-        let name = path.filename().unwrap_or_default();
-        match self
-            .location
-            .store()
-            .get_range(&path, chunk.offset..end)
-            .await
-        {
-            Ok(bytes) if bytes.len() == chunk.size_bytes as usize => Ok(bytes),
-            Ok(_) => Err(Error::corrupt(format!("data object {name} is cut short"))),
-            Err(object_store::Error::NotFound { .. }) => {
-                Err(Error::corrupt(format!("data object {name} is missing")))
+/// The chunks that are read in one request each.
+fn runs(chunks: &[Chunk]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    let (mut stored, mut size) = (0, 0);
+    for (index, chunk) in chunks.iter().enumerate() {
+        let before = index.checked_sub(1).and_then(|before| chunks.get(before));
+        let adjoins = before.is_some_and(|before| {
+            before.object == chunk.object
+                && before.offset + u64::from(before.stored_bytes) == chunk.offset
+        });
+        stored += u64::from(chunk.stored_bytes);
+        size += u64::from(chunk.size_bytes);
+        match runs.last_mut() {
+            Some(run) if adjoins && stored <= READ_BYTES && size <= READ_BYTES => {
+                run.end = index + 1;
             }
-            // A range beyond the end is an error of many forms; the size tells it from the others.
-            Err(error) => match self.location.store().head(&path).await {
-                Ok(meta) if meta.size < end => {
-                    Err(Error::corrupt(format!("data object {name} is cut short")))
-                }
-                _ => Err(self
-                    .location
-                    .error(format!("data object {name} cannot be read"), error)),
-            },
+            _ => {
+                runs.push(index..index + 1);
+                (stored, size) = (chunk.stored_bytes.into(), chunk.size_bytes.into());
+            }
         }
+    }
+    runs
+}
+
+/// Reads a part of a data object.
+pub(crate) async fn get_range(
+    location: &Location,
+    object: ObjectName,
+    range: Range<u64>,
+) -> Result<Bytes> {
+    let path = paths::object(location.prefix(), object);
+    let name = path.filename().unwrap_or_default();
+    match location.store().get_range(&path, range.clone()).await {
+        Ok(bytes) if bytes.len() as u64 == range.end - range.start => Ok(bytes),
+        Ok(_) => Err(Error::corrupt(format!("data object {name} is cut short"))),
+        Err(object_store::Error::NotFound { .. }) => {
+            Err(Error::corrupt(format!("data object {name} is missing")))
+        }
+        // A range beyond the end is an error of many forms; the size tells it from the others.
+        Err(error) => match location.store().head(&path).await {
+            Ok(meta) if meta.size < range.end => {
+                Err(Error::corrupt(format!("data object {name} is cut short")))
+            }
+            _ => Err(location.error(format!("data object {name} cannot be read"), error)),
+        },
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Claimed {
     pub(crate) epoch: u64,
     /// The restorable checkpoints of the location itself, newest first.
     pub(crate) own: Vec<Checkpoint>,
+    /// Whether something in the location itself is damaged.
+    pub(crate) damaged: bool,
     /// What there is to go on from, predecessors included.
     pub(crate) history: History,
 }
@@ -81,6 +83,7 @@ async fn finish(
     Ok(Claimed {
         epoch,
         own: history.checkpoints.clone(),
+        damaged: !history.damaged.is_empty(),
         history: history.look_through(settings.previous.as_ref()).await?,
     })
 }

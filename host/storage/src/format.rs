@@ -1,9 +1,10 @@
-//! The bytes of records, as `FORMAT.md` specifies them. No I/O happens here.
+//! The bytes of records and data objects, as `FORMAT.md` specifies them. No I/O happens here.
 
 mod frame;
+pub(crate) mod pack;
 mod payload;
 
-pub(crate) use payload::{Chunk, Claim, Commit, Contents, ObjectName, ObjectRef, WriteId};
+pub(crate) use payload::{Chunk, Claim, Codec, Commit, Contents, ObjectName, ObjectRef, WriteId};
 
 use crate::Result;
 

@@ -35,7 +35,10 @@
 mod attempt;
 mod blocking;
 mod checkpoint;
+mod chunk;
 mod claim;
+mod cut;
+mod dedup;
 #[cfg(all(feature = "dir", not(target_family = "wasm")))]
 mod dir;
 mod error;
@@ -43,6 +46,7 @@ mod format;
 mod history;
 mod location;
 mod log;
+mod packer;
 mod paths;
 mod pipe;
 mod restore;

@@ -1,4 +1,4 @@
-//! Contents on their way between code that blocks and code that awaits, in pieces of one size.
+//! Contents on their way between code that blocks and code that awaits, in chunks.
 //!
 //! Where there are threads the pipe is bounded and both ends run at once. On wasm there are none: the
 //! pipe holds everything, and one end runs after the other.
@@ -6,15 +6,13 @@
 use std::future::Future;
 use std::io::{self, Read, Write};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use tokio::sync::mpsc;
 
+use crate::cut::{self, Cutter};
 use crate::{Error, ErrorKind, Result};
 
-/// The size of every piece but the last. Each is a chunk of the checkpoint.
-pub(crate) const PIECE_BYTES: usize = 1 << 20;
-
-/// The pieces between both ends: enough that neither waits for every piece of the other.
+/// The chunks between both ends: enough that neither waits for every chunk of the other.
 #[cfg(not(target_family = "wasm"))]
 const DEPTH: usize = 8;
 
@@ -35,13 +33,13 @@ fn channel() -> (Sender, Receiver) {
 }
 
 /// A pipe from code that blocks.
-pub(crate) fn pipe() -> (PipeWriter, Pieces) {
+pub(crate) fn pipe() -> (PipeWriter, Chunks) {
     let (sender, receiver) = channel();
     let writer = PipeWriter {
         sender,
-        piece: BytesMut::new(),
+        cutter: Cutter::default(),
     };
-    (writer, Pieces::Piped(receiver))
+    (writer, Chunks::Piped(receiver))
 }
 
 /// A pipe to code that blocks.
@@ -69,67 +67,61 @@ pub(crate) async fn both<A, B>(
 #[derive(Debug)]
 pub(crate) struct PipeWriter {
     sender: Sender,
-    piece: BytesMut,
+    cutter: Cutter,
 }
 
 impl PipeWriter {
     /// Sends what is left. Contents that end without it are cut short.
     pub(crate) fn finish(mut self) -> Result<()> {
-        self.flush().map_err(|e| {
-            Error::new(ErrorKind::Other, "the storage stopped taking contents").with_source(e)
-        })
+        while let Some(chunk) = self.cutter.last_chunk() {
+            self.send(chunk).map_err(|e| {
+                Error::new(ErrorKind::Other, "the storage stopped taking contents").with_source(e)
+            })?;
+        }
+        Ok(())
     }
 
-    fn send(&mut self) -> io::Result<()> {
-        let piece = self.piece.split().freeze();
+    fn send(&mut self, chunk: Bytes) -> io::Result<()> {
         #[cfg(not(target_family = "wasm"))]
-        let sent = self.sender.blocking_send(piece);
+        let sent = self.sender.blocking_send(chunk);
         #[cfg(target_family = "wasm")]
-        let sent = self.sender.send(piece);
+        let sent = self.sender.send(chunk);
         sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
 impl Write for PipeWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.piece.capacity() == 0 {
-            self.piece.reserve(PIECE_BYTES);
-        }
-        let taken = bytes.len().min(PIECE_BYTES - self.piece.len());
-        self.piece.extend_from_slice(&bytes[..taken]);
-        if self.piece.len() == PIECE_BYTES {
-            self.send()?;
+        let taken = self.cutter.take(bytes);
+        while let Some(chunk) = self.cutter.full_chunk() {
+            self.send(chunk)?;
         }
         Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self.piece.is_empty() {
-            true => Ok(()),
-            false => self.send(),
-        }
+        Ok(())
     }
 }
 
-/// The end from which code that awaits takes pieces.
+/// The end from which code that awaits takes chunks.
 #[derive(Debug)]
-pub(crate) enum Pieces {
+pub(crate) enum Chunks {
     Piped(Receiver),
     Whole(Bytes),
 }
 
-impl Pieces {
+impl Chunks {
     /// Contents that are in memory already, cut without a copy.
     pub(crate) fn whole(contents: Bytes) -> Self {
         Self::Whole(contents)
     }
 
-    /// The next piece, which is not empty; `None` at the end.
+    /// The next chunk, which is not empty; `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<Bytes> {
         match self {
             Self::Piped(receiver) => receiver.recv().await,
-            Self::Whole(rest) if rest.is_empty() => None,
-            Self::Whole(rest) => Some(rest.split_to(rest.len().min(PIECE_BYTES))),
+            Self::Whole(rest) => cut::next_chunk(rest),
         }
     }
 }

@@ -1,25 +1,27 @@
-//! The storing of contents: in the commit while they are small, else in data objects.
+//! The storing of contents: in the commit while they are small, else as chunks in data objects.
+//!
+//! Chunks are hashed and compressed on threads, in order, while others are cut and data objects are
+//! uploaded. Each stage holds a bounded number of chunks.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
-use object_store::{ObjectStoreExt, PutPayload};
+use futures::{StreamExt, stream};
 
-use crate::format::{Chunk, Contents, ObjectName, ObjectRef};
-use crate::pipe::Pieces;
+use crate::chunk::{self, Packed};
+use crate::dedup::{Known, KnownChunks};
+use crate::format::Contents;
+use crate::packer::Packer;
+use crate::pipe::Chunks;
 use crate::writer::Writer;
-use crate::{Error, ErrorKind, Location, Result, blocking, paths};
+use crate::{Result, blocking};
 
 /// Contents up to this size lie in the commit, so that a small save is one request. Larger ones would
 /// make the log slow to read.
 const INLINE_BYTES: usize = 64 << 10;
 
-/// The size at which a data object is full: large enough that the time of a request does not count,
-/// small enough that several are in flight in little memory.
-const OBJECT_BYTES: u64 = 16 << 20;
-
-/// How many data objects are uploaded at once.
-const UPLOADS: usize = 4;
+/// How many chunks are hashed and compressed at once. More threads than this wait for the uploads.
+const PREPARING: usize = 4;
 
 /// Contents that are durable, or that the commit will hold.
 #[derive(Debug)]
@@ -28,61 +30,57 @@ pub(crate) struct Stored {
     pub(crate) uploaded_bytes: u64,
 }
 
-/// Stores contents. At most [`UPLOADS`] + 1 data objects are in memory.
-pub(crate) async fn store_contents(writer: &mut Writer, mut pieces: Pieces) -> Result<Stored> {
-    let Some(first) = pieces.next().await else {
+/// A chunk, and what is to be done with it.
+pub(crate) enum Prepared {
+    /// It is stored already.
+    Known(Known),
+    New {
+        hash: [u8; 32],
+        size_bytes: usize,
+        packed: Packed,
+    },
+}
+
+/// Stores contents.
+pub(crate) async fn store_contents(writer: &mut Writer, mut chunks: Chunks) -> Result<Stored> {
+    let Some(first) = chunks.next().await else {
         return Ok(Stored::inline(Bytes::new()));
     };
-    let mut next = pieces.next().await;
-    if next.is_none() && first.len() <= INLINE_BYTES {
+    let second = chunks.next().await;
+    if second.is_none() && first.len() <= INLINE_BYTES {
         return Ok(Stored::inline(first));
     }
-    let location = writer.location().clone();
-    let mut objects: Vec<ObjectRef> = Vec::new();
-    let mut chunks = Vec::new();
-    let mut object = Vec::new();
-    let mut size_bytes = 0;
-    let mut uploads = FuturesUnordered::new();
-    let mut piece = Some(first);
-    while let Some(bytes) = piece {
-        let (bytes, hash) = blocking::run(move || {
-            let hash = blake3::hash(&bytes);
-            (bytes, hash)
-        })
-        .await?;
-        chunks.push(Chunk {
-            object: to_u32(objects.len())?,
-            offset: size_bytes,
-            size_bytes: to_u32(bytes.len())?,
-            hash: hash.into(),
-        });
-        size_bytes += bytes.len() as u64;
-        object.push(bytes);
-        piece = match next.take() {
-            Some(piece) => Some(piece),
-            None => pieces.next().await,
-        };
-        if size_bytes >= OBJECT_BYTES || piece.is_none() {
-            let name = writer.next_object();
-            objects.push(ObjectRef {
-                epoch: name.epoch,
-                counter: name.counter,
-                size_bytes,
-            });
-            let payload = PutPayload::from_iter(std::mem::take(&mut object));
-            size_bytes = 0;
-            if uploads.len() == UPLOADS {
-                uploads.next().await.transpose()?;
-            }
-            uploads.push(upload(&location, name, payload));
-        }
+    let known = Arc::new(writer.known_chunks());
+    let rest = stream::unfold(chunks, |mut chunks| async {
+        chunks.next().await.map(|chunk| (chunk, chunks))
+    });
+    let mut prepared = stream::iter([Some(first), second])
+        .filter_map(std::future::ready)
+        .chain(rest)
+        .map(|chunk| prepare(chunk, known.clone()))
+        .buffered(PREPARING)
+        .boxed();
+    let mut packer = Packer::new(writer);
+    while let Some(prepared) = prepared.next().await.transpose()? {
+        packer.add(prepared).await?;
     }
-    while uploads.next().await.transpose()?.is_some() {}
-    let uploaded_bytes = objects.iter().map(|object| object.size_bytes).sum();
-    Ok(Stored {
-        contents: Contents::Chunks { objects, chunks },
-        uploaded_bytes,
+    packer.finish().await
+}
+
+async fn prepare(contents: Bytes, known: Arc<KnownChunks>) -> Result<Prepared> {
+    blocking::run(move || {
+        let hash = blake3::hash(&contents).into();
+        let size_bytes = contents.len();
+        match known.get(&hash, size_bytes) {
+            Some(known) => Prepared::Known(known),
+            None => Prepared::New {
+                hash,
+                size_bytes,
+                packed: chunk::pack(contents, hash),
+            },
+        }
     })
+    .await
 }
 
 impl Stored {
@@ -92,17 +90,4 @@ impl Stored {
             uploaded_bytes: 0,
         }
     }
-}
-
-/// A plain put: the name is this attempt's alone, so a repetition writes the same bytes.
-async fn upload(location: &Location, name: ObjectName, payload: PutPayload) -> Result<()> {
-    let path = paths::object(location.prefix(), name);
-    match location.store().put(&path, payload).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(location.error("a data object cannot be put", error)),
-    }
-}
-
-fn to_u32(n: usize) -> Result<u32> {
-    u32::try_from(n).map_err(|_| Error::new(ErrorKind::QuotaExceeded, "too many data objects"))
 }

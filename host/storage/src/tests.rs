@@ -41,15 +41,10 @@ async fn text(attempt: &Attempt) -> Option<String> {
     contents.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
 }
 
-/// Contents too large for a commit, which differ by their seed in every piece.
+/// Contents too large for a commit, which nothing compresses.
 fn large(seed: u8) -> Bytes {
-    let block = blake3::hash(&[seed]);
-    let size = (2 << 20) + 100;
-    block
-        .as_bytes()
-        .iter()
-        .copied()
-        .cycle()
-        .take(size)
-        .collect()
+    let mut bytes = vec![0; (2 << 20) + 100];
+    let mut noise = blake3::Hasher::new().update(&[seed]).finalize_xof();
+    noise.fill(&mut bytes);
+    bytes.into()
 }

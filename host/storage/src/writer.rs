@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use futures::{StreamExt, stream};
 
 use crate::checkpoint::Checkpoint;
+use crate::dedup::KnownChunks;
 use crate::format::{Commit, Contents, ObjectName, Record, WriteId};
 use crate::log::Put;
 use crate::save::Stored;
@@ -35,6 +36,8 @@ pub(crate) struct Writer {
     /// Records of older epochs that stay in the log: each may be the last before a claim, on which a
     /// stale writer must collide.
     protected: HashSet<u64>,
+    /// Whether the location held something damaged since this attempt began.
+    damaged: bool,
     fenced: bool,
 }
 
@@ -53,6 +56,7 @@ impl Writer {
         settings: &AttemptSettings,
         retained: Vec<Checkpoint>,
         sequences: &[u64],
+        damaged: bool,
     ) -> Self {
         let followed = |record: &Checkpoint| {
             let next = sequences.iter().find(|s| **s > record.sequence);
@@ -73,6 +77,7 @@ impl Writer {
             late: Vec::new(),
             undecided: Vec::new(),
             garbage: Vec::new(),
+            damaged,
             fenced: false,
         }
     }
@@ -200,8 +205,18 @@ impl Writer {
         deleted.for_each(|_| async {}).await;
     }
 
+    /// What need not be stored again. Nothing, where something turned out damaged: what looks whole
+    /// beside it may not be.
+    pub(crate) fn known_chunks(&self) -> KnownChunks {
+        match self.damaged {
+            true => KnownChunks::default(),
+            false => KnownChunks::of(&self.retained),
+        }
+    }
+
     /// A checkpoint turned out damaged: no later commit names it.
     pub(crate) fn forget(&mut self, damaged: &Checkpoint) {
+        self.damaged = true;
         self.retained.retain(|c| c.sequence != damaged.sequence);
     }
 

@@ -2,8 +2,10 @@
 
 use std::time::SystemTime;
 
-use checkpoint_storage::{BeneathDir, CheckpointInfo, Error, ErrorKind, ResumePoint, Result, Saved};
 use checkpoint_storage::Existing;
+use checkpoint_storage::{
+    BeneathDir, CheckpointInfo, Error, ErrorKind, Result, ResumePoint, Saved,
+};
 use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::Descriptor;
 
@@ -93,7 +95,10 @@ impl CheckpointCtxView<'_> {
             return Ok(Err(Error::new(ErrorKind::ReadOnly, what)));
         }
         if path.len() > MAX_PATH_BYTES {
-            let what = format!("a path of {} bytes; {MAX_PATH_BYTES} are allowed", path.len());
+            let what = format!(
+                "a path of {} bytes; {MAX_PATH_BYTES} are allowed",
+                path.len()
+            );
             return Ok(Err(Error::new(ErrorKind::InvalidPath, what)));
         }
         let handle = dir.dir.try_clone();

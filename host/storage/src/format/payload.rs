@@ -90,11 +90,29 @@ pub(crate) struct Chunk {
     pub(crate) object: u32,
     #[n(1)]
     pub(crate) offset: u64,
+    /// Its size in the object.
     #[n(2)]
+    pub(crate) stored_bytes: u32,
+    /// Its size in the contents.
+    #[n(3)]
     pub(crate) size_bytes: u32,
-    /// BLAKE3 of its contents.
-    #[cbor(n(3), with = "minicbor::bytes")]
+    #[n(4)]
+    pub(crate) codec: Codec,
+    /// BLAKE3 of what it is in the contents.
+    #[cbor(n(5), with = "minicbor::bytes")]
     pub(crate) hash: [u8; 32],
+}
+
+/// How a chunk is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
+#[cbor(index_only)]
+pub(crate) enum Codec {
+    /// As it is.
+    #[n(0)]
+    Raw,
+    /// As one LZ4 block.
+    #[n(1)]
+    Lz4,
 }
 
 impl ObjectRef {
@@ -270,9 +288,13 @@ fn check_chunks(objects: &[ObjectRef], chunks: &[Chunk]) -> Result<()> {
     for chunk in chunks {
         let object = usize::try_from(chunk.object).ok();
         let object = object.and_then(|index| objects.get(index));
-        let end = chunk.offset.checked_add(u64::from(chunk.size_bytes));
+        let end = chunk.offset.checked_add(u64::from(chunk.stored_bytes));
         let inside = object.is_some_and(|object| end.is_some_and(|end| end <= object.size_bytes));
-        if !inside || chunk.size_bytes == 0 || chunk.size_bytes > MAX_CHUNK_BYTES {
+        let sizes = match chunk.codec {
+            Codec::Raw => chunk.stored_bytes == chunk.size_bytes,
+            Codec::Lz4 => chunk.stored_bytes < chunk.size_bytes,
+        };
+        if !inside || !sizes || chunk.size_bytes == 0 || chunk.size_bytes > MAX_CHUNK_BYTES {
             return Err(Error::corrupt("a commit of an impossible chunk"));
         }
     }

@@ -73,7 +73,7 @@ async fn other_content_is_refused_unless_it_is_to_be_replaced() {
 async fn a_file_comes_back_as_a_file() {
     let (_, location) = memory();
     let temp = tempfile::tempdir().unwrap();
-    let (from, to) = (temp.path().join("from"), temp.path().join("new/dir/to"));
+    let (from, to) = (temp.path().join("from"), temp.path().join("to"));
     fs::write(&from, "contents").unwrap();
     let attempt = begin(&location).await;
     attempt.save(place(&from)).await.unwrap();

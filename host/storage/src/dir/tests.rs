@@ -1,0 +1,183 @@
+//! Trees on a real disk.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use tempfile::TempDir;
+
+use super::{BeneathDir, MARKER};
+use crate::{ErrorKind, FileTree, TargetState, Tree};
+
+fn beneath(dir: &Path, path: &str) -> crate::Result<BeneathDir> {
+    let dir = Dir::open_ambient_dir(dir, ambient_authority()).unwrap();
+    BeneathDir::new(dir, path)
+}
+
+fn at(temp: &TempDir, path: &str) -> BeneathDir {
+    beneath(temp.path(), path).unwrap()
+}
+
+fn read(tree: &BeneathDir) -> crate::Result<(Tree, Vec<u8>)> {
+    let mut contents = Vec::new();
+    let tree = tree.read(&mut contents)?;
+    Ok((tree, contents))
+}
+
+fn kind<T: std::fmt::Debug>(result: crate::Result<T>) -> ErrorKind {
+    result.unwrap_err().kind()
+}
+
+fn set_time(path: &Path, nanoseconds: u64) {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds);
+    let file = fs::File::open(path).unwrap();
+    file.set_modified(time).unwrap();
+}
+
+#[test]
+fn everything_that_a_tree_can_hold_comes_back() {
+    let temp = tempfile::tempdir().unwrap();
+    let from = temp.path().join("from");
+    for dir in ["", "empty", "ünter [*?] \\", "a", "a/b", "read-only"] {
+        fs::create_dir(from.join(dir)).unwrap();
+    }
+    for (name, contents, mode) in [
+        ("secret", "1", 0o600),
+        ("a/b/program", "22", 0o755),
+        ("a-b", "", 0o644),
+        ("ünter [*?] \\/file", "4444", 0o640),
+        ("read-only/file", "5", 0o444),
+    ] {
+        fs::write(from.join(name), contents).unwrap();
+        fs::set_permissions(from.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        set_time(&from.join(name), 1_234_567_890_123_456_789);
+    }
+    for (target, name) in [
+        ("/etc/passwd", "absolute"),
+        ("../../x", "a/up"),
+        ("no", "dangling"),
+    ] {
+        symlink(target, from.join(name)).unwrap();
+    }
+    fs::set_permissions(from.join("read-only"), fs::Permissions::from_mode(0o555)).unwrap();
+    set_time(&from.join("a"), 987_654_321_000_000_001);
+
+    let (tree, contents) = read(&at(&temp, "from")).unwrap();
+    let to = at(&temp, "made/to");
+    assert_eq!(to.state().unwrap(), TargetState::Absent);
+    to.write(&tree, &mut contents.as_slice()).unwrap();
+    assert_eq!(to.state().unwrap(), TargetState::Occupied);
+    assert_eq!(read(&to).unwrap(), (tree, contents));
+    let file = fs::metadata(temp.path().join("made/to/a/b/program")).unwrap();
+    assert_eq!(
+        (file.mode() & 0o777, file.mtime_nsec()),
+        (0o755, 123_456_789)
+    );
+    to.clear().unwrap();
+    assert_eq!(to.state().unwrap(), TargetState::Absent);
+}
+
+#[test]
+fn no_path_leads_out() {
+    let temp = tempfile::tempdir().unwrap();
+    let inside = temp.path().join("inside");
+    fs::create_dir(&inside).unwrap();
+    fs::write(temp.path().join("secret"), "secret").unwrap();
+    symlink("..", inside.join("up")).unwrap();
+    symlink(temp.path(), inside.join("absolute")).unwrap();
+    for path in ["..", "../secret", "/etc", "a/../../secret", "a\0b"] {
+        assert_eq!(
+            kind(beneath(&inside, path)),
+            ErrorKind::InvalidPath,
+            "{path}"
+        );
+    }
+    let (tree, contents) = read(&at(&temp, "secret")).unwrap();
+    for path in ["up/secret", "absolute/secret", "up", "absolute"] {
+        let tree_at = beneath(&inside, path).unwrap();
+        assert_eq!(kind(read(&tree_at)), ErrorKind::InvalidPath, "{path}");
+        // A link may be replaced by what is restored. It is not followed.
+        let _ = tree_at.write(&tree, &mut contents.as_slice());
+    }
+    assert_eq!(fs::read(temp.path().join("secret")).unwrap(), b"secret");
+    assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn what_no_tree_can_hold_is_refused_without_waiting() {
+    let temp = tempfile::tempdir().unwrap();
+    let pipe = temp.path().join("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    assert_eq!(kind(read(&at(&temp, "pipe"))), ErrorKind::InvalidPath);
+    assert_eq!(kind(read(&at(&temp, ""))), ErrorKind::InvalidPath);
+    assert_eq!(kind(read(&at(&temp, "missing"))), ErrorKind::InvalidPath);
+
+    use std::os::unix::ffi::OsStrExt;
+    let odd = tempfile::tempdir().unwrap();
+    fs::write(odd.path().join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap();
+    assert_eq!(kind(read(&at(&odd, ""))), ErrorKind::InvalidPath);
+}
+
+#[test]
+fn a_restore_that_was_interrupted_is_known_and_made_again() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::create_dir(temp.path().join("from")).unwrap();
+    for name in ["a", "b", "c"] {
+        fs::write(temp.path().join("from").join(name), name).unwrap();
+    }
+    let (tree, contents) = read(&at(&temp, "from")).unwrap();
+    let to = at(&temp, "to");
+    // The contents end after the first file.
+    kind(to.write(&tree, &mut &contents[..1]));
+    assert!(temp.path().join("to/a").exists());
+    assert_eq!(to.state().unwrap(), TargetState::Interrupted);
+    assert_eq!(kind(read(&to)), ErrorKind::InvalidPath);
+    to.write(&tree, &mut contents.as_slice()).unwrap();
+    assert_eq!(read(&to).unwrap(), (tree, contents));
+    assert!(!temp.path().join("to").join(MARKER).exists());
+}
+
+#[test]
+fn a_file_appears_whole_or_not_at_all() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("from"), "contents").unwrap();
+    let (tree, contents) = read(&at(&temp, "from")).unwrap();
+    let to = at(&temp, "to");
+    kind(to.write(&tree, &mut &contents[..3]));
+    assert_eq!(to.state().unwrap(), TargetState::Absent);
+    to.write(&tree, &mut contents.as_slice()).unwrap();
+    assert_eq!(read(&to).unwrap(), (tree.clone(), contents.clone()));
+    // A file has no place where a directory is.
+    assert_eq!(
+        kind(at(&temp, "").write(&tree, &mut contents.as_slice())),
+        ErrorKind::InvalidPath
+    );
+}
+
+#[test]
+fn the_directory_itself_is_emptied_and_filled() {
+    let temp = tempfile::tempdir().unwrap();
+    let from = tempfile::tempdir().unwrap();
+    fs::create_dir(from.path().join("d")).unwrap();
+    fs::write(from.path().join("d/f"), "f").unwrap();
+    fs::create_dir(temp.path().join("old")).unwrap();
+    fs::write(temp.path().join("old/file"), "").unwrap();
+    symlink(from.path(), temp.path().join("link")).unwrap();
+    let (tree, contents) = read(&at(&from, ".")).unwrap();
+    let to = at(&temp, "./");
+    to.clear().unwrap();
+    assert_eq!(to.state().unwrap(), TargetState::EmptyDir);
+    to.write(&tree, &mut contents.as_slice()).unwrap();
+    assert_eq!(read(&to).unwrap(), (tree, contents));
+    assert!(from.path().join("d/f").exists(), "links are not followed");
+}

@@ -1,0 +1,110 @@
+//! Data objects: chunks one after the other, then an index by which each byte can be verified, those
+//! that no commit refers to any more too.
+
+#[cfg(test)]
+use crate::{Error, Result};
+
+const MAGIC: [u8; 8] = *b"\x93TCKD\r\n\x1a";
+const HASH_BYTES: usize = 32;
+const ENTRY_BYTES: usize = 4 + HASH_BYTES;
+/// Magic, count and the hash of the index.
+const TRAILER_BYTES: usize = 8 + 4 + HASH_BYTES;
+
+/// A chunk as the index of its object has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) bytes: u32,
+    /// BLAKE3 of the chunk as it is stored.
+    pub(crate) hash: [u8; 32],
+}
+
+/// What follows the chunks.
+pub(crate) fn encode_index(chunks: &[Stored]) -> Vec<u8> {
+    let mut index = Vec::with_capacity(index_bytes(chunks.len()) as usize);
+    for chunk in chunks {
+        index.extend_from_slice(&chunk.bytes.to_le_bytes());
+        index.extend_from_slice(&chunk.hash);
+    }
+    index.extend_from_slice(&MAGIC);
+    // A data object is closed long before it has as many chunks.
+    index.extend_from_slice(
+        &u32::try_from(chunks.len())
+            .unwrap_or(u32::MAX)
+            .to_le_bytes(),
+    );
+    let hash = blake3::hash(&index);
+    index.extend_from_slice(hash.as_bytes());
+    index
+}
+
+/// The size of what [`encode_index`] makes for so many chunks.
+pub(crate) fn index_bytes(chunks: usize) -> u64 {
+    (chunks * ENTRY_BYTES + TRAILER_BYTES) as u64
+}
+
+/// Checks every byte of a data object.
+///
+/// # Errors
+/// `Corrupt`, with what is wrong.
+#[cfg(test)]
+pub(crate) fn verify(object: &[u8]) -> Result<()> {
+    let Some((rest, hash)) = object.split_last_chunk::<HASH_BYTES>() else {
+        return Err(Error::corrupt("a data object that is cut short"));
+    };
+    let parts = rest.split_last_chunk::<4>().and_then(|(rest, count)| {
+        Some((rest.split_last_chunk::<8>()?, u32::from_le_bytes(*count)))
+    });
+    let Some(((rest, &MAGIC), count)) = parts else {
+        return Err(Error::corrupt("not a data object"));
+    };
+    let start = (count as usize)
+        .checked_mul(ENTRY_BYTES)
+        .and_then(|length| rest.len().checked_sub(length));
+    let Some((mut chunks, index)) = start.and_then(|start| rest.split_at_checked(start)) else {
+        return Err(Error::corrupt("a data object with an impossible index"));
+    };
+    if blake3::hash(&object[chunks.len()..object.len() - HASH_BYTES]) != *hash {
+        return Err(Error::corrupt("a data object whose index is damaged"));
+    }
+    for (number, entry) in index.chunks_exact(ENTRY_BYTES).enumerate() {
+        let (length, hash) = entry.split_at(4);
+        let length = length.iter().rev().fold(0, |n, b| n << 8 | usize::from(*b));
+        let Some((chunk, rest)) = chunks.split_at_checked(length) else {
+            return Err(Error::corrupt("a data object with an impossible index"));
+        };
+        if blake3::hash(chunk).as_bytes() != hash {
+            return Err(Error::corrupt(format!("chunk {number} is damaged")));
+        }
+        chunks = rest;
+    }
+    match chunks.is_empty() {
+        true => Ok(()),
+        false => Err(Error::corrupt("a data object with more than its chunks")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_found() {
+        let mut object = b"firstsecond".to_vec();
+        let chunk = |bytes: &[u8]| Stored {
+            bytes: bytes.len() as u32,
+            hash: blake3::hash(bytes).into(),
+        };
+        let index = encode_index(&[chunk(b"first"), chunk(b"second")]);
+        assert_eq!(index.len() as u64, index_bytes(2));
+        object.extend(index);
+        verify(&object).unwrap();
+        for bit in 0..object.len() * 8 {
+            let mut flipped = object.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            verify(&flipped).unwrap_err();
+        }
+        for length in 0..object.len() {
+            verify(&object[..length]).unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Packs chunks into data objects and uploads them.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use object_store::{ObjectStoreExt, PutPayload};
+use tokio::task::JoinSet;
+
+use crate::checkpoint::get_range;
+use crate::chunk::{self, Packed};
+use crate::format::{Chunk, Contents, ObjectName, ObjectRef, pack};
+use crate::save::{Prepared, Stored};
+use crate::writer::Writer;
+use crate::{Error, ErrorKind, Location, Result, blocking, paths};
+
+/// The size at which a data object is full: large enough that the time of a request does not count,
+/// small enough that several are in flight in little memory.
+const OBJECT_BYTES: u64 = 16 << 20;
+
+/// How many data objects are uploaded at once.
+const UPLOADS: usize = 4;
+
+/// The contents of one checkpoint as they are being stored. At most [`UPLOADS`] + 1 data objects are
+/// in memory.
+pub(crate) struct Packer<'a> {
+    writer: &'a mut Writer,
+    objects: Vec<ObjectRef>,
+    index_of: HashMap<ObjectName, u32>,
+    chunks: Vec<Chunk>,
+    /// What this save has stored, by the hash of its contents.
+    fresh: HashMap<[u8; 32], Chunk>,
+    /// The data objects of this save.
+    own: HashSet<ObjectName>,
+    open: Option<Open>,
+    uploads: JoinSet<Result<()>>,
+    uploaded_bytes: u64,
+}
+
+/// A data object that is not full.
+struct Open {
+    index: u32,
+    name: ObjectName,
+    parts: Vec<Bytes>,
+    stored: Vec<pack::Stored>,
+    size_bytes: u64,
+}
+
+impl<'a> Packer<'a> {
+    pub(crate) fn new(writer: &'a mut Writer) -> Self {
+        Self {
+            writer,
+            objects: Vec::new(),
+            index_of: HashMap::new(),
+            chunks: Vec::new(),
+            fresh: HashMap::new(),
+            own: HashSet::new(),
+            open: None,
+            uploads: JoinSet::new(),
+            uploaded_bytes: 0,
+        }
+    }
+
+    /// Adds the next chunk of the contents.
+    pub(crate) async fn add(&mut self, prepared: Prepared) -> Result<()> {
+        let chunk = match prepared {
+            Prepared::Known(known) => Chunk {
+                object: self.intern(known.object)?,
+                ..known.chunk
+            },
+            Prepared::New {
+                hash,
+                size_bytes,
+                packed,
+            } => match self.fresh.get(&hash) {
+                Some(chunk) => *chunk,
+                None => {
+                    let chunk = self.append(packed, to_u32(size_bytes)?, hash).await?;
+                    self.fresh.insert(hash, chunk);
+                    chunk
+                }
+            },
+        };
+        self.chunks.push(chunk);
+        Ok(())
+    }
+
+    /// Waits until everything is durable.
+    pub(crate) async fn finish(mut self) -> Result<Stored> {
+        self.salvage().await?;
+        self.seal().await?;
+        while let Some(uploaded) = self.uploads.join_next().await {
+            ended(uploaded)?;
+        }
+        self.drop_unused()?;
+        Ok(Stored {
+            contents: Contents::Chunks {
+                objects: self.objects,
+                chunks: self.chunks,
+            },
+            uploaded_bytes: self.uploaded_bytes,
+        })
+    }
+
+    /// Copies the chunks of mostly dead objects to new ones. So at least half of every object that a
+    /// commit refers to is used by that commit alone, and a location never holds more than twice what
+    /// its checkpoints need.
+    async fn salvage(&mut self) -> Result<()> {
+        let mut used: HashMap<u32, HashMap<u64, Chunk>> = HashMap::new();
+        for chunk in &self.chunks {
+            let chunks = used.entry(chunk.object).or_default();
+            chunks.insert(chunk.offset, *chunk);
+        }
+        let mut moved: HashMap<(u32, u64), Chunk> = HashMap::new();
+        for (index, object) in self.objects.clone().into_iter().enumerate() {
+            // Those of this very save hold nothing but what it needs.
+            if self.own.contains(&object.name()) {
+                continue;
+            }
+            let index = to_u32(index)?;
+            let Some(chunks) = used.remove(&index) else {
+                continue;
+            };
+            let live: u64 = chunks.values().map(|c| u64::from(c.stored_bytes)).sum();
+            if live + pack::index_bytes(chunks.len()) >= object.size_bytes / 2 {
+                continue;
+            }
+            for (offset, chunk) in chunks {
+                // What cannot be read now stays where it is: the commit is none the worse for it.
+                let Ok(packed) = fetch(self.writer.location(), object, chunk).await else {
+                    continue;
+                };
+                let copy = self.append(packed, chunk.size_bytes, chunk.hash).await?;
+                moved.insert((index, offset), copy);
+            }
+        }
+        for chunk in &mut self.chunks {
+            if let Some(copy) = moved.get(&(chunk.object, chunk.offset)) {
+                *chunk = *copy;
+            }
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, packed: Packed, size_bytes: u32, hash: [u8; 32]) -> Result<Chunk> {
+        let stored_bytes = to_u32(packed.stored.len())?;
+        let full = |open: &Open| open.size_bytes + u64::from(stored_bytes) > OBJECT_BYTES;
+        if self.open.as_ref().is_some_and(full) {
+            self.seal().await?;
+        }
+        if self.open.is_none() {
+            let name = self.writer.next_object();
+            self.own.insert(name);
+            let index = self.intern(ObjectRef {
+                epoch: name.epoch,
+                counter: name.counter,
+                size_bytes: 0,
+            })?;
+            self.open = Some(Open {
+                index,
+                name,
+                parts: Vec::new(),
+                stored: Vec::new(),
+                size_bytes: 0,
+            });
+        }
+        let Some(open) = &mut self.open else {
+            return Err(Error::new(ErrorKind::Other, "no data object is open"));
+        };
+        let chunk = Chunk {
+            object: open.index,
+            offset: open.size_bytes,
+            stored_bytes,
+            size_bytes,
+            codec: packed.codec,
+            hash,
+        };
+        open.size_bytes += u64::from(stored_bytes);
+        open.parts.push(packed.stored);
+        open.stored.push(pack::Stored {
+            bytes: stored_bytes,
+            hash: packed.stored_hash,
+        });
+        Ok(chunk)
+    }
+
+    /// Begins the upload of the open object.
+    async fn seal(&mut self) -> Result<()> {
+        let Some(mut open) = self.open.take() else {
+            return Ok(());
+        };
+        let index = pack::encode_index(&open.stored);
+        open.size_bytes += index.len() as u64;
+        open.parts.push(index.into());
+        if let Some(object) = self.objects.get_mut(open.index as usize) {
+            object.size_bytes = open.size_bytes;
+        }
+        self.uploaded_bytes += open.size_bytes;
+        if self.uploads.len() == UPLOADS
+            && let Some(uploaded) = self.uploads.join_next().await
+        {
+            ended(uploaded)?;
+        }
+        let location = self.writer.location().clone();
+        let payload = PutPayload::from_iter(open.parts);
+        self.uploads.spawn(upload(location, open.name, payload));
+        Ok(())
+    }
+
+    /// The index of an object in the list, where it is put if it is not there.
+    fn intern(&mut self, object: ObjectRef) -> Result<u32> {
+        if let Some(index) = self.index_of.get(&object.name()) {
+            return Ok(*index);
+        }
+        let index = to_u32(self.objects.len())?;
+        self.objects.push(object);
+        self.index_of.insert(object.name(), index);
+        Ok(index)
+    }
+
+    /// Takes the objects that no chunk refers to any more off the list.
+    fn drop_unused(&mut self) -> Result<()> {
+        let mut objects = Vec::new();
+        let mut renumbered: HashMap<u32, u32> = HashMap::new();
+        for chunk in &mut self.chunks {
+            chunk.object = match renumbered.get(&chunk.object) {
+                Some(index) => *index,
+                None => {
+                    let index = to_u32(objects.len())?;
+                    objects.extend(self.objects.get(chunk.object as usize));
+                    renumbered.insert(chunk.object, index);
+                    index
+                }
+            };
+        }
+        self.objects = objects;
+        Ok(())
+    }
+}
+
+/// A chunk as it is stored, verified.
+async fn fetch(location: &Location, object: ObjectRef, chunk: Chunk) -> Result<Packed> {
+    let end = chunk.offset + u64::from(chunk.stored_bytes);
+    let stored = get_range(location, object.name(), chunk.offset..end).await?;
+    blocking::run(move || {
+        chunk::unpack(stored.clone(), chunk.codec, chunk.size_bytes, chunk.hash)?;
+        Ok(Packed {
+            stored_hash: blake3::hash(&stored).into(),
+            stored,
+            codec: chunk.codec,
+        })
+    })
+    .await?
+}
+
+/// A plain put: the name is this attempt's alone, so a repetition writes the same bytes.
+async fn upload(location: Location, name: ObjectName, payload: PutPayload) -> Result<()> {
+    let path = paths::object(location.prefix(), name);
+    match location.store().put(&path, payload).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(location.error("a data object cannot be put", error)),
+    }
+}
+
+fn ended(upload: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
+    upload.map_err(|e| Error::new(ErrorKind::Other, "an upload ended early").with_source(e))?
+}
+
+fn to_u32(n: usize) -> Result<u32> {
+    u32::try_from(n).map_err(|_| Error::new(ErrorKind::QuotaExceeded, "too many chunks"))
+}
