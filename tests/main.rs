@@ -1,1 +1,14 @@
+//! Tests that cross crates: real guests, real servers, faults, the command line.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+mod bytes;
+mod cli_errors;
+mod damage;
+mod embedding;
+mod fencing;
+mod kill;
+mod s3_server;
+mod trees;

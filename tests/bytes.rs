@@ -1,0 +1,185 @@
+//! What the interface `checkpointer` owes a task, through the command line.
+
+use crate::support::Place;
+use crate::support::cli::Cli;
+
+#[test]
+fn nothing_exists_at_a_missing_and_at_an_empty_location() {
+    let empty = tempfile::tempdir().unwrap();
+    let missing = empty.path().join("missing");
+    for location in [missing.as_path(), empty.path()] {
+        let outcome = Cli::verbs_on(location, "prev-exists resume read");
+        outcome.printed(["prev-exists false", "resume fresh", "read none"]);
+    }
+}
+
+#[test]
+fn the_next_attempt_reads_what_was_written() {
+    let place = Place::new();
+    place
+        .run("write=one write=two")
+        .printed(["write 2", "write 3"]);
+    let outcome = place.run("prev-exists resume read");
+    outcome.printed(["prev-exists true", "resume resumed 3", "read \"two\""]);
+}
+
+#[test]
+fn a_task_reads_its_own_write() {
+    let place = Place::new();
+    place.run("write=one").printed(["write 2"]);
+    let outcome = place.run("write=two prev-exists read resume");
+    outcome.printed([
+        "write 4",
+        "prev-exists true",
+        "read \"two\"",
+        "resume resumed 2",
+    ]);
+}
+
+#[test]
+fn empty_bytes_are_a_checkpoint() {
+    let place = Place::new();
+    place.run("write=").printed(["write 2"]);
+    let outcome = place.run("prev-exists read");
+    outcome.printed(["prev-exists true", "read \"\""]);
+}
+
+#[test]
+fn megabytes_come_back_as_they_were() {
+    let place = Place::new();
+    let first = place.run("write-random=40000000 read");
+    assert!(first.lines[1].starts_with("read 40000000 bytes"));
+    let second = place.run("read");
+    second.printed(&first.lines[1..]);
+}
+
+#[test]
+fn bytes_that_look_like_an_archive_are_bytes() {
+    let place = Place::new();
+    let mut archive = vec![0u8; 1024];
+    archive[..10].copy_from_slice(b"../../evil");
+    archive[257..262].copy_from_slice(b"ustar");
+    std::fs::write(place.work().join("a.tar"), &archive).unwrap();
+    place
+        .run("save-reader=/work/a.tar")
+        .printed(["save-reader 2"]);
+    place.run("restore=/work/b.tar").printed(["restore 2"]);
+    assert_eq!(std::fs::read(place.work().join("b.tar")).unwrap(), archive);
+}
+
+#[test]
+fn an_attempt_that_saved_nothing_is_looked_through() {
+    let place = Place::new();
+    place.run("write=one").printed(["write 2"]);
+    for _ in 0..3 {
+        place.run("trap").failed(134);
+    }
+    place.run("read").printed(["read \"one\""]);
+}
+
+#[test]
+fn a_task_whose_attempts_all_died_before_a_save_starts_afresh() {
+    let place = Place::new();
+    for _ in 0..3 {
+        place.run("trap").failed(134);
+    }
+    let outcome = place.run("prev-exists resume read");
+    outcome.printed(["prev-exists false", "resume fresh", "read none"]);
+}
+
+#[test]
+fn attempts_with_locations_of_their_own_are_looked_through() {
+    let dir = tempfile::tempdir().unwrap();
+    let locations = ["aa/n0-0/_flytecheckpoints", "q7/n0-1", "zz/n0-2"].map(|l| dir.path().join(l));
+    let [first, second, third] = &locations;
+    let run = |store: &std::path::Path, prev: &std::path::Path, verbs| {
+        Cli::run(["--store".as_ref(), store.as_os_str()])
+            .options(["--prev".as_ref(), prev.as_os_str()])
+            .verbs(verbs)
+            .outcome()
+    };
+    Cli::verbs_on(first, "write=one").printed(["write 2"]);
+    run(second, first, "trap").failed(134);
+    let outcome = run(third, second, "prev-exists read write=two read");
+    outcome.printed([
+        "prev-exists true",
+        "read \"one\"",
+        "write 2",
+        "read \"two\"",
+    ]);
+    // The first attempt's location is as it was.
+    Cli::verbs_on(first, "read").printed(["read \"one\""]);
+}
+
+#[test]
+fn flytes_ways_to_say_none_mean_none() {
+    let dir = tempfile::tempdir().unwrap();
+    for (number, none) in ["", "\"\"", "{{.prevCheckpointPrefix}}"].iter().enumerate() {
+        let location = dir.path().join(number.to_string());
+        let outcome = Cli::run(["--checkpoint-path".as_ref(), location.as_os_str()])
+            .options(["--prev-checkpoint", none])
+            .verbs("resume write=one")
+            .outcome();
+        outcome.printed(["resume fresh", "write 2"]);
+
+        let next = dir.path().join(format!("{number}-next"));
+        let outcome = Cli::run(["--checkpoint-path".as_ref(), next.as_os_str()])
+            .options(["--prev-checkpoint".as_ref(), location.as_os_str()])
+            .verbs("read")
+            .outcome();
+        outcome.printed(["read \"one\""]);
+    }
+}
+
+#[test]
+fn without_a_location_checkpoints_lie_in_the_working_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |verbs| {
+        Cli::run(["--checkpoint-path", "{{.checkpointOutputPrefix}}"])
+            .working_directory(dir.path())
+            .verbs(verbs)
+            .outcome()
+    };
+    run("write=one").printed(["write 2"]);
+    run("read").printed(["read \"one\""]);
+    assert!(dir.path().join("checkpoints/verbs/log").is_dir());
+}
+
+#[test]
+fn reading_what_is_not_one_file_says_how_many_there_are() {
+    let place = Place::new();
+    for (count, expected) in [
+        (0, "error: not-single 0"),
+        (2, "error: not-single 2"),
+        (3, "error: not-single 3"),
+    ] {
+        let verbs = format!("files=/work/{count}={count} save=/work/{count}");
+        let saved = place.run(&verbs);
+        assert_eq!(saved.code, Some(0), "{}", saved.text());
+        place.run("read").printed([expected]);
+    }
+}
+
+#[test]
+fn a_directory_with_one_file_can_be_read() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.work().join("d/deep")).unwrap();
+    std::fs::write(place.work().join("d/deep/only"), "contents").unwrap();
+    place.run("save=/work/d").printed(["save 2"]);
+    place.run("read").printed(["read \"contents\""]);
+}
+
+#[test]
+fn the_attempts_of_one_run_go_on_from_each_other() {
+    let place = Place::new();
+    let cli = place.cli().options(["--retries", "2"]);
+    let outcome = cli.verbs("read write=one trap").outcome();
+    outcome.failed(134);
+    let reads: Vec<_> = outcome.lines.iter().step_by(2).collect();
+    assert_eq!(
+        reads,
+        ["read none", "read \"one\"", "read \"one\""],
+        "{}",
+        outcome.text()
+    );
+}

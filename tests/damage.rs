@@ -1,0 +1,198 @@
+//! What is stored has been damaged: an older checkpoint counts, or the task hears about it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::{Place, Random};
+
+fn record(place: &Place, sequence: u64) -> PathBuf {
+    place.store().join(format!("log/{sequence:020}"))
+}
+
+fn data(place: &Place) -> Vec<PathBuf> {
+    let entries = fs::read_dir(place.store().join("data")).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
+    paths
+}
+
+fn flip_a_bit(path: &Path, random: &mut Random) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = random.below(bytes.len() as u64) as usize;
+    bytes[at] ^= 1 << random.below(8);
+    fs::write(path, bytes).unwrap();
+}
+
+/// The checkpoints 2 and 3.
+fn two_checkpoints() -> Place {
+    let place = Place::new();
+    place
+        .run("write=one write=two")
+        .printed(["write 2", "write 3"]);
+    place
+}
+
+#[test]
+fn behind_a_damaged_record_the_checkpoint_before_it_counts() {
+    for seed in 0..8 {
+        let place = two_checkpoints();
+        flip_a_bit(&record(&place, 3), &mut Random::new(seed));
+        let outcome = place.run("prev-exists resume read");
+        outcome.printed([
+            "prev-exists true",
+            "resume fell-back 2 past 3",
+            "read \"one\"",
+        ]);
+    }
+}
+
+#[test]
+fn behind_a_shortened_record_the_checkpoint_before_it_counts() {
+    let place = two_checkpoints();
+    let whole = fs::read(record(&place, 3)).unwrap();
+    for length in [0, 1, whole.len() / 2, whole.len() - 1] {
+        fs::write(record(&place, 3), &whole[..length]).unwrap();
+        place
+            .run("resume read")
+            .printed(["resume fell-back 2 past 3", "read \"one\""]);
+    }
+}
+
+#[test]
+fn an_attempt_that_fell_back_saves_and_the_next_one_goes_on_from_there() {
+    let place = two_checkpoints();
+    flip_a_bit(&record(&place, 3), &mut Random::new(0));
+    place.run("write=three").printed(["write 5"]);
+    place
+        .run("resume read")
+        .printed(["resume resumed 5", "read \"three\""]);
+}
+
+#[test]
+fn the_person_at_the_terminal_is_told_of_a_fall_back() {
+    let place = two_checkpoints();
+    flip_a_bit(&record(&place, 3), &mut Random::new(0));
+    let outcome = place.run("read");
+    assert!(outcome.stderr.contains("damaged"), "{}", outcome.text());
+}
+
+#[test]
+fn behind_damaged_data_the_checkpoint_before_it_counts() {
+    for seed in 0..8 {
+        let place = Place::new();
+        place
+            .run("write=one write-random=300000")
+            .printed(["write 2", "write-random 3"]);
+        flip_a_bit(&data(&place)[0], &mut Random::new(seed));
+        let outcome = place.run("read resume prev-exists");
+        outcome.printed([
+            "read \"one\"",
+            "resume fell-back 2 past 3",
+            "prev-exists true",
+        ]);
+    }
+}
+
+#[test]
+fn behind_missing_or_shortened_data_the_checkpoint_before_it_counts() {
+    for length in [None, Some(0), Some(1000), Some(299_999)] {
+        let place = Place::new();
+        place
+            .run("write=one write-random=300000")
+            .printed(["write 2", "write-random 3"]);
+        let path = &data(&place)[0];
+        match length {
+            None => fs::remove_file(path).unwrap(),
+            Some(length) => fs::File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_len(length)
+                .unwrap(),
+        }
+        place
+            .run("read resume")
+            .printed(["read \"one\"", "resume fell-back 2 past 3"]);
+    }
+}
+
+#[test]
+fn a_restore_from_damaged_data_leaves_the_checkpoint_before_it() {
+    let place = Place::new();
+    place
+        .run("files=/work/a=100 save=/work/a files=/work/b=120 save=/work/b")
+        .printed(["files made", "save 2", "files made", "save 3"]);
+    let paths = data(&place);
+    assert_eq!(paths.len(), 2, "{paths:?}");
+    flip_a_bit(&paths[1], &mut Random::new(1));
+    place.run("restore=/work/c").printed(["restore 2"]);
+    assert_eq!(fs::read_dir(place.work().join("c")).unwrap().count(), 100);
+}
+
+#[test]
+fn when_every_checkpoint_is_damaged_the_task_is_not_fresh() {
+    let place = two_checkpoints();
+    for sequence in [2, 3] {
+        flip_a_bit(&record(&place, sequence), &mut Random::new(sequence));
+    }
+    let outcome = place.run("prev-exists resume read restore=/work/target");
+    assert_eq!(outcome.lines, ["error: corrupt"; 4], "{}", outcome.text());
+    assert!(!place.work().join("target").exists());
+    // Nor does a later attempt forget it.
+    let outcome = place.run("prev-exists");
+    assert_eq!(outcome.lines, ["error: corrupt"], "{}", outcome.text());
+}
+
+#[test]
+fn a_task_that_gives_up_on_damage_ends_with_the_code_for_that() {
+    let place = two_checkpoints();
+    for sequence in [2, 3] {
+        flip_a_bit(&record(&place, sequence), &mut Random::new(sequence));
+    }
+    place.run("strict read").failed(126);
+}
+
+#[test]
+fn damage_in_an_earlier_location_is_not_fresh_either() {
+    let place = Place::new();
+    place.run("write=one").printed(["write 2"]);
+    flip_a_bit(&record(&place, 2), &mut Random::new(0));
+    let next = Place::new();
+    let store = place.store();
+    let cli = next.cli().options(["--prev".as_ref(), store.as_os_str()]);
+    let outcome = cli.verbs("prev-exists read").outcome();
+    assert_eq!(outcome.lines, ["error: corrupt"; 2], "{}", outcome.text());
+}
+
+#[test]
+fn a_damaged_claim_costs_no_checkpoint() {
+    let place = two_checkpoints();
+    flip_a_bit(&record(&place, 1), &mut Random::new(0));
+    place
+        .run("read write=three")
+        .printed(["read \"two\"", "write 5"]);
+    flip_a_bit(&record(&place, 4), &mut Random::new(0));
+    place.run("read").printed(["read \"three\""]);
+}
+
+#[test]
+fn files_of_strangers_in_a_location_are_left_alone() {
+    let place = two_checkpoints();
+    for name in [
+        "log/README",
+        "log/3",
+        "log/99999999999999999999999",
+        "data/x",
+        "y",
+    ] {
+        let path = place.store().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "mine").unwrap();
+    }
+    place
+        .run("read write=three")
+        .printed(["read \"two\"", "write 5"]);
+    for name in ["log/README", "log/3", "data/x", "y"] {
+        assert_eq!(fs::read(place.store().join(name)).unwrap(), b"mine");
+    }
+}

@@ -1,0 +1,123 @@
+//! A training that is killed half-way and resumes: `cargo run --example digits`.
+//!
+//! It runs the task of `guest/rust/examples/digits` twice, each time with a store of its own on local
+//! disk. The first run is left alone. The second is killed by SIGKILL and started again. Both must end
+//! with the same model, to the byte.
+
+use std::error::Error;
+use std::fs;
+use std::io::{BufRead, BufReader, Lines};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, ExitCode, ExitStatus, Stdio};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+const EPOCHS: u32 = 60;
+/// When the line of this epoch is seen, its checkpoint is committed and the next epoch is on its way.
+const KILLED_AFTER: u32 = 20;
+
+fn main() -> ExitCode {
+    // Called so, this program is the command line: only a process of its own can be killed for real.
+    if std::env::args().nth(1).as_deref() == Some("run") {
+        return wasm_checkpoint::main();
+    }
+    match demonstrate() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demonstrate() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let work = dir.path().join("work");
+    let data =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest/rust/examples/digits/digits.csv");
+    fs::create_dir(&work)?;
+    fs::copy(data, work.join("digits.csv"))?;
+    fs::copy(env!("DIGITS"), dir.path().join("digits.wasm"))?;
+
+    println!("1. An undisturbed training:\n");
+    Attempt::start(dir.path(), "undisturbed")?.finish()?;
+
+    println!("\n2. Another one with a store of its own, killed after epoch {KILLED_AFTER}:\n");
+    let mut attempt = Attempt::start(dir.path(), "killed")?;
+    attempt.print_until(&format!("epoch {KILLED_AFTER}:"))?;
+    let status = attempt.kill()?;
+    println!("     {status}");
+    if status.code().is_some() || work.join("killed.model").exists() {
+        return Err("the training ended before it could be killed".into());
+    }
+
+    println!("\n3. The same command again:\n");
+    let mut attempt = Attempt::start(dir.path(), "killed")?;
+    attempt.print_until("resumed after epoch")?;
+    attempt.finish()?;
+
+    let model = fs::read(work.join("killed.model"))?;
+    if model != fs::read(work.join("undisturbed.model"))? {
+        return Err("the model differs from that of the undisturbed run".into());
+    }
+    println!(
+        "\nmodel: {} bytes, byte-identical to the undisturbed run's",
+        model.len()
+    );
+    Ok(())
+}
+
+/// A process that trains.
+struct Attempt {
+    process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Attempt {
+    /// Prints the command, and starts it in this directory.
+    fn start(dir: &Path, name: &str) -> Result<Self> {
+        let args = format!(
+            "run --store stores/{name} --dir work digits.wasm work/digits.csv work/{name}.model {EPOCHS}"
+        );
+        println!("     wasm-checkpoint {args}");
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(args.split(' '))
+            .current_dir(dir)
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdout = process.stdout.take().ok_or("no stdout")?;
+        Ok(Self {
+            process,
+            lines: BufReader::new(stdout).lines(),
+        })
+    }
+
+    /// Prints some of its lines, and the one that begins like this.
+    fn print_until(&mut self, beginning: &str) -> Result<()> {
+        for line in &mut self.lines {
+            let line = line?;
+            let wanted = line.starts_with(beginning);
+            if wanted || line.contains("0: ") {
+                println!("     {line}");
+            }
+            if wanted {
+                return Ok(());
+            }
+        }
+        let status = self.process.wait()?;
+        Err(format!("no line begins with {beginning:?} ({status})").into())
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.print_until(&format!("epoch {EPOCHS}:"))?;
+        match self.process.wait()? {
+            status if status.success() => Ok(()),
+            status => Err(format!("the training failed: {status}").into()),
+        }
+    }
+
+    fn kill(mut self) -> Result<ExitStatus> {
+        self.process.kill()?;
+        Ok(self.process.wait()?)
+    }
+}

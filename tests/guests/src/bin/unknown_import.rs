@@ -1,0 +1,17 @@
+//! Imports what no host has.
+
+wit_bindgen::generate!({
+    inline: "
+        package test:absent;
+        interface nothing {
+            call: func();
+        }
+        world importer {
+            import nothing;
+        }
+    ",
+});
+
+fn main() {
+    test::absent::nothing::call();
+}

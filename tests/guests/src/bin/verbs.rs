@@ -1,0 +1,159 @@
+//! Does what its arguments say, one after the other, and prints what came of each, one line a verb.
+//!
+//! | verb | what it does |
+//! |---|---|
+//! | `prev-exists`, `resume`, `read` | the call of that name |
+//! | `write=TEXT` | saves these bytes |
+//! | `write-random=COUNT` | saves that many bytes that do not compress |
+//! | `save=PATH`, `save-reader=PATH`, `restore=PATH`, `restore-replacing=PATH` | the call of that name |
+//! | `file=PATH=TEXT`, `files=PATH=COUNT`, `remove=PATH` | makes a file, or many, or removes what is there |
+//! | `environment` | prints the names of its environment variables |
+//! | `wait=PATH` | until there is something |
+//! | `strict` | from here on an error ends the program with exit code 1 |
+//! | `exit=CODE`, `trap`, `loop` | ends the program, or never does |
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use task_checkpoint::{Error, ResumePoint, Saved};
+
+fn main() -> ExitCode {
+    let mut strict = false;
+    for argument in std::env::args().skip(1) {
+        let (verb, rest) = argument.split_once('=').unwrap_or((&argument, ""));
+        if verb == "strict" {
+            strict = true;
+            continue;
+        }
+        match act(verb, rest) {
+            Ok(outcome) => println!("{verb} {outcome}"),
+            Err(error) => {
+                println!("error: {}", name_of(&error));
+                eprintln!("{verb}: {error}");
+                if strict {
+                    return ExitCode::FAILURE;
+                }
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn act(verb: &str, rest: &str) -> Result<String, Error> {
+    Ok(match verb {
+        "prev-exists" => task_checkpoint::prev_exists()?.to_string(),
+        "resume" => resume(task_checkpoint::resume()?),
+        "read" => contents(task_checkpoint::read()?),
+        "write" => saved(task_checkpoint::write(rest)?),
+        "write-random" => saved(task_checkpoint::write(random(number(rest)))?),
+        "save" => saved(task_checkpoint::save(rest)?),
+        "save-reader" => {
+            let file = fs::File::open(rest).expect("the file to read");
+            saved(task_checkpoint::save_reader(file)?)
+        }
+        "restore" => restored(task_checkpoint::restore(rest)?),
+        "restore-replacing" => restored(task_checkpoint::restore_replacing(rest)?),
+        "file" => {
+            let (path, text) = rest.split_once('=').expect("PATH=TEXT");
+            fs::write(path, text).expect("a file");
+            "made".into()
+        }
+        "files" => {
+            let (path, count) = rest.split_once('=').expect("PATH=COUNT");
+            fs::create_dir_all(path).expect("a directory");
+            for number in 0..number(count) {
+                let name = Path::new(path).join(format!("{number:05}"));
+                fs::write(name, random(4096)).expect("a file");
+            }
+            "made".into()
+        }
+        "remove" => {
+            match fs::metadata(rest).expect("what to remove").is_dir() {
+                true => fs::remove_dir_all(rest).expect("a directory"),
+                false => fs::remove_file(rest).expect("a file"),
+            }
+            "done".into()
+        }
+        "environment" => {
+            let names: Vec<_> = std::env::vars().map(|(name, _)| name).collect();
+            names.join(" ")
+        }
+        "wait" => {
+            while !fs::exists(rest).expect("a path") {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            "over".into()
+        }
+        "exit" => std::process::exit(number(rest) as i32),
+        "trap" => std::process::abort(),
+        "loop" => loop {
+            std::hint::spin_loop();
+        },
+        other => panic!("no verb {other:?}"),
+    })
+}
+
+fn number(text: &str) -> usize {
+    text.parse().expect("a number")
+}
+
+fn saved(saved: Saved) -> String {
+    saved.sequence.to_string()
+}
+
+fn restored(sequence: Option<u64>) -> String {
+    sequence.map_or("none".into(), |sequence| sequence.to_string())
+}
+
+/// Short contents as they are, long ones by length and a sum.
+fn contents(contents: Option<Vec<u8>>) -> String {
+    match contents {
+        None => "none".into(),
+        Some(bytes) if bytes.len() <= 100 => format!("{:?}", String::from_utf8_lossy(&bytes)),
+        Some(bytes) => {
+            let sum = bytes.iter().fold(0u64, |sum, byte| {
+                sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
+            });
+            format!("{} bytes {sum:016x}", bytes.len())
+        }
+    }
+}
+
+fn resume(point: ResumePoint) -> String {
+    match point {
+        ResumePoint::Fresh => "fresh".into(),
+        ResumePoint::Resumed(checkpoint) => format!("resumed {}", checkpoint.sequence),
+        ResumePoint::FellBack(fall_back) => format!(
+            "fell-back {} past {}",
+            fall_back.checkpoint.sequence, fall_back.damaged
+        ),
+    }
+}
+
+/// The same in every run, so that two runs save the same.
+fn random(count: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let bytes = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    });
+    bytes.take(count).collect()
+}
+
+fn name_of(error: &Error) -> String {
+    match error {
+        Error::Fenced => "fenced".into(),
+        Error::NotSingle(count) => format!("not-single {count}"),
+        Error::Corrupt(_) => "corrupt".into(),
+        Error::Unavailable(_) => "unavailable".into(),
+        Error::QuotaExceeded(_) => "quota-exceeded".into(),
+        Error::InvalidPath(_) => "invalid-path".into(),
+        Error::ReadOnly(_) => "read-only".into(),
+        Error::SchemaMismatch(_) => "schema-mismatch".into(),
+        Error::Other(_) => "other".into(),
+    }
+}

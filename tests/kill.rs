@@ -1,0 +1,236 @@
+//! `kill -9`, at moments that look random and are the same in every run.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::cli::{Cli, Outcome};
+use crate::support::s3::{Fate, Server};
+use crate::support::{Place, Random, tree};
+
+/// So many that twenty attempts, killed early, do not reach the end.
+const EPOCHS: &str = "200";
+const KILLS: u64 = 20;
+
+/// The example that learns to read digits, ready to start.
+fn digits(cli: Cli, work: &Path) -> Cli {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let csv = here.join("../guest/rust/examples/digits");
+    cli.dir(&csv, "/csv").dir(work, "/work").task(
+        Path::new(env!("DIGITS")),
+        ["/csv/digits.csv", "/work/model", EPOCHS],
+    )
+}
+
+fn model(place: &Place) -> Vec<u8> {
+    fs::read(place.work().join("model")).unwrap()
+}
+
+/// What the example learns when nobody disturbs it.
+fn undisturbed() -> Vec<u8> {
+    let place = Place::new();
+    let store = place.store();
+    let cli = Cli::run(["--store".as_ref(), store.as_os_str()]);
+    let outcome = digits(cli, &place.work()).outcome();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+    model(&place)
+}
+
+/// Asserts that an attempt went on from the last epoch that an earlier one said was saved, or from a
+/// later one. Gives the last epoch that it said was saved itself.
+#[track_caller]
+fn check_progress(outcome: &Outcome, saved: u32) -> u32 {
+    let numbers = |prefix: &str| -> Vec<u32> {
+        let rests = outcome.lines.iter().filter_map(|l| l.strip_prefix(prefix));
+        let numbers = rests.filter_map(|rest| rest.split(':').next()?.parse().ok());
+        numbers.collect()
+    };
+    let resumed = numbers("resumed after epoch ").first().copied();
+    let epochs = numbers("epoch ");
+    let Some(last) = epochs.last().copied().or(resumed) else {
+        return saved;
+    };
+    let from = resumed.unwrap_or(0);
+    assert!(from >= saved, "{saved} is lost: {}", outcome.text());
+    last
+}
+
+#[test]
+fn a_training_killed_twenty_times_on_local_disk_ends_as_an_undisturbed_one() {
+    let place = Place::new();
+    let store = place.store();
+    let start = || {
+        digits(
+            Cli::run(["--store".as_ref(), store.as_os_str()]),
+            &place.work(),
+        )
+    };
+    let mut random = Random::new(1);
+    let mut saved = 0;
+    for kill in 0..KILLS {
+        let mut running = start().start();
+        for _ in 0..random.below(6) {
+            running.line();
+        }
+        std::thread::sleep(Duration::from_micros(random.below(5000)));
+        let outcome = running.kill();
+        assert_eq!(outcome.code, None, "not killed: {kill} {}", outcome.text());
+        saved = check_progress(&outcome, saved);
+    }
+    let outcome = start().outcome();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+    assert!(saved > 0);
+    check_progress(&outcome, saved);
+    assert_eq!(model(&place), undisturbed());
+}
+
+#[test]
+fn a_training_killed_twenty_times_on_s3_ends_as_an_undisturbed_one() {
+    let place = Place::new();
+    let server = Server::start();
+    let start = || {
+        let cli = Cli::run(["--store", "s3://bucket/training"]);
+        digits(cli.envs(server.env()), &place.work())
+    };
+    let mut random = Random::new(2);
+    let mut saved = 0;
+    for kill in 0..KILLS {
+        let last = random.below(30);
+        let fate = [Fate::Held, Fate::AnswerHeld][random.below(2) as usize];
+        server.on_request(move |seen| match seen.number == last {
+            true => fate,
+            false => Fate::Served,
+        });
+        let mut running = start().start();
+        let held = running.until(|| server.take_held());
+        let outcome = running.kill();
+        assert!(held, "not killed: {kill} at {last}: {}", outcome.text());
+        saved = check_progress(&outcome, saved);
+    }
+    server.on_request(|_| Fate::Served);
+    let outcome = start().outcome();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+    assert!(saved > 0);
+    check_progress(&outcome, saved);
+    assert_eq!(model(&place), undisturbed());
+}
+
+#[test]
+fn whichever_request_of_a_save_is_the_last_the_checkpoint_is_the_old_or_the_new_one() {
+    let place = Place::new();
+    let server = Server::start();
+    let (old, new) = (place.work().join("old"), place.work().join("new"));
+    let mut random = Random::new(3);
+    for (dir, count, size) in [(&old, 3, 100), (&new, 300, 65_536)] {
+        fs::create_dir(dir).unwrap();
+        for number in 0..count {
+            fs::write(dir.join(number.to_string()), random.bytes(size)).unwrap();
+        }
+    }
+    let (old, new) = (tree(&old), tree(&new));
+
+    let mut found = Vec::new();
+    for point in 0.. {
+        // Twice the same request: once without its effect, once with.
+        let fate = [Fate::Held, Fate::AnswerHeld][point % 2];
+        let last = (point / 2) as u64;
+        let location = format!("s3://bucket/{point}");
+        let run = |verbs: &str| {
+            Cli::run(["--store", &location])
+                .dir(&place.work(), "/work")
+                .envs(server.env())
+                .verbs(verbs)
+        };
+        server.on_request(|_| Fate::Served);
+        run("save=/work/old").outcome().printed(["save 2"]);
+
+        server.on_request(move |seen| match seen.number == last {
+            true => fate,
+            false => Fate::Served,
+        });
+        let mut saving = run("save=/work/new").start();
+        if !saving.until(|| server.take_held()) {
+            saving.finish().printed(["save 4"]);
+            break;
+        }
+        saving.kill();
+
+        server.on_request(|_| Fate::Served);
+        let target = place.work().join("target");
+        let outcome = run("restore=/work/target").outcome();
+        assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+        let restored = tree(&target);
+        fs::remove_dir_all(&target).unwrap();
+        assert!(restored == old || restored == new, "{}", outcome.text());
+        found.push(restored == new);
+    }
+    // First the old one, and from the commit on the new one.
+    assert!(found.is_sorted(), "{found:?}");
+    assert!(found.contains(&false), "{found:?}");
+}
+
+#[test]
+fn a_first_save_that_was_killed_is_not_seen() {
+    let place = Place::new();
+    let server = Server::start();
+    let run = |verbs: &str| {
+        Cli::run(["--store", "s3://bucket/task"])
+            .dir(&place.work(), "/work")
+            .envs(server.env())
+            .verbs(verbs)
+    };
+    // The claim is the first put beneath log/, the commit the second.
+    let mut puts = 0;
+    server.on_request(move |seen| {
+        let put = seen.method == "PUT" && seen.path.contains("/log/");
+        puts += u64::from(put);
+        match put && puts == 2 {
+            true => Fate::Held,
+            false => Fate::Served,
+        }
+    });
+    let mut saving = run("files=/work/model=600 save=/work/model").start();
+    assert!(saving.until(|| server.take_held()));
+    saving.kill();
+    server.on_request(|_| Fate::Served);
+    let outcome = run("prev-exists resume restore=/work/target").outcome();
+    outcome.printed(["prev-exists false", "resume fresh", "restore none"]);
+    assert!(!place.work().join("target").exists());
+    // What it left is swept.
+    let keys = server.keys("bucket");
+    assert!(
+        keys.iter().all(|key| key.starts_with("task/log/")),
+        "{keys:?}"
+    );
+}
+
+#[test]
+fn overwriting_a_large_file_on_local_disk_leaves_the_old_or_the_new_one() {
+    let place = Place::new();
+    let whole = {
+        let place = Place::new();
+        place.run("write-random=20000000 read").lines.remove(1)
+    };
+    let mut random = Random::new(4);
+    for _ in 0..10 {
+        place.run("write=old").code.unwrap();
+        let mut saving = place.cli().verbs("resume write-random=20000000").start();
+        saving.line();
+        std::thread::sleep(Duration::from_millis(random.below(150)));
+        saving.kill();
+        let read = place.run("read").lines.remove(0);
+        assert!(read == "read \"old\"" || read == whole, "{read}");
+    }
+    place.run("write=last").code.unwrap();
+    // Nothing half-written stays.
+    let data = fs::read_dir(place.store().join("data"))
+        .into_iter()
+        .flatten();
+    let names: Vec<_> = data.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.to_string_lossy().contains('#')),
+        "{names:?}"
+    );
+}

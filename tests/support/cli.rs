@@ -1,0 +1,214 @@
+//! The program under test, as a child process.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// The file of a guest of these tests.
+pub(crate) fn guest(name: &str) -> PathBuf {
+    Path::new(env!("GUESTS")).join(format!("{name}.wasm"))
+}
+
+/// A command line of the program.
+pub(crate) struct Cli {
+    command: Command,
+}
+
+/// What came of it.
+pub(crate) struct Outcome {
+    /// What the task printed.
+    pub(crate) lines: Vec<String>,
+    pub(crate) stderr: String,
+    /// `None` if it was killed.
+    pub(crate) code: Option<i32>,
+}
+
+/// It has started. It is killed when this is dropped.
+pub(crate) struct Running {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    lines: Vec<String>,
+    stderr: Option<JoinHandle<String>>,
+}
+
+impl Cli {
+    /// `wasm-checkpoint` with these arguments, and little environment.
+    pub(crate) fn new<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wasm-checkpoint-under-test"));
+        command.args(args).env_clear();
+        // The directory of wasmtime's cache lies in one of these.
+        for name in ["HOME", "XDG_CACHE_HOME", "PATH"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        Self { command }
+    }
+
+    /// `wasm-checkpoint run` with these options, up to the task.
+    pub(crate) fn run<S: AsRef<OsStr>>(options: impl IntoIterator<Item = S>) -> Self {
+        Self::new(["run"]).options(options)
+    }
+
+    pub(crate) fn options<S: AsRef<OsStr>>(mut self, options: impl IntoIterator<Item = S>) -> Self {
+        self.command.args(options);
+        self
+    }
+
+    /// Runs the guest `verbs` on this location.
+    pub(crate) fn verbs_on(store: impl AsRef<OsStr>, verbs: &str) -> Outcome {
+        Self::run([OsStr::new("--store"), store.as_ref()])
+            .verbs(verbs)
+            .outcome()
+    }
+
+    pub(crate) fn envs<V: AsRef<OsStr>>(
+        mut self,
+        envs: impl IntoIterator<Item = (&'static str, V)>,
+    ) -> Self {
+        self.command.envs(envs);
+        self
+    }
+
+    /// Lets the task see `host` as `guest`.
+    pub(crate) fn dir(mut self, host: &Path, guest: &str) -> Self {
+        let mut mapping = host.as_os_str().to_owned();
+        mapping.push("::");
+        mapping.push(guest);
+        self.command.arg("--dir").arg(mapping);
+        self
+    }
+
+    pub(crate) fn working_directory(mut self, path: &Path) -> Self {
+        self.command.current_dir(path);
+        self
+    }
+
+    /// The guest `verbs`, with what it is to do, separated by spaces.
+    pub(crate) fn verbs(self, verbs: &str) -> Self {
+        self.task(&guest("verbs"), verbs.split_whitespace())
+    }
+
+    pub(crate) fn task<S: AsRef<OsStr>>(
+        mut self,
+        task: &Path,
+        args: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.command.arg(task).args(args);
+        self
+    }
+
+    pub(crate) fn start(mut self) -> Running {
+        let command = self.command.stdin(Stdio::null());
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut stderr = child.stderr.take().unwrap();
+        // Beside stdout, or a full pipe could stop the child.
+        let stderr = std::thread::spawn(move || {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).unwrap();
+            text
+        });
+        Running {
+            child,
+            stdout,
+            lines: Vec::new(),
+            stderr: Some(stderr),
+        }
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn outcome(self) -> Outcome {
+        self.start().finish()
+    }
+}
+
+impl Running {
+    /// The next line on stdout, or `None` at its end.
+    pub(crate) fn line(&mut self) -> Option<&str> {
+        let mut line = String::new();
+        if self.stdout.read_line(&mut line).unwrap() == 0 {
+            return None;
+        }
+        self.lines.push(line.trim_end().to_owned());
+        self.lines.last().map(String::as_str)
+    }
+
+    /// Waits until `happened`, or until the program has ended. Whether it has happened.
+    pub(crate) fn until(&mut self, mut happened: impl FnMut() -> bool) -> bool {
+        loop {
+            if happened() {
+                return true;
+            }
+            if self.child.try_wait().unwrap().is_some() {
+                return happened();
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Kills it as `kill -9` does.
+    pub(crate) fn kill(mut self) -> Outcome {
+        self.child.kill().unwrap();
+        self.finish()
+    }
+
+    pub(crate) fn finish(mut self) -> Outcome {
+        while self.line().is_some() {}
+        let code = self.child.wait().unwrap().code();
+        let stderr = self.stderr.take().unwrap().join().unwrap();
+        Outcome {
+            lines: std::mem::take(&mut self.lines),
+            stderr,
+            code,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has usually ended long ago.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Outcome {
+    /// Asserts that the task went through and printed this.
+    #[track_caller]
+    pub(crate) fn printed<S: AsRef<str>>(&self, lines: impl AsRef<[S]>) {
+        let expected: Vec<_> = lines.as_ref().iter().map(S::as_ref).collect();
+        assert_eq!(self.lines, expected, "{}", self.text());
+        assert_eq!(self.code, Some(0), "{}", self.text());
+    }
+
+    /// Asserts that the program failed with this code, and with one line on stderr that says so.
+    #[track_caller]
+    pub(crate) fn failed(&self, code: i32) -> String {
+        assert_eq!(self.code, Some(code), "{}", self.text());
+        let errors: Vec<_> = self
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("error: "))
+            .collect();
+        assert_eq!(errors.len(), 1, "{}", self.text());
+        errors[0].to_owned()
+    }
+
+    /// Everything, for the message of a failed assertion.
+    pub(crate) fn text(&self) -> String {
+        let mut text = format!("exit code {:?}\n", self.code);
+        for line in &self.lines {
+            let _ = writeln!(text, "stdout: {line}");
+        }
+        for line in self.stderr.lines() {
+            let _ = writeln!(text, "stderr: {line}");
+        }
+        text
+    }
+}

@@ -1,0 +1,100 @@
+//! What the tests share: a server, the program under test, and numbers that look random.
+
+pub(crate) mod bucket;
+pub(crate) mod cli;
+pub(crate) mod s3;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use cli::{Cli, Outcome};
+
+/// A location on this machine, and a directory that tasks see as `/work`.
+pub(crate) struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("work")).unwrap();
+        Self { dir }
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
+    pub(crate) fn work(&self) -> PathBuf {
+        self.dir.path().join("work")
+    }
+
+    /// A run on this location, up to the task.
+    pub(crate) fn cli(&self) -> Cli {
+        let store = self.store();
+        Cli::run(["--store".as_ref(), store.as_os_str()]).dir(&self.work(), "/work")
+    }
+
+    /// A run of the guest `verbs`.
+    pub(crate) fn run(&self, verbs: &str) -> Outcome {
+        self.cli().verbs(verbs).outcome()
+    }
+}
+
+/// Everything beneath a directory: for each path what it is, its mode and its modification time.
+pub(crate) fn tree(root: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![root.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            let meta = fs::symlink_metadata(&path).unwrap();
+            let what = if meta.is_symlink() {
+                format!("link to {:?}", fs::read_link(&path).unwrap())
+            } else if meta.is_dir() {
+                open.push(path.clone());
+                format!("directory {:o}", meta.permissions().mode())
+            } else {
+                let modified = meta.modified().unwrap();
+                let contents = fs::read(&path).unwrap();
+                let mode = meta.permissions().mode();
+                format!("file {mode:o} {modified:?} {contents:?}")
+            };
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap();
+            found.insert(name.to_owned(), what);
+        }
+    }
+    found
+}
+
+/// Numbers that look random and are the same in every run (splitmix64).
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `end`.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
+        std::iter::repeat_with(|| self.next() as u8)
+            .take(count)
+            .collect()
+    }
+}

@@ -1,0 +1,270 @@
+//! An S3 server of this process, on a loopback port, that can be told to fail.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use object_store::RetryConfig;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{Body, HttpResponse};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::bucket::Buckets;
+
+const ACCESS_KEY: &str = "test-key";
+const SECRET_KEY: &str = "test-secret";
+
+/// A request that has reached the server.
+pub(crate) struct Seen<'a> {
+    /// How many came before it, since the start or the last [`Server::on_request`].
+    pub(crate) number: u64,
+    pub(crate) method: &'a str,
+    /// `/bucket/key`
+    pub(crate) path: &'a str,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Served,
+    /// Answered with this status, without effect.
+    Failed(u16),
+    /// The connection is cut, without effect.
+    Lost,
+    /// The connection is cut, after the effect.
+    AnswerLost,
+    /// Kept, without effect as yet, until [`Server::release`].
+    Held,
+    /// Takes effect, and the answer is kept until [`Server::release`].
+    AnswerHeld,
+}
+
+type Hook = Box<dyn FnMut(&Seen<'_>) -> Fate + Send>;
+
+/// The server. It ends when this is dropped.
+pub(crate) struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    service: S3Service,
+    buckets: Buckets,
+    faults: Mutex<Faults>,
+    held: Mutex<u64>,
+    held_more: Condvar,
+    release: Semaphore,
+}
+
+struct Faults {
+    hook: Hook,
+    requests: u64,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let buckets = Buckets::default();
+        let mut builder = S3ServiceBuilder::new(buckets.clone());
+        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let shared = Arc::new(Shared {
+            service: builder.build(),
+            buckets,
+            faults: Mutex::new(Faults {
+                hook: Box::new(|_| Fate::Served),
+                requests: 0,
+            }),
+            held: Mutex::new(0),
+            held_more: Condvar::new(),
+            release: Semaphore::new(0),
+        });
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let for_thread = shared.clone();
+        // A thread and a runtime of its own, so that tests which block can use it.
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                tokio::select! {
+                    () = accept(listener, for_thread) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self {
+            address,
+            shared,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    /// Asks `hook` about each request from now on, and counts them from 0.
+    pub(crate) fn on_request(&self, hook: impl FnMut(&Seen<'_>) -> Fate + Send + 'static) {
+        *lock(&self.shared.faults) = Faults {
+            hook: Box::new(hook),
+            requests: 0,
+        };
+    }
+
+    /// How many requests have come since the start, or since the last [`on_request`](Self::on_request).
+    pub(crate) fn requests(&self) -> u64 {
+        lock(&self.shared.faults).requests
+    }
+
+    /// Waits until a request is held that no earlier call has waited for.
+    pub(crate) fn wait_for_held(&self) {
+        let held = lock(&self.shared.held);
+        let wait = self.shared.held_more.wait_while(held, |held| *held == 0);
+        *wait.unwrap_or_else(PoisonError::into_inner) -= 1;
+    }
+
+    /// Whether a request is held that nobody has waited for. Forgets it.
+    pub(crate) fn take_held(&self) -> bool {
+        let mut held = lock(&self.shared.held);
+        let any = *held > 0;
+        *held = held.saturating_sub(1);
+        any
+    }
+
+    /// Lets one held request go on.
+    pub(crate) fn release(&self) {
+        self.shared.release.add_permits(1);
+    }
+
+    pub(crate) fn keys(&self, bucket: &str) -> Vec<String> {
+        self.shared.buckets.keys(bucket)
+    }
+
+    /// The environment with which another process reaches this server.
+    pub(crate) fn env(&self) -> Vec<(&'static str, String)> {
+        environment(self.address)
+    }
+
+    /// A client of this process, which soon gives up.
+    pub(crate) fn client(&self, bucket: &str) -> AmazonS3 {
+        AmazonS3Builder::new()
+            .with_endpoint(format!("http://{}", self.address))
+            .with_allow_http(true)
+            .with_bucket_name(bucket)
+            .with_region("us-east-1")
+            .with_access_key_id(ACCESS_KEY)
+            .with_secret_access_key(SECRET_KEY)
+            .with_retry(RetryConfig {
+                max_retries: 2,
+                ..Default::default()
+            })
+            .build()
+            .unwrap()
+    }
+}
+
+/// The environment of a client of an S3 server at this address.
+pub(crate) fn environment(address: SocketAddr) -> Vec<(&'static str, String)> {
+    vec![
+        ("AWS_ENDPOINT", format!("http://{address}")),
+        ("AWS_ALLOW_HTTP", "true".into()),
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY.into()),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.into()),
+        ("AWS_REGION", "us-east-1".into()),
+    ]
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+            && !std::thread::panicking()
+        {
+            panic!("the S3 server has panicked");
+        }
+    }
+}
+
+async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let shared = shared.clone();
+        let service = hyper::service::service_fn(move |request| {
+            let shared = shared.clone();
+            async move { shared.answer(request).await }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service);
+        // A client that goes away, or is cut off, is what these tests are about.
+        tokio::spawn(async { drop(connection.await) });
+    }
+}
+
+impl Shared {
+    async fn answer(&self, request: hyper::Request<Incoming>) -> io::Result<HttpResponse> {
+        let fate = self.fate(&request);
+        let request = request.map(Body::from);
+        match fate {
+            Fate::Served => {}
+            Fate::Failed(status) => {
+                let response = hyper::Response::builder().status(status);
+                return response.body(Body::empty()).map_err(|_| cut());
+            }
+            Fate::Lost => return Err(cut()),
+            Fate::AnswerLost => {
+                self.serve(request).await?;
+                return Err(cut());
+            }
+            Fate::Held => self.hold().await,
+            Fate::AnswerHeld => {
+                let answer = self.serve(request).await?;
+                self.hold().await;
+                return Ok(answer);
+            }
+        }
+        self.serve(request).await
+    }
+
+    async fn serve(&self, request: hyper::Request<Body>) -> io::Result<HttpResponse> {
+        let answer = self.service.call(request).await;
+        answer.map_err(|_| cut())
+    }
+
+    fn fate(&self, request: &hyper::Request<Incoming>) -> Fate {
+        let mut faults = lock(&self.faults);
+        let number = faults.requests;
+        faults.requests += 1;
+        (faults.hook)(&Seen {
+            number,
+            method: request.method().as_str(),
+            path: request.uri().path(),
+        })
+    }
+
+    async fn hold(&self) {
+        *lock(&self.held) += 1;
+        self.held_more.notify_all();
+        if let Ok(permit) = self.release.acquire().await {
+            permit.forget();
+        }
+    }
+}
+
+/// An error of the service, upon which hyper cuts the connection.
+fn cut() -> io::Error {
+    io::ErrorKind::ConnectionAborted.into()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,278 @@
+//! What the interface `files` owes a task, through the command line.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use crate::support::{Place, tree};
+
+#[test]
+fn a_restored_directory_equals_the_saved_one() {
+    let place = Place::new();
+    let model = place.work().join("model");
+    for dir in ["empty", "deep/er/still", "dir ?[*"] {
+        fs::create_dir_all(model.join(dir)).unwrap();
+    }
+    let names = [
+        "a?b",
+        "a[b]",
+        "*",
+        "-rf",
+        "ä ö 漢字 🦀",
+        " ",
+        "a\\b",
+        "a:b",
+        "new\nline",
+        ".hidden",
+        "_dst_cp",
+        "%2F",
+        "deep/er/still/file",
+        "dir ?[*/x",
+    ];
+    for name in names {
+        fs::write(model.join(name), name).unwrap();
+    }
+    fs::write(model.join("nothing in it"), "").unwrap();
+    let old = SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000, 123_456_789);
+    for (name, mode) in [("run.sh", 0o755), ("secret", 0o600), ("read only", 0o444)] {
+        let path = model.join(name);
+        let file = fs::File::create(&path).unwrap();
+        file.set_modified(old).unwrap();
+        file.set_permissions(fs::Permissions::from_mode(mode))
+            .unwrap();
+    }
+    fs::set_permissions(model.join("empty"), fs::Permissions::from_mode(0o700)).unwrap();
+    symlink("deep/er", model.join("link to a directory")).unwrap();
+    symlink("run.sh", model.join("link to a file")).unwrap();
+    symlink("nowhere", model.join("dangling")).unwrap();
+    symlink("../../outside", model.join("outward")).unwrap();
+
+    place.run("save=/work/model").printed(["save 2"]);
+    place.run("restore=/work/again").printed(["restore 2"]);
+    assert_eq!(tree(&place.work().join("again")), tree(&model));
+}
+
+#[test]
+fn many_files_come_back() {
+    let place = Place::new();
+    place
+        .run("files=/work/model=1000 save=/work/model restore=/work/again")
+        .printed(["files made", "save 2", "restore 2"]);
+    let again = tree(&place.work().join("again"));
+    assert_eq!(again.len(), 1000);
+    assert_eq!(again, tree(&place.work().join("model")));
+}
+
+#[test]
+fn restoring_over_other_content_is_refused() {
+    let place = Place::new();
+    place
+        .run("files=/work/model=2 save=/work/model")
+        .printed(["files made", "save 2"]);
+    fs::create_dir(place.work().join("full")).unwrap();
+    fs::write(place.work().join("full/mine"), "mine").unwrap();
+    let before = tree(&place.work());
+    place
+        .run("restore=/work/full")
+        .printed(["error: invalid-path"]);
+    assert_eq!(tree(&place.work()), before);
+}
+
+#[test]
+fn restoring_over_other_content_replaces_it_when_asked_to() {
+    let place = Place::new();
+    place
+        .run("files=/work/model=2 save=/work/model")
+        .printed(["files made", "save 2"]);
+    fs::create_dir_all(place.work().join("full/00001/deep")).unwrap();
+    fs::write(place.work().join("full/mine"), "mine").unwrap();
+    place
+        .run("restore-replacing=/work/full")
+        .printed(["restore-replacing 2"]);
+    assert_eq!(
+        tree(&place.work().join("full")),
+        tree(&place.work().join("model"))
+    );
+}
+
+#[test]
+fn a_second_restore_does_nothing_and_says_the_same() {
+    let place = Place::new();
+    place
+        .run("files=/work/model=3 save=/work/model")
+        .printed(["files made", "save 2"]);
+    place.run("restore=/work/again").printed(["restore 2"]);
+    let inodes = || {
+        use std::os::unix::fs::MetadataExt;
+        let entries = fs::read_dir(place.work().join("again")).unwrap();
+        let mut inodes: Vec<_> = entries
+            .map(|e| e.unwrap().metadata().unwrap().ino())
+            .collect();
+        inodes.sort();
+        inodes
+    };
+    let before = inodes();
+    place
+        .run("restore=/work/again restore=/work/again")
+        .printed(["restore 2", "restore 2"]);
+    assert_eq!(inodes(), before);
+}
+
+#[test]
+fn a_restored_directory_that_is_gone_is_restored_again() {
+    let place = Place::new();
+    place
+        .run("files=/work/model=3 save=/work/model")
+        .printed(["files made", "save 2"]);
+    place
+        .run("restore=/work/again remove=/work/again restore=/work/again restore=/work/other")
+        .printed(["restore 2", "remove done", "restore 2", "restore 2"]);
+    let model = tree(&place.work().join("model"));
+    assert_eq!(tree(&place.work().join("again")), model);
+    assert_eq!(tree(&place.work().join("other")), model);
+}
+
+#[test]
+fn restoring_nothing_leaves_the_target_alone() {
+    let place = Place::new();
+    place.run("restore=/work/target").printed(["restore none"]);
+    assert!(tree(&place.work()).is_empty());
+}
+
+#[test]
+fn a_saved_file_replaces_the_one_before_it() {
+    let place = Place::new();
+    place
+        .run("file=/work/a=one save=/work/a file=/work/b=two save=/work/b read")
+        .printed(["file made", "save 2", "file made", "save 3", "read \"two\""]);
+    place
+        .run("read restore=/work/c")
+        .printed(["read \"two\"", "restore 3"]);
+    assert_eq!(fs::read(place.work().join("c")).unwrap(), b"two");
+}
+
+#[test]
+fn a_deleted_file_does_not_stay_in_the_checkpoint() {
+    let place = Place::new();
+    place
+        .run("files=/work/model=3 save=/work/model remove=/work/model/00001 save=/work/model")
+        .printed(["files made", "save 2", "remove done", "save 3"]);
+    place.run("restore=/work/again").printed(["restore 3"]);
+    let again = tree(&place.work().join("again"));
+    assert_eq!(again.keys().collect::<Vec<_>>(), ["00000", "00002"]);
+}
+
+#[test]
+fn a_file_replaces_a_directory_and_a_directory_a_file() {
+    let place = Place::new();
+    place
+        .run("file=/work/f=one save=/work/f files=/work/d=2 save=/work/d restore=/work/d2")
+        .printed(["file made", "save 2", "files made", "save 3", "restore 3"]);
+    assert_eq!(
+        tree(&place.work().join("d2")),
+        tree(&place.work().join("d"))
+    );
+    place.run("save=/work/f restore=/work/f2 read").printed([
+        "save 5",
+        "restore 5",
+        "read \"one\"",
+    ]);
+    assert_eq!(fs::read(place.work().join("f2")).unwrap(), b"one");
+}
+
+#[test]
+fn a_path_inside_a_saved_directory_may_become_another_kind_of_thing() {
+    let place = Place::new();
+    place
+        .run("files=/work/model/x=1 save=/work/model remove=/work/model/x file=/work/model/x=file save=/work/model")
+        .printed(["files made", "save 2", "remove done", "file made", "save 3"]);
+    place.run("restore=/work/again").printed(["restore 3"]);
+    assert_eq!(fs::read(place.work().join("again/x")).unwrap(), b"file");
+}
+
+#[test]
+fn saving_a_missing_path_is_an_error_and_stores_nothing() {
+    let place = Place::new();
+    place.run("save=/work/missing prev-exists read").printed([
+        "error: invalid-path",
+        "prev-exists false",
+        "read none",
+    ]);
+    place.run("write=one save=/work/missing read").printed([
+        "write 3",
+        "error: invalid-path",
+        "read \"one\"",
+    ]);
+    assert!(!place.store().join("data").exists());
+}
+
+#[test]
+fn no_path_leads_out_of_the_directories_of_the_task() {
+    let place = Place::new();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("secret"), "secret").unwrap();
+    symlink(outside.path(), place.work().join("absolute")).unwrap();
+    let climb =
+        Path::new("../../../../../../../..").join(outside.path().strip_prefix("/").unwrap());
+    symlink(&climb, place.work().join("relative")).unwrap();
+    let dots = format!("/work/{}", climb.display());
+    let paths = [
+        outside.path().to_str().unwrap().to_owned(),
+        dots,
+        "/work/..".into(),
+        "/work/../../etc".into(),
+        "/".into(),
+        "/etc".into(),
+        "/work/absolute".into(),
+        "/work/relative".into(),
+    ];
+    for path in paths {
+        for verbs in [
+            format!("save={path}/secret"),
+            format!("write=x restore={path}/target"),
+            format!("restore-replacing={path}/secret"),
+        ] {
+            let outcome = place.run(&verbs);
+            let last = outcome.lines.last().map(String::as_str);
+            assert_eq!(
+                last,
+                Some("error: invalid-path"),
+                "{verbs}: {}",
+                outcome.text()
+            );
+        }
+    }
+    let left = tree(outside.path());
+    assert_eq!(left.keys().collect::<Vec<_>>(), ["secret"]);
+    assert_eq!(fs::read(outside.path().join("secret")).unwrap(), b"secret");
+}
+
+#[test]
+fn a_link_in_a_checkpoint_is_not_followed_when_it_is_restored() {
+    let place = Place::new();
+    let outside = tempfile::tempdir().unwrap();
+    fs::create_dir(place.work().join("model")).unwrap();
+    symlink(outside.path(), place.work().join("model/link")).unwrap();
+    let outcome = place.run("save=/work/model restore=/work/again");
+    // WASI has no absolute links, so a checkpoint may refuse them; it may not follow them.
+    assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+    let again = place.work().join("again/link");
+    assert!(!again.exists() || again.is_symlink(), "{}", outcome.text());
+    assert!(tree(outside.path()).is_empty());
+}
+
+#[test]
+fn a_restore_that_was_cut_short_is_completed_by_the_next() {
+    let place = Place::new();
+    place
+        .run("files=/work/model=300 save=/work/model")
+        .printed(["files made", "save 2"]);
+    // What a restore leaves that dies in the middle.
+    let again = place.work().join("again");
+    fs::create_dir(&again).unwrap();
+    fs::write(again.join(".task-checkpoint-restoring"), "").unwrap();
+    fs::write(again.join("00000"), "half").unwrap();
+    place.run("restore=/work/again").printed(["restore 2"]);
+    assert_eq!(tree(&again), tree(&place.work().join("model")));
+}
