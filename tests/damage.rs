@@ -153,6 +153,30 @@ fn a_task_that_gives_up_on_damage_ends_with_the_code_for_that() {
 }
 
 #[test]
+fn a_task_that_copes_with_damage_is_run_again_and_goes_on_from_its_own_save() {
+    let place = two_checkpoints();
+    for sequence in [2, 3] {
+        flip_a_bit(&record(&place, sequence), &mut Random::new(sequence));
+    }
+    let cli = place.cli().options(["--retries", "1"]);
+    let outcome = cli.verbs("read write=anew read trap").outcome();
+    outcome.failed(134);
+    assert_eq!(
+        outcome.lines,
+        [
+            "error: corrupt",
+            "write 5",
+            "read \"anew\"",
+            "read \"anew\"",
+            "write 7",
+            "read \"anew\""
+        ],
+        "{}",
+        outcome.text()
+    );
+}
+
+#[test]
 fn damage_in_an_earlier_location_is_not_fresh_either() {
     let place = Place::new();
     place.run("write=one").printed(["write 2"]);

@@ -6,6 +6,7 @@ use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, Location};
 use object_store::path::Path;
 
 use crate::support::Place;
+use crate::support::cli::Cli;
 use crate::support::s3::{Fate, Server};
 
 fn location(server: &Server) -> Location {
@@ -57,6 +58,26 @@ fn a_fenced_task_that_gives_up_ends_with_the_code_for_that() {
     // It is not run again either: that would fence the newer one.
     older.finish().failed(127);
     place.run("read").printed(["read \"newer\""]);
+}
+
+#[test]
+fn a_listing_does_not_fence_the_running_task() {
+    let place = Place::new();
+    let verbs = "write=one wait=/work/go write=two";
+    let mut running = place.cli().verbs(verbs).start();
+    assert_eq!(running.line(), Some("write 2"));
+    let store = place.store();
+    let listing = Cli::new(["ls".as_ref(), "--json".as_ref(), store.as_os_str()]).outcome();
+    assert_eq!(listing.code, Some(0), "{}", listing.text());
+    assert!(
+        listing.text().contains("\"sequence\": 2"),
+        "{}",
+        listing.text()
+    );
+    std::fs::write(place.work().join("go"), "").unwrap();
+    running
+        .finish()
+        .printed(["write 2", "wait over", "write 3"]);
 }
 
 #[tokio::test]

@@ -12,3 +12,4 @@ mod fencing;
 mod kill;
 mod s3_server;
 mod trees;
+mod wit;

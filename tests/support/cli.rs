@@ -187,14 +187,15 @@ impl Outcome {
         assert_eq!(self.code, Some(0), "{}", self.text());
     }
 
-    /// Asserts that the program failed with this code, and with one line on stderr that says so.
+    /// Asserts that the program failed with this code, and with one line on stderr that says why.
     #[track_caller]
     pub(crate) fn failed(&self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{}", self.text());
         let errors: Vec<_> = self
             .stderr
             .lines()
-            .filter(|line| line.starts_with("error: "))
+            .filter_map(|line| line.strip_prefix("wasm-checkpoint: "))
+            .filter(|line| line.starts_with("error: ") || line.starts_with("failed after "))
             .collect();
         assert_eq!(errors.len(), 1, "{}", self.text());
         errors[0].to_owned()

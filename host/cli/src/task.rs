@@ -12,7 +12,7 @@ use wasmtime_checkpoint::{CheckpointCtx, CheckpointCtxView, CheckpointView};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
-use crate::exit::{Code, failure};
+use crate::exit::{Code, Failure, failure};
 
 /// How often a guest that computes lets others run. Short against a timeout, long against the cost.
 const TICK: Duration = Duration::from_millis(50);
@@ -99,8 +99,9 @@ impl Task {
                 "{name}: this is no component that can be run: {e:#}"
             ))
         })?;
-        let instance = link(&engine, &component).with_context(|| {
-            failure(Code::UnknownImport, format!("{name}: it cannot be linked"))
+        let instance = link(&engine, &component).with_context(|| Failure {
+            code: Code::UnknownImport,
+            message: format!("{name}: it imports something that wasm-checkpoint does not have"),
         })?;
         let command = CommandPre::new(instance).map_err(|_| {
             unreadable(format!(

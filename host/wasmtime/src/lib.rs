@@ -1,4 +1,88 @@
 //! The import `task:checkpoint`, for hosts that embed wasmtime.
+//!
+//! A guest that imports it saves its progress, and its next attempt goes on from there. The host
+//! begins an [`Attempt`] for each run of the guest, which claims the guest's [`Location`] and so fences
+//! every earlier run, and puts it into the store's state as a [`CheckpointCtx`]. The guest sees the
+//! checkpoints of that location and nothing else: no URL, no credential, no other task's data.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use checkpoint_storage::{Attempt, AttemptSettings, Location};
+//! use wasmtime::component::{Component, Linker, ResourceTable};
+//! use wasmtime::{Engine, Store};
+//! use wasmtime_checkpoint::{CheckpointCtx, CheckpointCtxView, CheckpointView};
+//!
+//! // What each plugin's store holds.
+//! struct Plugin {
+//!     table: ResourceTable,
+//!     checkpoint: CheckpointCtx,
+//! }
+//!
+//! impl CheckpointView for Plugin {
+//!     fn checkpoint(&mut self) -> CheckpointCtxView<'_> {
+//!         CheckpointCtxView { ctx: &mut self.checkpoint, table: &mut self.table }
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> wasmtime::Result<()> {
+//! let engine = Engine::default();
+//! let mut linker = Linker::<Plugin>::new(&engine);
+//! // This plugin saves bytes only. One that saves files imports WASI too: see `add_to_linker`.
+//! wasmtime_checkpoint::add_checkpointer_to_linker(&mut linker)?;
+//! # let component = r#"(component
+//! #     (import "task:checkpoint/types@0.1.0" (instance $types
+//! #         (type (variant (case "fenced") (case "not-single" u64) (case "corrupt" string)
+//! #             (case "unavailable" string) (case "quota-exceeded" string) (case "invalid-path" string)
+//! #             (case "read-only" string) (case "schema-mismatch" string) (case "other" string)))
+//! #         (export "error" (type (eq 0)))))
+//! #     (alias export $types "error" (type $error))
+//! #     (import "task:checkpoint/checkpointer@0.1.0" (instance $checkpointer
+//! #         (alias outer 1 $error (type $e))
+//! #         (export "error" (type $error (eq $e)))
+//! #         (export "prev-exists" (func (result (result bool (error $error)))))))
+//! #     (core module $memory (memory (export "memory") 1)
+//! #         (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024))
+//! #     (core instance $memory (instantiate $memory))
+//! #     (core func $prev-exists (canon lower (func $checkpointer "prev-exists")
+//! #         (memory $memory "memory") (realloc (func $memory "realloc"))))
+//! #     (core module $plugin
+//! #         (import "host" "prev-exists" (func $prev-exists (param i32)))
+//! #         (import "host" "memory" (memory 1))
+//! #         (func (export "resumes") (result i32)
+//! #             (call $prev-exists (i32.const 0))
+//! #             (i32.load8_u (i32.const 8))))
+//! #     (core instance $plugin (instantiate $plugin (with "host" (instance
+//! #         (export "prev-exists" (func $prev-exists))
+//! #         (export "memory" (memory $memory "memory"))))))
+//! #     (func (export "resumes") (result bool) (canon lift (core func $plugin "resumes"))))"#;
+//! let component = Component::new(&engine, component)?;
+//!
+//! // For each attempt: claim the plugin's location, and give the plugin what it finds there.
+//! let location = Location::parse("memory:///plugins/one")?;
+//! for expected in [false, true] {
+//!     let attempt = Arc::new(Attempt::begin(location.clone(), AttemptSettings::default()).await?);
+//!     let plugin = Plugin {
+//!         table: ResourceTable::new(),
+//!         checkpoint: CheckpointCtx::new(attempt.clone()),
+//!     };
+//!     let mut store = Store::new(&engine, plugin);
+//!     let instance = linker.instantiate_async(&mut store, &component).await?;
+//!     let resumes = instance.get_typed_func::<(), (bool,)>(&mut store, "resumes")?;
+//!     assert_eq!(resumes.call_async(&mut store, ()).await?, (expected,));
+//!     // The host may save for its guest too.
+//!     attempt.write("state".into()).await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The calls are `async` in the host, and block only the guest that makes them.
+//!
+//! [`Attempt`]: checkpoint_storage::Attempt
+//! [`Location`]: checkpoint_storage::Location
+
 pub mod bindings;
 mod ctx;
 mod error;
@@ -8,7 +92,8 @@ pub use ctx::{CheckpointCtx, CheckpointCtxView, CheckpointView};
 
 use wasmtime::component::{HasData, Linker};
 
-/// How the import finds its part of a store's state. For calling the generated `add_to_linker`s.
+/// The marker by which the generated `add_to_linker` functions in [`bindings`] find the import's part
+/// of a store's state. Public for hosts that call those themselves.
 #[derive(Debug)]
 pub struct Checkpoint;
 
@@ -16,7 +101,11 @@ impl HasData for Checkpoint {
     type Data<'a> = CheckpointCtxView<'a>;
 }
 
-/// Adds all interfaces.
+/// Adds all interfaces of `task:checkpoint` to a linker. The descriptors that `files` takes are those
+/// of `wasmtime_wasi`, so that crate's `p2::add_to_linker_async` belongs in the same linker.
+///
+/// # Errors
+/// If the linker has one of the interfaces already.
 pub fn add_to_linker<T: CheckpointView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     use bindings::task::checkpoint::files;
 
@@ -24,7 +113,11 @@ pub fn add_to_linker<T: CheckpointView + 'static>(linker: &mut Linker<T>) -> was
     files::add_to_linker::<_, Checkpoint>(linker, T::checkpoint)
 }
 
-/// Adds `checkpointer` only.
+/// Adds `checkpointer`, and the types that it uses, to a linker: for hosts without WASI, whose guests
+/// save bytes only.
+///
+/// # Errors
+/// If the linker has one of the interfaces already.
 pub fn add_checkpointer_to_linker<T: CheckpointView + 'static>(
     linker: &mut Linker<T>,
 ) -> wasmtime::Result<()> {

@@ -117,17 +117,21 @@ impl Args {
                 None => reason,
                 Some(failure) => {
                     let failure = anyhow::Error::new(failure);
-                    format!(
-                        "{reason} (its last failed call: {})",
-                        exit::one_line(&failure)
-                    )
+                    let failure = exit::one_line(&failure);
+                    format!("{reason} (its last failed call: {failure})")
                 }
             };
-            // Another attempt has taken over; one more here would fence it in turn.
-            let fenced = kind == Some(ErrorKind::Fenced);
-            if last || fenced {
+            // Another attempt has taken over; one more here would fence it in turn. And damage stays.
+            let hopeless = matches!(kind, Some(ErrorKind::Fenced | ErrorKind::Corrupt));
+            if last || hopeless {
                 say(&format!("failed after {}: {reason}", summary.text()));
-                return Ok(if fenced { Code::Fenced.into() } else { code });
+                // A task that passes an error on exits with 1. What the error was says more.
+                let known = kind.and_then(exit::code_of);
+                return Ok(match (&end, known) {
+                    (_, Some(Code::Fenced)) => Code::Fenced.into(),
+                    (End::Exit(1), Some(known)) => known.into(),
+                    _ => code,
+                });
             }
             say(&format!("attempt {number} failed: {reason}"));
         }

@@ -1,0 +1,36 @@
+//! The vendored WIT of WASI is that of the host.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[test]
+fn the_vendored_wasi_is_that_of_wasmtime_wasi() {
+    let vendored = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit/deps");
+    let original = wasmtime_wasi().join("src/p2/wit/deps");
+    let mut files = 0;
+    for entry in fs::read_dir(vendored).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let expected = fs::read_to_string(original.join(name)).unwrap();
+        assert_eq!(text, expected, "copy {name:?} from {original:?}");
+        files += 1;
+    }
+    assert!(files > 0);
+}
+
+/// The directory of the crate that this build uses.
+fn wasmtime_wasi() -> PathBuf {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let package = packages.iter().find(|p| p["name"] == "wasmtime-wasi");
+    let manifest = package.unwrap()["manifest_path"].as_str().unwrap();
+    Path::new(manifest).parent().unwrap().to_owned()
+}
