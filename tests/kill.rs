@@ -164,7 +164,6 @@ fn whichever_request_of_a_save_is_the_last_the_checkpoint_is_the_old_or_the_new_
         assert!(restored == old || restored == new, "{}", outcome.text());
         found.push(restored == new);
     }
-    println!("{} points", found.len());
     // First the old one, and from the commit on the new one.
     assert!(found.is_sorted(), "{found:?}");
     assert!(found.contains(&false) && found.contains(&true), "{found:?}");

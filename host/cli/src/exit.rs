@@ -82,6 +82,10 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 }
 
 fn code(error: &anyhow::Error) -> Option<Code> {
+    // One that was added as context is not in the chain as itself.
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return Some(failure.code);
+    }
     error.chain().find_map(|cause| {
         let failure = cause.downcast_ref::<Failure>().map(|failure| failure.code);
         let storage = cause.downcast_ref::<checkpoint_storage::Error>();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use checkpoint_storage::{Attempt, Error};
+use checkpoint_storage::{Attempt, Error, ErrorKind};
 use wasmtime::component::ResourceTable;
 
 /// The state of the import for one store: the attempt whose checkpoints its guest sees.
@@ -13,8 +13,9 @@ pub struct CheckpointCtx {
 }
 
 impl CheckpointCtx {
-    /// Gives the guest this attempt. To be made with [`Attempt::begin`] for each run of the task; keep
-    /// a clone to learn what was saved.
+    /// Gives the guest this attempt. To be made with [`Attempt::begin`] for each run of the task, with
+    /// what [`AttemptSettings`](checkpoint_storage::AttemptSettings) say of it; keep a clone to learn
+    /// what was saved.
     pub fn new(attempt: Arc<Attempt>) -> Self {
         Self {
             attempt,
@@ -27,10 +28,28 @@ impl CheckpointCtx {
         &self.attempt
     }
 
-    /// What went wrong in the guest's last failed call, with all its causes. The guest is told less:
-    /// it must not learn where its checkpoints lie.
+    /// What went wrong in the guest's last call, with all its causes; `None` if that call succeeded.
+    /// The guest is told less: it must not learn where its checkpoints lie. That the attempt is fenced
+    /// is never forgotten, whatever succeeds later.
     pub fn take_failure(&mut self) -> Option<Error> {
         self.failure.take()
+    }
+
+    pub(crate) fn note_success(&mut self) {
+        if !self.is_fenced() {
+            self.failure = None;
+        }
+    }
+
+    pub(crate) fn note_failure(&mut self, error: Error) {
+        if !self.is_fenced() {
+            self.failure = Some(error);
+        }
+    }
+
+    fn is_fenced(&self) -> bool {
+        let kind = self.failure.as_ref().map(Error::kind);
+        kind == Some(ErrorKind::Fenced)
     }
 }
 

@@ -22,7 +22,7 @@ impl CheckpointCtx {
             ErrorKind::ReadOnly => types::Error::ReadOnly("this may not be written".into()),
             _ => types::Error::Other("the host failed; its own messages say why".into()),
         };
-        self.failure = Some(error);
+        self.note_failure(error);
         told
     }
 }

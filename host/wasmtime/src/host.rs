@@ -76,6 +76,9 @@ enum Access {
 
 impl CheckpointCtxView<'_> {
     fn answer<T>(&mut self, answer: Result<T>) -> Result<T, types::Error> {
+        if answer.is_ok() {
+            self.ctx.note_success();
+        }
         answer.map_err(|error| self.ctx.guest_error(error))
     }
 
