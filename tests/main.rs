@@ -10,6 +10,7 @@ mod damage;
 mod embedding;
 mod fencing;
 mod kill;
+mod operator;
 mod s3_server;
 mod trees;
 mod wit;

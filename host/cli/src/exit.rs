@@ -20,7 +20,8 @@ Exit codes:
   126  every checkpoint is damaged
   127  a newer attempt, elsewhere, has claimed the location
   134  the last attempt trapped
-Any other code is the task's own, of its last attempt.";
+Any other code is the task's own, of its last attempt. Rust's standard library for wasm32-wasip2
+reports each of its codes but 0 as 1.";
 
 /// A failure that has an exit code of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,11 @@ pub(crate) fn code_of(kind: ErrorKind) -> Option<Code> {
 /// Prints an error with its causes, in one line, and returns its code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("wasm-checkpoint: error: {}", one_line(error));
+    code_for(error)
+}
+
+/// The code to exit with for an error.
+pub(crate) fn code_for(error: &anyhow::Error) -> ExitCode {
     code(error).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 

@@ -4,6 +4,7 @@
 
 mod commands;
 mod exit;
+mod memory;
 mod options;
 mod task;
 

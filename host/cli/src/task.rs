@@ -7,17 +7,23 @@ use std::time::Duration;
 use anyhow::Context;
 use checkpoint_storage::{Attempt, Error};
 use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
-use wasmtime::{Cache, CacheConfig, Config, Engine, Store, StoreLimits, StoreLimitsBuilder, Trap};
+use wasmtime::{Cache, CacheConfig, Config, Engine, Store, Trap};
 use wasmtime_checkpoint::{CheckpointCtx, CheckpointCtxView, CheckpointView};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use crate::exit::{Code, Failure, failure};
+use crate::memory::Memory;
 
 /// How often a guest that computes lets others run. Short against a timeout, long against the cost.
 const TICK: Duration = Duration::from_millis(50);
 
-/// A component that is ready to run.
+/// How long an attempt whose time is up may take to stop by itself. It does so within a tick, unless a
+/// host call holds its thread.
+const LATE: Duration = Duration::from_secs(1);
+
+/// A component that is ready to run. Cloning it is cheap.
+#[derive(Clone)]
 pub(crate) struct Task {
     engine: Engine,
     command: CommandPre<State>,
@@ -46,7 +52,7 @@ struct State {
     wasi: WasiCtx,
     table: ResourceTable,
     checkpoint: CheckpointCtx,
-    limits: StoreLimits,
+    memory: Memory,
 }
 
 impl WasiView for State {
@@ -115,7 +121,7 @@ impl Task {
         })
     }
 
-    /// Runs one attempt to its end.
+    /// Runs one attempt to its end, or until its time is up.
     pub(crate) async fn run(
         &self,
         wasi: WasiCtx,
@@ -123,17 +129,27 @@ impl Task {
         timeout: Option<Duration>,
         max_memory: Option<usize>,
     ) -> Ended {
-        let limits = max_memory.map_or(StoreLimitsBuilder::new(), |bytes| {
-            StoreLimitsBuilder::new().memory_size(bytes)
-        });
         let state = State {
             wasi,
             table: ResourceTable::new(),
             checkpoint: CheckpointCtx::new(attempt),
-            limits: limits.build(),
+            memory: Memory::new(max_memory),
         };
+        let task = self.clone();
+        let running = blocking(
+            async move { task.attempt(state, timeout).await },
+            timeout.map(|timeout| timeout.saturating_add(LATE)),
+        );
+        // One that is left behind in its host call is fenced by the next attempt.
+        running.await.unwrap_or(Ended {
+            end: End::Timeout,
+            failure: None,
+        })
+    }
+
+    async fn attempt(&self, state: State, timeout: Option<Duration>) -> Ended {
         let mut store = Store::new(&self.engine, state);
-        store.limiter(|state| &mut state.limits);
+        store.limiter(|state| &mut state.memory);
         // A guest that only computes comes back here every tick, so that its time can run out.
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
@@ -182,6 +198,24 @@ fn anyhow_of(error: wasmtime::Error) -> anyhow::Error {
     error.into()
 }
 
+/// Runs `work` on a thread of its own, and leaves it there when `limit` is over: some host calls block,
+/// such as a write to a pipe that nobody reads, and on our own thread no timer would end those.
+async fn blocking<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+    limit: Option<Duration>,
+) -> Option<T> {
+    let runtime = tokio::runtime::Handle::current();
+    let thread = tokio::task::spawn_blocking(move || runtime.block_on(work));
+    let joined = match limit {
+        None => thread.await,
+        Some(limit) => tokio::time::timeout(limit, thread).await.ok()?,
+    };
+    match joined {
+        Ok(value) => Some(value),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
 /// Ends a tick of the engine again and again, until it is dropped.
 struct Ticker(tokio::task::JoinHandle<()>);
 
@@ -200,5 +234,27 @@ impl Ticker {
 impl Drop for Ticker {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_blocks_its_thread_is_left_when_its_time_is_up() {
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        let stuck = async move { receiver.recv().is_ok() };
+        let left = blocking(stuck, Some(Duration::from_millis(10))).await;
+        assert_eq!(left, None);
+        // Now it can end.
+        drop(sender);
+    }
+
+    #[tokio::test]
+    async fn work_that_ends_in_time_gives_its_value() {
+        assert_eq!(blocking(async { 1 }, Some(LATE)).await, Some(1));
+        assert_eq!(blocking(async { 2 }, None).await, Some(2));
     }
 }

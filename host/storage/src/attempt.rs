@@ -9,13 +9,13 @@ use tokio::sync::Mutex;
 
 use crate::checkpoint::{Checkpoint, CheckpointInfo};
 use crate::claim::{self, Claimed};
+use crate::format::Commit;
 use crate::history::Damage;
 use crate::pipe::Chunks;
 use crate::save::{Stored, store_contents};
 use crate::writer::Writer;
 use crate::{
-    Error, ErrorKind, Existing, FileTree, Location, Result, TargetState, Tree, blocking, log, pipe,
-    restore,
+    Error, ErrorKind, Existing, FileTree, Location, Result, Tree, blocking, log, pipe, restore,
 };
 
 /// How many checkpoints are kept unless told otherwise: the newest, one to fall back to, and one
@@ -266,20 +266,10 @@ impl Attempt {
         let Some(mut checkpoint) = state.newest()? else {
             return Ok(None);
         };
-        let (mut target, mut target_state) = restore::state_of(target).await?;
-        if target_state == TargetState::Occupied {
-            let equal;
-            (target, equal) = restore::equals(target, &checkpoint).await?;
-            if equal {
-                return Ok(Some(checkpoint.sequence));
-            }
-            if existing == Existing::Refuse {
-                return Err(Error::new(
-                    ErrorKind::InvalidPath,
-                    "the target has other content than the checkpoint; name an empty one, or ask for it to be replaced",
-                ));
-            }
-        }
+        let prepared = restore::prepare(target, &checkpoint, existing).await?;
+        let Some((mut target, mut target_state)) = prepared else {
+            return Ok(Some(checkpoint.sequence));
+        };
         loop {
             let written;
             (target, written) = restore::write(target, target_state, &checkpoint).await?;
@@ -293,6 +283,34 @@ impl Attempt {
             }
             (target, target_state) = restore::state_of(target).await?;
         }
+    }
+
+    /// Commits the newest checkpoint of the location once more, without storing it again, and retires
+    /// all but the newest [`keep`](AttemptSettings::keep). So an operator prunes a location whose task
+    /// is not running. Returns the new position of the newest checkpoint; `None` if there is none.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write).
+    pub async fn prune(&self) -> Result<Option<u64>> {
+        let mut state = self.state.lock().await;
+        let Some(newest) = state.writer.take_newest() else {
+            return Ok(None);
+        };
+        let Commit {
+            saved_at,
+            tree,
+            contents,
+            ..
+        } = newest.commit.as_ref().clone();
+        let stored = Stored {
+            contents,
+            uploaded_bytes: 0,
+        };
+        let (checkpoint, _) = state.writer.commit(tree, stored, saved_at).await?;
+        let sequence = checkpoint.sequence;
+        state.own = Some(checkpoint);
+        state.writer.retire().await;
+        Ok(Some(sequence))
     }
 
     /// What this attempt has committed so far.

@@ -9,14 +9,17 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 
 use crate::format::{Chunk, Commit, Contents, ObjectName};
-use crate::{Error, ErrorKind, Location, Result, blocking, chunk, paths};
+use crate::{
+    Error, ErrorKind, Existing, FileTree, Location, Result, Tree, blocking, chunk, paths, restore,
+};
 
 /// How many ranges are read at once, ahead of what is being consumed: enough to hide the latency of a
 /// far store.
 const READS: usize = 4;
 
-/// The most that one read fetches, before and after decompression.
-const READ_BYTES: u64 = 16 << 20;
+/// The most that one read fetches, before and after decompression. Half a data object, so that a
+/// restore holds no more than a save.
+const READ_BYTES: u64 = 8 << 20;
 
 /// What is known of a checkpoint without reading its contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,16 +39,35 @@ pub struct CheckpointInfo {
     pub location: String,
 }
 
-/// A committed checkpoint.
+/// A committed checkpoint of a location, to be looked at or restored without an [`Attempt`](crate::Attempt).
+/// Cloning it is cheap. Its data may be pruned at any time by an attempt that goes on.
 #[derive(Clone, Debug)]
-pub(crate) struct Checkpoint {
+pub struct Checkpoint {
     pub(crate) location: Location,
     pub(crate) sequence: u64,
     pub(crate) commit: Arc<Commit>,
 }
 
 impl Checkpoint {
-    pub(crate) fn info(&self) -> CheckpointInfo {
+    /// The files that it holds.
+    pub fn tree(&self) -> &Tree {
+        &self.commit.tree
+    }
+
+    /// Makes `target` equal to this checkpoint. A target that equals it already is left alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidPath`] if the target has other content and `existing` says to refuse;
+    /// [`ErrorKind::Corrupt`] if the checkpoint is damaged; those of [`FileTree::write`].
+    pub async fn restore(&self, target: impl FileTree, existing: Existing) -> Result<()> {
+        match restore::prepare(target, self, existing).await? {
+            None => Ok(()),
+            Some((target, state)) => restore::write(target, state, self).await?.1,
+        }
+    }
+
+    /// What is known of it without reading its contents.
+    pub fn info(&self) -> CheckpointInfo {
         let Commit {
             attempt,
             saved_at,

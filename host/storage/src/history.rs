@@ -118,6 +118,14 @@ impl History {
         Ok(self)
     }
 
+    /// The sequence numbers of the commits that were meant to be restorable, damaged or not.
+    pub(crate) fn retained(&self) -> Vec<u64> {
+        let whole = self.checkpoints.iter().map(|c| c.sequence);
+        whole
+            .chain(self.damaged.iter().map(|d| d.sequence))
+            .collect()
+    }
+
     /// # Errors
     /// `Corrupt`, if there is damage. To be asked where nothing is restorable.
     pub(crate) fn all_damaged(&self) -> Result<()> {

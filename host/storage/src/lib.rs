@@ -41,6 +41,7 @@ mod cut;
 mod dedup;
 #[cfg(all(feature = "dir", not(target_family = "wasm")))]
 mod dir;
+mod doctor;
 mod error;
 mod format;
 mod history;
@@ -54,12 +55,15 @@ mod save;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod verify;
 mod writer;
 
 pub use attempt::{Attempt, AttemptSettings, ResumePoint, Saved, Totals};
-pub use checkpoint::CheckpointInfo;
+pub use checkpoint::{Checkpoint, CheckpointInfo};
 #[cfg(all(feature = "dir", not(target_family = "wasm")))]
 pub use dir::BeneathDir;
+pub use doctor::Probe;
 pub use error::{Error, ErrorKind, Result};
 pub use location::Location;
 pub use tree::{Entry, Existing, FileTree, Node, TargetState, Tree};
+pub use verify::{Finding, Verification};

@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::checkpoint::Checkpoint;
 use crate::history::History;
-use crate::{CheckpointInfo, Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// All `memory:` locations of this process.
 static MEMORY: LazyLock<Arc<InMemory>> = LazyLock::new(Arc::default);
@@ -67,12 +67,12 @@ impl Location {
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the storage cannot be asked, [`ErrorKind::Corrupt`] if every
     /// checkpoint is damaged.
-    pub async fn checkpoints(&self) -> Result<Vec<CheckpointInfo>> {
+    pub async fn checkpoints(&self) -> Result<Vec<Checkpoint>> {
         let history = History::load(self).await?;
         if history.checkpoints.is_empty() {
             history.all_damaged()?;
         }
-        Ok(history.checkpoints.iter().map(Checkpoint::info).collect())
+        Ok(history.checkpoints)
     }
 
     pub(crate) fn store(&self) -> &dyn ObjectStore {

@@ -6,7 +6,7 @@ use futures::StreamExt;
 
 use crate::checkpoint::Checkpoint;
 use crate::format::Contents;
-use crate::{Error, ErrorKind, FileTree, Result, TargetState, blocking, pipe};
+use crate::{Error, ErrorKind, Existing, FileTree, Result, TargetState, blocking, pipe};
 
 pub(crate) async fn state_of<T: FileTree>(target: T) -> Result<(T, TargetState)> {
     blocking::run(move || {
@@ -16,8 +16,34 @@ pub(crate) async fn state_of<T: FileTree>(target: T) -> Result<(T, TargetState)>
     .await?
 }
 
+/// The target and its state, if it is to be written; `None` if it equals the checkpoint already.
+///
+/// # Errors
+/// `InvalidPath` if it has other content and may not be replaced.
+pub(crate) async fn prepare<T: FileTree>(
+    target: T,
+    checkpoint: &Checkpoint,
+    existing: Existing,
+) -> Result<Option<(T, TargetState)>> {
+    let (mut target, state) = state_of(target).await?;
+    if state == TargetState::Occupied {
+        let equal;
+        (target, equal) = equals(target, checkpoint).await?;
+        if equal {
+            return Ok(None);
+        }
+        if existing == Existing::Refuse {
+            return Err(Error::new(
+                ErrorKind::InvalidPath,
+                "the target has other content than the checkpoint; name an empty one, or ask for it to be replaced",
+            ));
+        }
+    }
+    Ok(Some((target, state)))
+}
+
 /// Whether the target holds what the checkpoint does, by its hashes: nothing is fetched.
-pub(crate) async fn equals<T: FileTree>(target: T, checkpoint: &Checkpoint) -> Result<(T, bool)> {
+async fn equals<T: FileTree>(target: T, checkpoint: &Checkpoint) -> Result<(T, bool)> {
     let commit = checkpoint.commit.clone();
     blocking::run(move || {
         let mut compare = Compare::new(&commit.contents);

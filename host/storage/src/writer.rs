@@ -27,7 +27,8 @@ pub(crate) struct Writer {
     counter: u64,
     /// The commits of the log that the newest one names, newest first.
     retained: Vec<Checkpoint>,
-    /// Commits of this attempt that landed after their save had failed. None is the newest.
+    /// Commits that the next one does not name: those that landed after their save had failed, and
+    /// one that is made anew.
     late: Vec<Checkpoint>,
     /// Commits whose answer was lost or is awaited.
     undecided: Vec<Undecided>,
@@ -172,6 +173,16 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Takes the newest retained commit out, to be committed anew.
+    pub(crate) fn take_newest(&mut self) -> Option<Checkpoint> {
+        if self.retained.is_empty() {
+            return None;
+        }
+        let newest = self.retained.remove(0);
+        self.late.push(newest.clone());
+        Some(newest)
     }
 
     /// Deletes what no retained commit needs: records first, so that a reader finds no record whose

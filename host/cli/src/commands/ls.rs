@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use checkpoint_storage::Location;
+use checkpoint_storage::{Checkpoint, Location};
 use serde::Serialize;
 
 use crate::options::human_size;
@@ -32,13 +32,16 @@ struct Row {
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         let checkpoints = Location::parse(&self.location)?.checkpoints().await?;
-        let rows = checkpoints.into_iter().map(|checkpoint| Row {
-            sequence: checkpoint.sequence,
-            attempt: checkpoint.attempt,
-            saved_at: humantime::format_rfc3339_seconds(checkpoint.saved_at).to_string(),
-            files: checkpoint.files,
-            logical_bytes: checkpoint.logical_bytes,
-        });
+        let rows = checkpoints
+            .iter()
+            .map(Checkpoint::info)
+            .map(|checkpoint| Row {
+                sequence: checkpoint.sequence,
+                attempt: checkpoint.attempt,
+                saved_at: humantime::format_rfc3339_seconds(checkpoint.saved_at).to_string(),
+                files: checkpoint.files,
+                logical_bytes: checkpoint.logical_bytes,
+            });
         let rows: Vec<_> = rows.collect();
         let mut out = std::io::stdout().lock();
         if self.json {

@@ -1,7 +1,8 @@
 //! `wasm-checkpoint run`
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,12 +54,10 @@ pub(crate) struct Args {
     /// Give the task a variable; without a value, that of this environment
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     variables: Vec<Variable>,
-    /// The component
-    #[arg(value_name = "TASK.wasm")]
-    task: PathBuf,
-    /// What the task is given as arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    args: Vec<String>,
+    /// The component, and what it is given as arguments. All that follows the component is the task's
+    // One list: clap would take an option right behind a positional of its own for ours.
+    #[arg(value_names = ["TASK.wasm", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true)]
+    task: Vec<OsString>,
 }
 
 /// What is said of all attempts together.
@@ -74,7 +73,7 @@ impl Args {
         let location = self.location()?;
         let previous = self.previous()?;
         // Before anything is claimed: a task that cannot run must not fence one that does.
-        let task = Task::load(&self.task)?;
+        let task = Task::load(self.file())?;
         self.wasi()?;
         let mut summary = Summary::default();
         let first = first_attempt();
@@ -89,7 +88,7 @@ impl Args {
             }
             let last = summary.attempts >= self.retries;
             summary.attempts += 1;
-            let attempt = match Attempt::begin(location.clone(), settings).await {
+            let attempt = match summary.begin(location.clone(), settings).await {
                 Ok(attempt) => Arc::new(attempt),
                 Err(error) if error.kind() == ErrorKind::Unavailable && !last => {
                     let error = anyhow::Error::new(error);
@@ -99,9 +98,18 @@ impl Args {
                     ));
                     continue;
                 }
-                Err(error) => return Err(error.into()),
+                // Nothing has run, so there is nothing to sum up.
+                Err(error) if summary.attempts == 1 => return Err(error.into()),
+                Err(error) => {
+                    let error = anyhow::Error::new(error);
+                    say(&format!(
+                        "failed after {}: {}",
+                        summary.text(),
+                        exit::one_line(&error)
+                    ));
+                    return Ok(exit::code_for(&error));
+                }
             };
-            summary.begins(&attempt).await?;
             let wasi = self.wasi()?;
             let ended = task
                 .run(wasi, attempt.clone(), self.timeout, self.max_memory)
@@ -137,12 +145,20 @@ impl Args {
         }
     }
 
+    fn file(&self) -> &Path {
+        self.task.first().map_or(Path::new(""), Path::new)
+    }
+
+    fn args(&self) -> &[OsString] {
+        self.task.get(1..).unwrap_or_default()
+    }
+
     fn location(&self) -> anyhow::Result<Location> {
         let flyte = self.checkpoint_path.clone().and_then(|url| url.0);
         let url = match self.store.clone().or(flyte) {
             Some(url) => url,
             None => {
-                let name = self.task.file_stem().unwrap_or(self.task.as_os_str());
+                let name = self.file().file_stem().unwrap_or_default();
                 let path = PathBuf::from("checkpoints").join(name);
                 let text = path.into_os_string().into_string();
                 text.map_err(|_| {
@@ -165,8 +181,11 @@ impl Args {
     fn wasi(&self) -> anyhow::Result<WasiCtx> {
         let mut wasi = WasiCtx::builder();
         wasi.inherit_stdio();
-        wasi.arg(self.task.to_string_lossy());
-        wasi.args(&self.args);
+        wasi.arg(self.file().to_string_lossy());
+        for arg in self.args() {
+            let arg = arg.to_str();
+            wasi.arg(arg.context("the arguments of a task are Unicode")?);
+        }
         for Variable { name, value } in &self.variables {
             wasi.env(name, value);
         }
@@ -180,9 +199,15 @@ impl Args {
 }
 
 impl Summary {
-    async fn begins(&mut self, attempt: &Attempt) -> anyhow::Result<()> {
+    /// Begins an attempt, and says where it goes on.
+    async fn begin(
+        &mut self,
+        location: Location,
+        settings: AttemptSettings,
+    ) -> checkpoint_storage::Result<Attempt> {
+        let attempt = Attempt::begin(location, settings).await?;
         let from = match attempt.resume_point().await {
-            Ok(ResumePoint::Fresh) => return Ok(()),
+            Ok(ResumePoint::Fresh) => return Ok(attempt),
             Ok(ResumePoint::Resumed(checkpoint)) => checkpoint,
             Ok(ResumePoint::FellBack {
                 checkpoint,
@@ -198,15 +223,15 @@ impl Summary {
             // The task is told, and may know better than to end.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 say(&error.to_string());
-                return Ok(());
+                return Ok(attempt);
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         };
         self.resumed = Some(format!(
             "checkpoint {} of attempt {}",
             from.sequence, from.attempt
         ));
-        Ok(())
+        Ok(attempt)
     }
 
     fn ends(&mut self, attempt: &Attempt) {
@@ -261,4 +286,102 @@ fn first_attempt() -> u32 {
 
 fn say(line: &str) {
     eprintln!("wasm-checkpoint: {line}");
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use clap::Parser;
+    use clap::error::ErrorKind as Wrong;
+
+    use super::Args;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(line: &[&str]) -> Result<Args, Wrong> {
+        let parsed = Line::try_parse_from([&["run"], line].concat());
+        parsed.map(|line| line.args).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn everything_after_the_task_is_the_tasks() {
+        let args = parse(&["--retries", "2", "t.wasm", "--retries", "--", "-x"]).unwrap();
+        assert_eq!(args.retries, 2);
+        assert_eq!(args.file(), "t.wasm");
+        assert_eq!(args.args(), ["--retries", "--", "-x"]);
+    }
+
+    #[test]
+    fn an_unknown_option_is_not_taken_for_the_task() {
+        let wrong = parse(&["--retires", "2", "t.wasm"]).unwrap_err();
+        assert_eq!(wrong, Wrong::UnknownArgument);
+        let missing = parse(&["--retries", "2"]).unwrap_err();
+        assert_eq!(missing, Wrong::MissingRequiredArgument);
+    }
+
+    #[test]
+    fn one_thing_has_one_name_at_a_time() {
+        for (ours, flytes) in [
+            ("--store", "--checkpoint-path"),
+            ("--prev", "--prev-checkpoint"),
+        ] {
+            let both = parse(&[ours, "a", flytes, "b", "t.wasm"]);
+            assert_eq!(both.unwrap_err(), Wrong::ArgumentConflict);
+        }
+    }
+
+    #[test]
+    fn flytes_first_attempt_has_no_previous_location() {
+        let line = [
+            "--checkpoint-path",
+            "memory:///now",
+            "--prev-checkpoint",
+            "\"\"",
+            "t.wasm",
+        ];
+        let args = parse(&line).unwrap();
+        assert_eq!(args.location().unwrap().url(), "memory:///now");
+        assert!(args.previous().unwrap().is_none());
+    }
+
+    #[test]
+    fn flytes_later_attempts_have_one() {
+        let args = parse(&["--prev-checkpoint", "memory:///then", "t.wasm"]).unwrap();
+        assert_eq!(args.previous().unwrap().unwrap().url(), "memory:///then");
+    }
+
+    #[test]
+    fn the_default_location_is_named_after_the_task() {
+        for line in [
+            &["a/t.wasm"][..],
+            &["--checkpoint-path", "{{.x}}", "a/t.wasm"],
+        ] {
+            let location = parse(line).unwrap().location().unwrap();
+            assert_eq!(location.url(), "checkpoints/t");
+        }
+    }
+
+    #[test]
+    fn options_that_mean_nothing_are_refused() {
+        let wrong = [
+            ["--keep", "0"],
+            ["--timeout", "0s"],
+            ["--timeout", "soon"],
+            ["--max-memory", "much"],
+            ["--dir", "::x"],
+            ["--retries", "-1"],
+        ];
+        for [option, value] in wrong {
+            let refused = parse(&[&format!("{option}={value}"), "t.wasm"]);
+            assert_eq!(
+                refused.unwrap_err(),
+                Wrong::ValueValidation,
+                "{option} {value}"
+            );
+        }
+    }
 }

@@ -155,6 +155,11 @@ fn a_file_appears_whole_or_not_at_all() {
     let to = at(&temp, "to");
     kind(to.write(&tree, &mut &contents[..3]));
     assert_eq!(to.state().unwrap(), TargetState::Absent);
+    assert_eq!(
+        fs::read_dir(temp.path()).unwrap().count(),
+        1,
+        "nothing else stays"
+    );
     to.write(&tree, &mut contents.as_slice()).unwrap();
     assert_eq!(read(&to).unwrap(), (tree.clone(), contents.clone()));
     // A file has no place where a directory is.

@@ -78,7 +78,11 @@ impl Writer<'_> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(here(error)),
             _ => {}
         }
-        self.file(&dir, &staged, entry)?;
+        if let Err(error) = self.file(&dir, &staged, entry) {
+            // What stays behind is removed by the next restore.
+            let _ = dir.remove_file(&staged);
+            return Err(error);
+        }
         dir.rename(&staged, &dir, name).map_err(here)?;
         sync(&dir).map_err(here)
     }

@@ -1,7 +1,6 @@
 //! Data objects: chunks one after the other, then an index by which each byte can be verified, those
 //! that no commit refers to any more too.
 
-#[cfg(test)]
 use crate::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"\x93TCKD\r\n\x1a";
@@ -46,7 +45,6 @@ pub(crate) fn index_bytes(chunks: usize) -> u64 {
 ///
 /// # Errors
 /// `Corrupt`, with what is wrong.
-#[cfg(test)]
 pub(crate) fn verify(object: &[u8]) -> Result<()> {
     let Some((rest, hash)) = object.split_last_chunk::<HASH_BYTES>() else {
         return Err(Error::corrupt("a data object that is cut short"));

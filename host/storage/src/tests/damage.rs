@@ -115,9 +115,33 @@ async fn damage_everywhere_is_corrupt_and_never_fresh() {
     assert_eq!(attempt.prev_exists().await.map_err(kind), Err(corrupt));
     assert_eq!(attempt.read().await.map_err(kind), Err(corrupt));
     assert_eq!(attempt.resume_point().await.map_err(kind), Err(corrupt));
-    assert_eq!(location.checkpoints().await.map_err(kind), Err(corrupt));
+    let listed = location.checkpoints().await;
+    assert_eq!(listed.map(drop).map_err(kind), Err(corrupt));
     // An operator may want what is left, and the task may go on.
     assert_eq!(objects(&store, "data").await.len(), 2);
     attempt.write("new".into()).await.unwrap();
     assert_eq!(text(&begin(&location).await).await.as_deref(), Some("new"));
+}
+
+#[tokio::test]
+async fn verify_finds_every_flipped_bit_and_what_it_costs() {
+    let (store, location) = two_saves(&large(1), &large(2)).await;
+    let clean = location.verify().await.unwrap();
+    assert_eq!((clean.records, clean.objects), (3, 2));
+    assert!(clean.findings.is_empty(), "{:?}", clean.findings);
+    let mut paths = objects(&store, "data").await;
+    paths.extend(objects(&store, "log").await);
+    for path in paths {
+        let size = store.head(&path).await.unwrap().size as usize;
+        for byte in [0, size / 3, size / 2, size - 33, size - 1] {
+            flip(&store, &path, byte).await;
+            let found = location.verify().await.unwrap().findings;
+            assert!(!found.is_empty(), "{path} {byte}");
+            flip(&store, &path, byte).await;
+        }
+    }
+    let data = objects(&store, "data").await;
+    store.delete(&data[1]).await.unwrap();
+    let found = location.verify().await.unwrap().findings;
+    assert!(found.iter().any(|f| f.costs == [3]), "{found:?}");
 }

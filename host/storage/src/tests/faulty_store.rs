@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
 /// What happens to an operation.
@@ -48,6 +48,7 @@ pub(super) struct FaultyStore {
     count: AtomicUsize,
     withheld: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
     stale_list: Mutex<Option<Vec<ObjectMeta>>>,
+    ignores_conditions: AtomicBool,
 }
 
 impl FaultyStore {
@@ -58,12 +59,18 @@ impl FaultyStore {
             count: AtomicUsize::new(0),
             withheld: Mutex::default(),
             stale_list: Mutex::default(),
+            ignores_conditions: AtomicBool::new(false),
         })
     }
 
     pub(super) fn plan(&self, plan: impl FnMut(&Operation) -> Option<Fault> + Send + 'static) {
         self.count.store(0, Ordering::SeqCst);
         *self.plan.lock().unwrap() = Box::new(plan);
+    }
+
+    /// From now on every put is made, as some servers do that know no conditions.
+    pub(super) fn ignore_conditions(&self) {
+        self.ignores_conditions.store(true, Ordering::SeqCst);
     }
 
     pub(super) fn operations(&self) -> usize {
@@ -146,8 +153,11 @@ impl ObjectStore for FaultyStore {
         &self,
         path: &Path,
         payload: PutPayload,
-        options: PutOptions,
+        mut options: PutOptions,
     ) -> Result<PutResult> {
+        if self.ignores_conditions.load(Ordering::SeqCst) {
+            options.mode = PutMode::Overwrite;
+        }
         let kept = (path.clone(), payload.clone(), options.clone());
         let fault = self.next("put", path);
         if fault == Some(Fault::Withheld) {

@@ -164,7 +164,7 @@ async fn only_the_newest_are_kept_and_nothing_is_orphaned() {
         attempt.write(large(seed)).await.unwrap();
     }
     let kept: Vec<_> = location.checkpoints().await.unwrap();
-    let kept: Vec<_> = kept.iter().map(|c| c.sequence).collect();
+    let kept: Vec<_> = kept.iter().map(|c| c.info().sequence).collect();
     assert_eq!(kept, [7, 6]);
     assert_eq!(log::list(&location).await.unwrap(), [1, 6, 7]);
     assert_eq!(list_objects(&location).await.unwrap().len(), 2);
@@ -252,4 +252,42 @@ async fn a_claim_says_whose_it_is() {
         panic!("not a claim");
     };
     assert_eq!((claim.attempt, claim.component), (4, Some([9; 32])));
+}
+
+#[tokio::test]
+async fn pruning_keeps_the_newest_and_fences_whoever_runs() {
+    let (_, location) = memory();
+    let running = Attempt::begin(location.clone(), keep(5)).await.unwrap();
+    for seed in 0..5 {
+        running.write(large(seed)).await.unwrap();
+    }
+    let operator = Attempt::begin(location.clone(), keep(2)).await.unwrap();
+    operator.prune().await.unwrap();
+    assert_eq!(location.checkpoints().await.unwrap().len(), 2);
+    assert_eq!(list_objects(&location).await.unwrap().len(), 2);
+    let error = running.write("stale".into()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    let next = begin(&location).await;
+    assert_eq!(next.read().await.unwrap(), Some(large(4)));
+    assert!(location.verify().await.unwrap().findings.is_empty());
+}
+
+#[tokio::test]
+async fn pruning_nothing_is_nothing() {
+    let (_, location) = memory();
+    assert_eq!(begin(&location).await.prune().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn doctor_finds_a_storage_that_ignores_conditions() {
+    let (inner, _) = memory();
+    let store = FaultyStore::new(inner);
+    let location = at(store.clone());
+    let faults = |probes: Vec<crate::Probe>| probes.into_iter().filter(|p| p.fault.is_some());
+    assert_eq!(faults(location.doctor().await.unwrap()).count(), 0);
+    store.ignore_conditions();
+    let names: Vec<_> = faults(location.doctor().await.unwrap())
+        .map(|p| p.name)
+        .collect();
+    assert_eq!(names, ["only one of several writers creates an object"]);
 }

@@ -1,0 +1,60 @@
+//! `wasm-checkpoint doctor`
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use checkpoint_storage::Location;
+use serde::Serialize;
+
+use crate::exit::Code;
+
+/// Ask a storage whether it is fit to hold checkpoints
+///
+/// Lets writers race for a name, among others, in a folder of the location that is removed again. Exits
+/// with 123 if the storage is not fit.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The URL or path of the location
+    location: String,
+    /// Print a JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    probe: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<String>,
+}
+
+impl Args {
+    pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
+        let probes = Location::parse(&self.location)?.doctor().await?;
+        let rows = probes.into_iter().map(|probe| Row {
+            probe: probe.name,
+            fault: probe.fault,
+        });
+        let rows: Vec<_> = rows.collect();
+        let fit = rows.iter().all(|row| row.fault.is_none());
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;
+        } else {
+            for row in &rows {
+                match &row.fault {
+                    None => writeln!(out, "yes  {}", row.probe)?,
+                    Some(fault) => writeln!(out, "NO   {}: {fault}", row.probe)?,
+                }
+            }
+        }
+        if fit {
+            return Ok(ExitCode::SUCCESS);
+        }
+        eprintln!(
+            "wasm-checkpoint: {} is not fit to hold checkpoints",
+            self.location
+        );
+        Ok(Code::WrongLocation.into())
+    }
+}

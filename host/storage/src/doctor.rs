@@ -1,0 +1,152 @@
+//! Is a storage fit to hold checkpoints?
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use futures::future::join_all;
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutMode, PutOptions};
+
+use crate::format::WriteId;
+use crate::{Location, Result};
+
+/// How many writers race for one name. A storage that looks first and writes then lets several win.
+const WRITERS: usize = 8;
+
+/// How often they race: a storage that is wrong now and then is wrong.
+const ROUNDS: usize = 4;
+
+/// What was asked of a storage, and its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Probe {
+    /// What it has to be able to do.
+    pub name: &'static str,
+    /// What it did instead; `None` if it can.
+    pub fault: Option<String>,
+}
+
+impl Location {
+    /// Asks the storage for everything that checkpoints rely on, in a folder `doctor` of this location,
+    /// which is removed again. Claims nothing.
+    ///
+    /// A storage that fails one of the probes loses checkpoints: do not use it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly) if it cannot be asked.
+    pub async fn doctor(&self) -> Result<Vec<Probe>> {
+        let WriteId(random) = WriteId::random()?;
+        let unique: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let folder = self.prefix().clone().join("doctor");
+        let probes = self.probe(&folder, &unique).await;
+        let left: Result<Vec<_>, _> = self.store().list(Some(&folder)).try_collect().await;
+        for meta in left.unwrap_or_default() {
+            let ours = meta
+                .location
+                .filename()
+                .is_some_and(|name| name.starts_with(&unique));
+            if ours {
+                // What stays behind does no harm.
+                let _ = self.store().delete(&meta.location).await;
+            }
+        }
+        probes
+    }
+
+    async fn probe(&self, folder: &Path, unique: &str) -> Result<Vec<Probe>> {
+        let failed = |what: &'static str| move |e| self.error(what, e);
+        let contents = Bytes::from_static(b"0123456789");
+        let plain = folder.clone().join(format!("{unique}-plain"));
+        let put = self.store().put(&plain, contents.clone().into()).await;
+        put.map_err(failed("an object cannot be put"))?;
+        let mut probes = Vec::new();
+        let mut probe = |name, fault| probes.push(Probe { name, fault });
+
+        let read = self
+            .store()
+            .get(&plain)
+            .await
+            .map_err(failed("an object cannot be read"))?;
+        let read = read
+            .bytes()
+            .await
+            .map_err(failed("an object cannot be read"))?;
+        probe(
+            "an object is read as it was written",
+            (read != contents).then(|| format!("{} bytes of 10 came back", read.len())),
+        );
+        let part = self.store().get_range(&plain, 3..7).await;
+        probe(
+            "a part of an object can be read",
+            match part {
+                Ok(part) if part == contents.slice(3..7) => None,
+                Ok(part) => Some(format!(
+                    "{} bytes came back where 4 were asked for",
+                    part.len()
+                )),
+                Err(error) => Some(error.to_string()),
+            },
+        );
+        let listed: Vec<_> = self
+            .store()
+            .list(Some(folder))
+            .try_collect()
+            .await
+            .map_err(failed("objects cannot be listed"))?;
+        probe(
+            "an object is listed once it is written",
+            match listed
+                .iter()
+                .any(|meta| meta.location == plain && meta.size == 10)
+            {
+                true => None,
+                false => Some(format!("it is not among {} listed objects", listed.len())),
+            },
+        );
+        probe(
+            "only one of several writers creates an object",
+            self.race(folder, unique).await,
+        );
+        let delete = self.store().delete(&plain).await;
+        probe(
+            "an object can be deleted",
+            delete.err().map(|error| error.to_string()),
+        );
+        Ok(probes)
+    }
+
+    async fn race(&self, folder: &Path, unique: &str) -> Option<String> {
+        for round in 0..ROUNDS {
+            let path = folder.clone().join(format!("{unique}-race-{round}"));
+            let put = |writer: usize| {
+                let path = &path;
+                async move {
+                    let options = PutOptions::from(PutMode::Create);
+                    let payload = format!("{writer}").into();
+                    self.store().put_opts(path, payload, options).await
+                }
+            };
+            // One after the other first: most of what ignores the condition shows here.
+            let racing = match round {
+                0 => vec![put(0).await, put(1).await],
+                _ => join_all((0..WRITERS).map(put)).await,
+            };
+            let winners = racing.iter().filter(|put| put.is_ok()).count();
+            if winners != 1 {
+                return Some(format!(
+                    "{winners} of {} writers were told that they created the same object",
+                    racing.len()
+                ));
+            }
+            let winner = racing.iter().position(Result::is_ok);
+            let stored = match self.store().get(&path).await {
+                Ok(answer) => answer.bytes().await.ok(),
+                Err(_) => None,
+            };
+            if stored != winner.map(|winner| Bytes::from(format!("{winner}"))) {
+                return Some("the object is not that of the writer who was told so".to_owned());
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,160 @@
+//! Reading everything that a location holds, and changing nothing.
+
+use std::collections::BTreeSet;
+
+use futures::StreamExt;
+use object_store::ObjectStoreExt;
+
+use crate::checkpoint::Checkpoint;
+use crate::format::{ObjectName, Record, pack};
+use crate::history::{History, list_objects};
+use crate::{Error, ErrorKind, Location, Result, blocking, log, paths};
+
+/// A data object that is longer is none of ours: it is not read into memory.
+const MAX_OBJECT_BYTES: u64 = 64 << 20;
+
+/// What a location holds, and what of it is damaged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verification {
+    /// The records that were read.
+    pub records: u64,
+    /// The data objects that were read.
+    pub objects: u64,
+    /// The size of these data objects.
+    pub object_bytes: u64,
+    /// The checkpoints that were restored, to nowhere, in full.
+    pub checkpoints: Vec<u64>,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// Something that is damaged or missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// Its path in the location, such as `log/00000000000000000007` or `data/3-14`.
+    pub object: String,
+    /// What is wrong with it, for people.
+    pub reason: String,
+    /// The checkpoints that cannot be restored because of it, by sequence number.
+    pub costs: Vec<u64>,
+}
+
+impl Location {
+    /// Reads every record and every byte of every data object, and says what is damaged or missing and
+    /// which checkpoints that costs. Changes nothing and claims nothing; what a running attempt prunes
+    /// meanwhile may be reported as missing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if the storage cannot be read. Damage is no error.
+    pub async fn verify(&self) -> Result<Verification> {
+        let mut report = Verification::default();
+        let mut referring: Vec<Checkpoint> = Vec::new();
+        for sequence in log::list(self).await? {
+            report.records += 1;
+            match log::read(self, sequence).await {
+                Ok(Some(Record::Commit(commit))) => referring.push(Checkpoint {
+                    location: self.clone(),
+                    sequence,
+                    commit: commit.into(),
+                }),
+                Ok(Some(Record::Claim(_)) | None) => {}
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    let path = paths::record(self.prefix(), sequence);
+                    let name = path.filename().unwrap_or_default();
+                    report.find(format!("log/{name}"), &error, vec![sequence]);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // Only these are restorable. Other commits may have lost their data for good reasons.
+        let retained = History::load(self).await?.retained();
+        referring.retain(|checkpoint| retained.contains(&checkpoint.sequence));
+        let mut present = BTreeSet::new();
+        for (name, size_bytes) in list_objects(self).await? {
+            present.insert(name);
+            report.objects += 1;
+            report.object_bytes += size_bytes;
+            match verify_object(self, name, size_bytes).await {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    report.find(object_name(name), &error, costs(&referring, name));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let needed = referring.iter().flat_map(|c| c.commit.contents.objects());
+        let needed: BTreeSet<_> = needed.map(|object| object.name()).collect();
+        for name in needed.difference(&present) {
+            let missing = Error::corrupt("missing");
+            report.find(object_name(*name), &missing, costs(&referring, *name));
+        }
+        for checkpoint in &referring {
+            report.restore(checkpoint).await?;
+        }
+        Ok(report)
+    }
+}
+
+impl Verification {
+    fn find(&mut self, object: String, error: &Error, costs: Vec<u64>) {
+        let reason = match std::error::Error::source(error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        };
+        self.findings.push(Finding {
+            object,
+            reason,
+            costs,
+        });
+    }
+
+    /// Reads a checkpoint in full, unless it is known that this fails.
+    async fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let sequence = checkpoint.sequence;
+        if self.findings.iter().any(|f| f.costs.contains(&sequence)) {
+            return Ok(());
+        }
+        let mut contents = checkpoint.contents();
+        while let Some(piece) = contents.next().await {
+            match piece {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    self.find(format!("checkpoint {sequence}"), &error, vec![sequence]);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.checkpoints.push(sequence);
+        Ok(())
+    }
+}
+
+async fn verify_object(location: &Location, name: ObjectName, size_bytes: u64) -> Result<()> {
+    if size_bytes > MAX_OBJECT_BYTES {
+        return Err(Error::corrupt("longer than a data object can be"));
+    }
+    let path = paths::object(location.prefix(), name);
+    let failed = |e| location.error("a data object cannot be read", e);
+    let bytes = match location.store().get(&path).await {
+        Ok(answer) => answer.bytes().await.map_err(failed)?,
+        Err(object_store::Error::NotFound { .. }) => return Err(Error::corrupt("missing")),
+        Err(error) => return Err(failed(error)),
+    };
+    blocking::run(move || pack::verify(&bytes)).await?
+}
+
+fn object_name(name: ObjectName) -> String {
+    format!("data/{}-{}", name.epoch, name.counter)
+}
+
+fn costs(checkpoints: &[Checkpoint], name: ObjectName) -> Vec<u64> {
+    let refers = |c: &&Checkpoint| c.commit.contents.objects().iter().any(|o| o.name() == name);
+    checkpoints
+        .iter()
+        .filter(refers)
+        .map(|c| c.sequence)
+        .collect()
+}

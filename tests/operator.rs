@@ -1,0 +1,171 @@
+//! What an operator does to a location: look, take out, put in, check, prune.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use crate::support::cli::{Cli, Outcome};
+use crate::support::s3::Server;
+use crate::support::{Place, Random, tree};
+
+fn operate(place: &Place, verb: &str, args: &[&str]) -> Outcome {
+    let store = place.store();
+    let mut line = vec![verb.to_owned(), store.to_str().unwrap().to_owned()];
+    line.extend(args.iter().map(|arg| (*arg).to_owned()));
+    Cli::new(line).outcome()
+}
+
+fn json(outcome: &Outcome) -> serde_json::Value {
+    serde_json::from_str(&outcome.lines.join("\n")).unwrap_or_else(|_| panic!("{}", outcome.text()))
+}
+
+fn import(place: &Place, source: &str) -> Outcome {
+    let store = place.store();
+    Cli::new(["import", source, store.to_str().unwrap()]).outcome()
+}
+
+fn data_objects(place: &Place) -> Vec<PathBuf> {
+    let entries = fs::read_dir(place.store().join("data")).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn what_is_imported_is_shown_and_comes_out_again() {
+    let place = Place::new();
+    let from = place.work().join("from");
+    fs::create_dir_all(from.join("a/empty")).unwrap();
+    fs::write(from.join("a/large"), Random::new(5).bytes(3 << 20)).unwrap();
+    fs::write(from.join("name with \u{1b}[31m"), "small").unwrap();
+    symlink("a/large", from.join("link")).unwrap();
+    assert_eq!(import(&place, from.to_str().unwrap()).code, Some(0));
+
+    let shown = json(&operate(&place, "show", &["--json"]));
+    let entries = shown["entries"].as_array().unwrap();
+    let paths: Vec<_> = entries
+        .iter()
+        .map(|e| e["path"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "",
+            "a",
+            "a/empty",
+            "a/large",
+            "link",
+            "name with \u{1b}[31m"
+        ]
+    );
+    let plain = operate(&place, "show", &[]);
+    assert!(
+        !plain.text().contains('\u{1b}'),
+        "escapes reach the terminal"
+    );
+
+    let to = place.work().join("to");
+    let exported = operate(&place, "export", &[to.to_str().unwrap()]);
+    assert_eq!(exported.code, Some(0), "{}", exported.text());
+    assert_eq!(tree(&to), tree(&from));
+    // A directory with other content is not merged into.
+    fs::write(to.join("other"), "").unwrap();
+    operate(&place, "export", &[to.to_str().unwrap()]).failed(1);
+    assert!(to.join("other").exists());
+    // And a task can go on from it.
+    let outcome = place.run("restore=/work/again");
+    assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+    assert_eq!(tree(&place.work().join("again")), tree(&from));
+}
+
+#[test]
+fn any_checkpoint_that_is_listed_can_be_taken_out() {
+    let place = Place::new();
+    place.run("write=one write=two write=three write=four");
+    let listed = json(&operate(&place, "ls", &["--json"]));
+    let listed = listed.as_array().unwrap();
+    let listed: Vec<_> = listed
+        .iter()
+        .map(|c| c["sequence"].as_u64().unwrap())
+        .collect();
+    assert_eq!(listed, [5, 4, 3]);
+    let to = place.work().join("to");
+    operate(&place, "export", &[to.to_str().unwrap(), "--seq", "4"]);
+    assert_eq!(fs::read(&to).unwrap(), b"three");
+    let missing = operate(&place, "export", &["elsewhere", "--seq", "2"]).failed(1);
+    assert!(missing.contains("no checkpoint 2"), "{missing}");
+}
+
+#[test]
+fn importing_nothing_claims_nothing() {
+    let place = Place::new();
+    let missing = place.work().join("missing");
+    import(&place, missing.to_str().unwrap()).failed(1);
+    assert!(!place.store().exists());
+}
+
+#[test]
+fn verify_names_the_damage_and_what_it_costs() {
+    let place = Place::new();
+    for seed in [1, 2] {
+        let file = place.work().join("file");
+        fs::write(&file, Random::new(seed).bytes(100_000)).unwrap();
+        assert_eq!(import(&place, file.to_str().unwrap()).code, Some(0));
+    }
+    let clean = operate(&place, "verify", &[]);
+    assert_eq!(clean.code, Some(0), "{}", clean.text());
+    let before = tree(&place.store());
+
+    let object = data_objects(&place).pop().unwrap();
+    let mut bytes = fs::read(&object).unwrap();
+    bytes[50_000] ^= 1;
+    fs::write(&object, bytes).unwrap();
+    let damaged = tree(&place.store());
+    let outcome = operate(&place, "verify", &["--json"]);
+    assert_eq!(outcome.code, Some(126), "{}", outcome.text());
+    let report = json(&outcome);
+    assert_eq!(report["findings"][0]["object"], "data/3-0");
+    assert_eq!(report["findings"][0]["costs"], serde_json::json!([4]));
+    assert_eq!(report["whole_checkpoints"], serde_json::json!([2]));
+    assert_eq!(tree(&place.store()), damaged, "verify changes nothing");
+    assert_ne!(before, damaged);
+}
+
+#[test]
+fn pruning_deletes_what_it_said_it_would() {
+    let place = Place::new();
+    for seed in 0..3 {
+        let file = place.work().join("file");
+        fs::write(&file, Random::new(seed).bytes(100_000)).unwrap();
+        import(&place, file.to_str().unwrap());
+    }
+    let before = tree(&place.store());
+    let plan = operate(&place, "prune", &["--keep", "1", "--dry-run"]);
+    assert_eq!(plan.code, Some(0), "{}", plan.text());
+    assert!(plan.stderr.contains("[4, 2]"), "{}", plan.text());
+    assert_eq!(tree(&place.store()), before, "a dry run changes nothing");
+    let done = operate(&place, "prune", &["--keep", "1"]);
+    assert!(done.stderr.contains("[4, 2]"), "{}", done.text());
+    assert_eq!(data_objects(&place).len(), 1);
+    let to = place.work().join("to");
+    operate(&place, "export", &[to.to_str().unwrap()]);
+    assert_eq!(fs::read(to).unwrap(), Random::new(2).bytes(100_000));
+}
+
+#[test]
+fn doctor_passes_what_is_fit_and_leaves_nothing() {
+    let place = Place::new();
+    let outcome = operate(&place, "doctor", &[]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+    assert_eq!(outcome.lines.len(), 5);
+    assert!(outcome.lines.iter().all(|line| line.starts_with("yes ")));
+    assert_eq!(
+        fs::read_dir(place.store().join("doctor")).unwrap().count(),
+        0
+    );
+
+    let server = Server::start();
+    let url = "s3://bucket/task";
+    let outcome = Cli::new(["doctor", url]).envs(server.env()).outcome();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+}
