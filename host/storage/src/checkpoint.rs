@@ -21,6 +21,9 @@ const READS: usize = 4;
 /// restore holds no more than a save.
 const READ_BYTES: u64 = 8 << 20;
 
+/// The most that is read into memory as a whole: what a 32-bit guest can address.
+const MAX_WHOLE_BYTES: usize = u32::MAX as usize;
+
 /// What is known of a checkpoint without reading its contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -93,12 +96,14 @@ impl Checkpoint {
                 format!("checkpoint {} holds {files} files, not one", self.sequence),
             ));
         }
-        let size = self
-            .commit
-            .tree
-            .size_bytes()
-            .and_then(|n| n.try_into().ok());
-        let size = size.ok_or_else(|| Error::corrupt("a file larger than memory"))?;
+        let size = self.commit.tree.size_bytes();
+        let size = size.and_then(|size| usize::try_from(size).ok());
+        let Some(size) = size.filter(|size| *size <= MAX_WHOLE_BYTES) else {
+            return Err(Error::new(
+                ErrorKind::QuotaExceeded,
+                "the checkpoint is larger than what can be read into memory; restore it to a file",
+            ));
+        };
         let mut contents = self.contents();
         let Some(first) = contents.next().await.transpose()? else {
             return Ok(Bytes::new());
@@ -106,7 +111,8 @@ impl Checkpoint {
         if first.len() == size {
             return Ok(first);
         }
-        let mut whole = BytesMut::with_capacity(size);
+        // Memory follows what was verified, not what was promised.
+        let mut whole = BytesMut::with_capacity(size.min(READS * READ_BYTES as usize));
         whole.extend_from_slice(&first);
         while let Some(piece) = contents.next().await.transpose()? {
             whole.extend_from_slice(&piece);

@@ -3,12 +3,13 @@
 use futures::StreamExt;
 use futures::stream;
 use object_store::ObjectStore;
+use object_store::path::Path;
 
 use crate::checkpoint::Checkpoint;
 use crate::format::{Claim, Record, WriteId};
 use crate::history::{History, list_objects};
 use crate::log::Put;
-use crate::{AttemptSettings, Error, ErrorKind, Location, Result, log, paths};
+use crate::{AttemptSettings, Error, ErrorKind, Location, Result, blocking, log, paths};
 
 /// How often a claim is tried again when other attempts claim at the same time. Each round has a
 /// winner, so this many losses mean that something restarts the task without end.
@@ -34,7 +35,7 @@ pub(crate) struct Claimed {
 pub(crate) async fn claim(location: &Location, settings: &AttemptSettings) -> Result<Claimed> {
     let mut sequences = log::list(location).await?;
     for _ in 0..MAX_ROUNDS {
-        let sequence = sequences.last().map_or(1, |last| last + 1);
+        let sequence = log::next(sequences.last().copied().unwrap_or(0))?;
         let claim = Claim {
             epoch: sequence,
             write_id: WriteId::random()?,
@@ -80,6 +81,10 @@ async fn finish(
     if history.damaged.is_empty() {
         sweep(location, epoch, &history.checkpoints).await?;
     }
+    if let Some(dir) = location.local_dir() {
+        let dir = dir.to_owned();
+        blocking::run(move || sweep_staging(&dir, epoch)).await?;
+    }
     Ok(Claimed {
         epoch,
         own: history.checkpoints.clone(),
@@ -108,4 +113,28 @@ async fn sweep(location: &Location, epoch: u64, retained: &[Checkpoint]) -> Resu
     let deleted = store.delete_stream(stream::iter(orphans).boxed());
     deleted.for_each(|_| async {}).await;
     Ok(())
+}
+
+/// Deletes what object_store had begun to write on this machine when its process died: files whose name
+/// is that of an object and `#` and a number. Those of a fenced attempt that still runs are among them:
+/// its put fails then, and it finds its slot taken.
+fn sweep_staging(dir: &std::path::Path, epoch: u64) {
+    for folder in ["log", "data"] {
+        // What cannot be deleted now is swept by the next claim.
+        let Ok(entries) = std::fs::read_dir(dir.join(folder)) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some((name, number)) = name.to_str().and_then(|name| name.split_once('#')) else {
+                continue;
+            };
+            let object = Path::from(name);
+            let older = paths::parse_record(&object).is_some_and(|sequence| sequence <= epoch)
+                || paths::parse_object(&object).is_some_and(|object| object.epoch < epoch);
+            if older && number.bytes().all(|b| b.is_ascii_digit()) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
 }

@@ -21,6 +21,8 @@ pub struct Location {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     url: Arc<str>,
+    /// Where it lies on this machine, if it does.
+    local: Option<Arc<std::path::Path>>,
 }
 
 impl Location {
@@ -53,6 +55,7 @@ impl Location {
             store,
             prefix,
             url: url.into().into(),
+            local: None,
         }
     }
 
@@ -79,6 +82,11 @@ impl Location {
         &*self.store
     }
 
+    /// Its directory on this machine, if it has one.
+    pub(crate) fn local_dir(&self) -> Option<&std::path::Path> {
+        self.local.as_deref()
+    }
+
     pub(crate) fn prefix(&self) -> &Path {
         &self.prefix
     }
@@ -88,9 +96,11 @@ impl Location {
         use object_store::Error as E;
         let kind = match &source {
             E::PermissionDenied { .. } | E::Unauthenticated { .. } => ErrorKind::ReadOnly,
-            E::NotImplemented { .. } | E::NotSupported { .. } | E::InvalidPath { .. } => {
-                ErrorKind::InvalidLocation
-            }
+            // Where no object is asked for, what is not found is the bucket.
+            E::NotFound { .. }
+            | E::NotImplemented { .. }
+            | E::NotSupported { .. }
+            | E::InvalidPath { .. } => ErrorKind::InvalidLocation,
             other => io_kind(other).map_or(ErrorKind::Unavailable, |kind| match kind {
                 std::io::ErrorKind::PermissionDenied
                 | std::io::ErrorKind::ReadOnlyFilesystem
@@ -111,7 +121,10 @@ impl Location {
             .map_err(|e| invalid(url, "not a path that can hold checkpoints").with_source(e))?;
         // Without fsync a commit could outlive its data, or an acknowledged one be lost.
         let store = LocalFileSystem::new().with_fsync(true);
-        Ok(Self::new(Arc::new(store), prefix, url))
+        Ok(Self {
+            local: Some(path.into()),
+            ..Self::new(Arc::new(store), prefix, url)
+        })
     }
 
     #[cfg(target_family = "wasm")]

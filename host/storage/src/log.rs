@@ -32,6 +32,15 @@ pub(crate) async fn list(location: &Location) -> Result<Vec<u64>> {
     Ok(sequences)
 }
 
+/// The slot after this one.
+///
+/// # Errors
+/// `Corrupt` if there is none: nobody counts that far, so somebody else put a record there.
+pub(crate) fn next(sequence: u64) -> Result<u64> {
+    let next = sequence.checked_add(1);
+    next.ok_or_else(|| Error::corrupt("the log ends in the last slot that there is"))
+}
+
 /// The record in a slot; `None` if the slot is empty.
 ///
 /// # Errors

@@ -50,6 +50,8 @@ impl Location {
     /// [`ErrorKind::Unavailable`] if the storage cannot be read. Damage is no error.
     pub async fn verify(&self) -> Result<Verification> {
         let mut report = Verification::default();
+        // Only these are restorable. Other commits may have lost their data for good reasons.
+        let retained = History::load(self).await?.retained();
         let mut referring: Vec<Checkpoint> = Vec::new();
         for sequence in log::list(self).await? {
             report.records += 1;
@@ -63,13 +65,12 @@ impl Location {
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     let path = paths::record(self.prefix(), sequence);
                     let name = path.filename().unwrap_or_default();
-                    report.find(format!("log/{name}"), &error, vec![sequence]);
+                    let costs = retained.iter().copied().filter(|s| *s == sequence);
+                    report.find(format!("log/{name}"), &error, costs.collect());
                 }
                 Err(error) => return Err(error),
             }
         }
-        // Only these are restorable. Other commits may have lost their data for good reasons.
-        let retained = History::load(self).await?.retained();
         referring.retain(|checkpoint| retained.contains(&checkpoint.sequence));
         let mut present = BTreeSet::new();
         for (name, size_bytes) in list_objects(self).await? {

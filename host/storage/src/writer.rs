@@ -125,7 +125,7 @@ impl Writer {
             contents: stored.contents,
         };
         loop {
-            let sequence = self.last + 1;
+            let sequence = log::next(self.last)?;
             let kept = self.retained.iter().take(self.keep.get() - 1);
             commit.retains = kept.map(|c| c.sequence).chain([sequence]).collect();
             let bytes = Record::Commit(Box::new(commit.clone())).encode()?;

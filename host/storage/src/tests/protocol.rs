@@ -291,3 +291,12 @@ async fn doctor_finds_a_storage_that_ignores_conditions() {
         .collect();
     assert_eq!(names, ["only one of several writers creates an object"]);
 }
+
+#[tokio::test]
+async fn a_log_without_a_next_slot_is_damage() {
+    let (inner, location) = memory();
+    let last = paths::record(location.prefix(), u64::MAX);
+    inner.put(&last, "not ours".into()).await.unwrap();
+    let begun = Attempt::begin(location, AttemptSettings::default()).await;
+    assert_eq!(begun.unwrap_err().kind(), ErrorKind::Corrupt);
+}

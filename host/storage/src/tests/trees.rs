@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{begin, large, memory};
-use crate::{BeneathDir, ErrorKind, Existing};
+use crate::{BeneathDir, ErrorKind, Existing, Location};
 
 fn place(path: &Path) -> BeneathDir {
     BeneathDir::ambient(path).unwrap()
@@ -91,4 +91,24 @@ async fn a_save_of_nothing_is_an_error_and_changes_nothing() {
     let error = attempt.save(place(&temp.path().join("missing"))).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidPath);
     assert_eq!(attempt.read().await.unwrap().unwrap(), "before");
+}
+
+#[tokio::test]
+async fn what_a_dead_process_had_begun_to_write_is_swept() {
+    let temp = tempfile::tempdir().unwrap();
+    let location = Location::parse(temp.path().to_str().unwrap()).unwrap();
+    begin(&location).await.write(large(1)).await.unwrap();
+    let stale = ["log/00000000000000000002#1", "data/1-0#17"];
+    let others = ["data/9-0#1", "data/notes#1", "log/00000000000000000002#x"];
+    for name in stale.iter().chain(&others) {
+        fs::write(temp.path().join(name), "half").unwrap();
+    }
+    let next = begin(&location).await;
+    for name in stale {
+        assert!(!temp.path().join(name).exists(), "{name}");
+    }
+    for name in others {
+        assert!(temp.path().join(name).exists(), "{name}");
+    }
+    assert_eq!(next.read().await.unwrap(), Some(large(1)));
 }
