@@ -3,6 +3,8 @@
 mod damage;
 mod faults;
 mod faulty_store;
+mod golden;
+mod growth;
 mod protocol;
 mod trees;
 
@@ -43,8 +45,15 @@ async fn text(attempt: &Attempt) -> Option<String> {
 
 /// Contents too large for a commit, which nothing compresses.
 fn large(seed: u8) -> Bytes {
-    let mut bytes = vec![0; (2 << 20) + 100];
-    let mut noise = blake3::Hasher::new().update(&[seed]).finalize_xof();
+    noise(seed.into(), (2 << 20) + 100).into()
+}
+
+/// Bytes that look random and are the same in every run.
+fn noise(seed: u64, size: usize) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    let mut noise = blake3::Hasher::new()
+        .update(&seed.to_le_bytes())
+        .finalize_xof();
     noise.fill(&mut bytes);
-    bytes.into()
+    bytes
 }

@@ -145,3 +145,34 @@ async fn verify_finds_every_flipped_bit_and_what_it_costs() {
     let found = location.verify().await.unwrap().findings;
     assert!(found.iter().any(|f| f.costs == [3]), "{found:?}");
 }
+
+#[tokio::test]
+async fn of_a_thousand_flipped_bits_each_is_found_and_none_is_given() {
+    let (store, location) = two_saves(&large(1), &large(2)).await;
+    let mut paths = objects(&store, "data").await;
+    paths.extend(objects(&store, "log").await);
+    let mut random = blake3::Hasher::new().finalize_xof();
+    let mut next = |below: usize| {
+        let mut bytes = [0; 8];
+        random.fill(&mut bytes);
+        usize::try_from(u64::from_le_bytes(bytes) % below as u64).unwrap()
+    };
+    for round in 0..1000 {
+        let path = &paths[next(paths.len())];
+        let whole = store.get(path).await.unwrap().bytes().await.unwrap();
+        let mut flipped = whole.to_vec();
+        let bit = next(whole.len() * 8);
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        store.put(path, flipped.into()).await.unwrap();
+        let found = location.verify().await.unwrap().findings;
+        assert!(!found.is_empty(), "round {round}: bit {bit} of {path}");
+        // A reader gets one of the checkpoints exactly, or is told of damage.
+        for checkpoint in location.checkpoints().await.unwrap_or_default() {
+            match checkpoint.read_single().await {
+                Ok(contents) => assert_eq!(contents, large(checkpoint.sequence as u8 - 1)),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt),
+            }
+        }
+        store.put(path, whole.into()).await.unwrap();
+    }
+}

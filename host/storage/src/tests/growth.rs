@@ -1,0 +1,122 @@
+//! What a location holds stays within bounds, and what is in it already is not stored again.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::{begin, keep, memory, noise};
+use crate::format::Contents;
+use crate::history::{History, list_objects};
+use crate::{Attempt, Location};
+
+const MIB: usize = 1 << 20;
+
+/// The size of one full data object.
+const OBJECT: u64 = 16 * MIB as u64 + 4096;
+
+/// What is stored, and how much of that the retained commits need.
+async fn stored_and_live(location: &Location) -> (u64, u64) {
+    let stored = list_objects(location).await.unwrap();
+    let stored = stored.into_iter().map(|(_, size)| size).sum();
+    let history = History::load(location).await.unwrap();
+    let mut live = HashMap::new();
+    for checkpoint in &history.checkpoints {
+        if let Contents::Chunks { objects, chunks } = &checkpoint.commit.contents {
+            for chunk in chunks {
+                let object = objects[chunk.object as usize].name();
+                live.insert((object, chunk.offset), u64::from(chunk.stored_bytes));
+            }
+        }
+    }
+    (stored, live.into_values().sum())
+}
+
+#[tokio::test]
+async fn two_hundred_saves_of_changing_contents_stay_within_twice_what_is_needed() {
+    let (_, location) = memory();
+    let mut contents = noise(0, 20 * MIB);
+    let mut attempt = begin(&location).await;
+    for save in 0..200_usize {
+        // A change somewhere else each time, and a new attempt now and then.
+        let start = save * 7 * MIB / 3 % (19 * MIB);
+        contents[start..start + MIB / 2].copy_from_slice(&noise(save as u64 + 1, MIB / 2));
+        if save % 23 == 22 {
+            attempt = begin(&location).await;
+        }
+        let saved = attempt.write(Bytes::from(contents.clone())).await.unwrap();
+        let (stored, live) = stored_and_live(&location).await;
+        assert!(
+            stored <= 2 * live + OBJECT,
+            "save {save}: {stored} stored, {live} needed"
+        );
+        assert!(
+            save == 0 || saved.uploaded_bytes < 15 * MIB as u64,
+            "save {save}: {saved:?}"
+        );
+    }
+    assert_eq!(
+        begin(&location).await.read().await.unwrap().unwrap(),
+        contents
+    );
+    let checked = location.verify().await.unwrap();
+    assert!(checked.findings.is_empty(), "{:?}", checked.findings);
+    assert_eq!(checked.checkpoints.len(), 3);
+}
+
+#[tokio::test]
+async fn nothing_stays_when_large_contents_become_small() {
+    let (_, location) = memory();
+    let attempt = Attempt::begin(location.clone(), keep(2)).await.unwrap();
+    attempt.write(noise(1, 3 * MIB).into()).await.unwrap();
+    for text in ["a", "b"] {
+        attempt.write(text.into()).await.unwrap();
+    }
+    assert_eq!(list_objects(&location).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_change_in_the_middle_costs_little_more_than_itself() {
+    let (_, location) = memory();
+    let attempt = begin(&location).await;
+    let mut contents = noise(1, 100 * MIB);
+    attempt.write(contents.clone().into()).await.unwrap();
+    contents[50 * MIB..51 * MIB].copy_from_slice(&noise(2, MIB));
+    // An insertion moves everything after it, and costs no more.
+    contents.splice(20 * MIB..20 * MIB, noise(3, 1000));
+    let next = begin(&location).await;
+    let saved = next.write(contents.clone().into()).await.unwrap();
+    assert!(saved.uploaded_bytes < 10 * MIB as u64, "{saved:?}");
+    assert_eq!(next.read().await.unwrap().unwrap(), contents);
+}
+
+#[tokio::test]
+async fn the_same_contents_twice_are_stored_once() {
+    let (_, location) = memory();
+    let attempt = begin(&location).await;
+    let block = noise(1, 6 * MIB);
+    let saved = attempt.write(block.repeat(4).into()).await.unwrap();
+    assert!(saved.uploaded_bytes < 16 * MIB as u64, "{saved:?}");
+    let again = attempt.write(block.repeat(4).into()).await.unwrap();
+    assert!(
+        again.uploaded_bytes < 10_000,
+        "a record, and no data: {again:?}"
+    );
+    assert_eq!(attempt.read().await.unwrap().unwrap(), block.repeat(4));
+}
+
+#[tokio::test]
+async fn after_damage_nothing_old_is_relied_upon() {
+    use object_store::ObjectStoreExt;
+
+    let (store, location) = memory();
+    let attempt = begin(&location).await;
+    let contents = noise(1, 3 * MIB);
+    attempt.write("first".into()).await.unwrap();
+    attempt.write(contents.clone().into()).await.unwrap();
+    let newest = attempt.write("newest".into()).await.unwrap();
+    let path = crate::paths::record(location.prefix(), newest.sequence);
+    store.put(&path, "damaged".into()).await.unwrap();
+    let next = begin(&location).await;
+    let saved = next.write(contents.into()).await.unwrap();
+    assert!(saved.uploaded_bytes > 3 * MIB as u64, "{saved:?}");
+}
