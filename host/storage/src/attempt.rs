@@ -326,6 +326,11 @@ impl Attempt {
         now: SystemTime,
     ) -> Result<Saved> {
         let logical_bytes = tree.size_bytes().unwrap_or(u64::MAX);
+        // A reader would take such a commit for damaged, so it must never be made.
+        if stored.contents.size_bytes() != logical_bytes {
+            let what = "the contents that were stored are not as long as the files";
+            return Err(Error::new(ErrorKind::Other, what));
+        }
         let (checkpoint, uploaded_bytes) = state.writer.commit(tree, stored, now).await?;
         let sequence = checkpoint.sequence;
         state.own = Some(checkpoint);

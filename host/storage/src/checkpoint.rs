@@ -130,7 +130,7 @@ impl Checkpoint {
             Contents::Chunks { chunks, .. } => {
                 let checkpoint = self.clone();
                 stream::iter(runs(chunks))
-                    .map(move |run| checkpoint.clone().read_run(run))
+                    .map(move |run| blocking::start(checkpoint.clone().read_run(run)))
                     .buffered(READS)
                     .map_ok(|chunks| stream::iter(chunks).map(Ok))
                     .try_flatten()

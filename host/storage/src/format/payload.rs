@@ -125,6 +125,13 @@ impl ObjectRef {
 }
 
 impl Contents {
+    pub(crate) fn size_bytes(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::Chunks { chunks, .. } => chunks.iter().map(|c| u64::from(c.size_bytes)).sum(),
+        }
+    }
+
     pub(crate) fn objects(&self) -> &[ObjectRef] {
         match self {
             Self::Inline(_) => &[],
@@ -265,11 +272,7 @@ pub(super) fn decode_commit(bytes: &[u8]) -> Result<Commit> {
         }
         _ => return Err(Error::corrupt("a commit without contents")),
     };
-    let size = match &contents {
-        Contents::Inline(bytes) => bytes.len() as u64,
-        Contents::Chunks { chunks, .. } => chunks.iter().map(|c| u64::from(c.size_bytes)).sum(),
-    };
-    if tree.size_bytes() != Some(size) {
+    if tree.size_bytes() != Some(contents.size_bytes()) {
         return Err(Error::corrupt("a commit whose contents are not its files'"));
     }
     let saved_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(fields.saved_at_ms));
