@@ -61,9 +61,9 @@ fn bytes_that_look_like_an_archive_are_bytes() {
     archive[257..262].copy_from_slice(b"ustar");
     std::fs::write(place.work().join("a.tar"), &archive).unwrap();
     place
-        .run("save-reader=/work/a.tar")
+        .run("save-reader=/data/a.tar")
         .printed(["save-reader 2"]);
-    place.run("restore=/work/b.tar").printed(["restore 2"]);
+    place.run("restore=/data/b.tar").printed(["restore 2"]);
     assert_eq!(std::fs::read(place.work().join("b.tar")).unwrap(), archive);
 }
 
@@ -153,7 +153,7 @@ fn reading_what_is_not_one_file_says_how_many_there_are() {
         (2, "error: not-single 2"),
         (3, "error: not-single 3"),
     ] {
-        let verbs = format!("files=/work/{count}={count} save=/work/{count}");
+        let verbs = format!("files=/data/{count}={count} save=/data/{count}");
         let saved = place.run(&verbs);
         assert_eq!(saved.code, Some(0), "{}", saved.text());
         place.run("read").printed([expected]);
@@ -165,7 +165,7 @@ fn a_directory_with_one_file_can_be_read() {
     let place = Place::new();
     std::fs::create_dir_all(place.work().join("d/deep")).unwrap();
     std::fs::write(place.work().join("d/deep/only"), "contents").unwrap();
-    place.run("save=/work/d").printed(["save 2"]);
+    place.run("save=/data/d").printed(["save 2"]);
     place.run("read").printed(["read \"contents\""]);
 }
 

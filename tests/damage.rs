@@ -120,12 +120,12 @@ fn behind_missing_or_shortened_data_the_checkpoint_before_it_counts() {
 fn a_restore_from_damaged_data_leaves_the_checkpoint_before_it() {
     let place = Place::new();
     place
-        .run("files=/work/a=100 save=/work/a files=/work/b=120 save=/work/b")
+        .run("files=/data/a=100 save=/data/a files=/data/b=120 save=/data/b")
         .printed(["files made", "save 2", "files made", "save 3"]);
     let paths = data(&place);
     assert_eq!(paths.len(), 2, "{paths:?}");
     flip_a_bit(&paths[1], &mut Random::new(1));
-    place.run("restore=/work/c").printed(["restore 2"]);
+    place.run("restore=/data/c").printed(["restore 2"]);
     assert_eq!(fs::read_dir(place.work().join("c")).unwrap().count(), 100);
 }
 
@@ -135,7 +135,7 @@ fn when_every_checkpoint_is_damaged_the_task_is_not_fresh() {
     for sequence in [2, 3] {
         flip_a_bit(&record(&place, sequence), &mut Random::new(sequence));
     }
-    let outcome = place.run("prev-exists resume read restore=/work/target");
+    let outcome = place.run("prev-exists resume read restore=/data/target");
     assert_eq!(outcome.lines, ["error: corrupt"; 4], "{}", outcome.text());
     assert!(!place.work().join("target").exists());
     // Nor does a later attempt forget it.

@@ -67,7 +67,7 @@ impl Host {
         wasi.stdout(stdout.clone())
             .arg("verbs")
             .args(&verbs.split(' ').collect::<Vec<_>>())
-            .preopened_dir(place.work(), "/work", perms)
+            .preopened_dir(place.work(), "/data", perms)
             .unwrap();
         let state = State {
             wasi: wasi.build(),
@@ -135,7 +135,7 @@ async fn a_directory_lent_for_reading_can_be_saved_and_not_restored_to() {
             &attempt,
             &place,
             FsPerms::ReadOnly,
-            "save=/work/a restore=/work/b",
+            "save=/data/a restore=/data/b",
         )
         .await;
     assert_eq!(printed, ["save 2", "error: read-only"]);

@@ -24,7 +24,7 @@ fn the_older_of_two_running_tasks_is_fenced() {
     let place = Place::new();
     let mut older = place
         .cli()
-        .verbs("write=one wait=/work/go write=two save=/work/go write=three")
+        .verbs("write=one wait=/data/go write=two save=/data/go write=three")
         .start();
     assert_eq!(older.line(), Some("write 2"));
     place
@@ -50,7 +50,7 @@ fn the_older_of_two_running_tasks_is_fenced() {
 #[test]
 fn a_fenced_task_that_gives_up_ends_with_the_code_for_that() {
     let place = Place::new();
-    let verbs = "strict write=one wait=/work/go write=two";
+    let verbs = "strict write=one wait=/data/go write=two";
     let mut older = place.cli().options(["--retries", "5"]).verbs(verbs).start();
     assert_eq!(older.line(), Some("write 2"));
     place.run("write=newer").printed(["write 4"]);
@@ -63,7 +63,7 @@ fn a_fenced_task_that_gives_up_ends_with_the_code_for_that() {
 #[test]
 fn a_listing_does_not_fence_the_running_task() {
     let place = Place::new();
-    let verbs = "write=one wait=/work/go write=two";
+    let verbs = "write=one wait=/data/go write=two";
     let mut running = place.cli().verbs(verbs).start();
     assert_eq!(running.line(), Some("write 2"));
     let store = place.store();

@@ -16,9 +16,9 @@ const KILLS: u64 = 20;
 fn digits(cli: Cli, work: &Path) -> Cli {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let csv = here.join("../guest/rust/examples/digits");
-    cli.dir(&csv, "/csv").dir(work, "/work").task(
+    cli.dir(&csv, "/csv").dir(work, "/data").task(
         Path::new(env!("DIGITS")),
-        ["/csv/digits.csv", "/work/model", EPOCHS],
+        ["/csv/digits.csv", "/data/model", EPOCHS],
     )
 }
 
@@ -137,18 +137,18 @@ fn whichever_request_of_a_save_is_the_last_the_checkpoint_is_the_old_or_the_new_
         let location = format!("s3://bucket/{point}");
         let run = |verbs: &str| {
             Cli::run(["--store", &location])
-                .dir(&place.work(), "/work")
+                .dir(&place.work(), "/data")
                 .envs(server.env())
                 .verbs(verbs)
         };
         server.on_request(|_| Fate::Served);
-        run("save=/work/old").outcome().printed(["save 2"]);
+        run("save=/data/old").outcome().printed(["save 2"]);
 
         server.on_request(move |seen| match seen.number == last {
             true => fate,
             false => Fate::Served,
         });
-        let mut saving = run("save=/work/new").start();
+        let mut saving = run("save=/data/new").start();
         if !saving.until(|| server.take_held()) {
             saving.finish().printed(["save 4"]);
             break;
@@ -157,7 +157,7 @@ fn whichever_request_of_a_save_is_the_last_the_checkpoint_is_the_old_or_the_new_
 
         server.on_request(|_| Fate::Served);
         let target = place.work().join("target");
-        let outcome = run("restore=/work/target").outcome();
+        let outcome = run("restore=/data/target").outcome();
         assert_eq!(outcome.code, Some(0), "{}", outcome.text());
         let restored = tree(&target);
         fs::remove_dir_all(&target).unwrap();
@@ -175,7 +175,7 @@ fn a_first_save_that_was_killed_is_not_seen() {
     let server = Server::start();
     let run = |verbs: &str| {
         Cli::run(["--store", "s3://bucket/task"])
-            .dir(&place.work(), "/work")
+            .dir(&place.work(), "/data")
             .envs(server.env())
             .verbs(verbs)
     };
@@ -189,11 +189,11 @@ fn a_first_save_that_was_killed_is_not_seen() {
             false => Fate::Served,
         }
     });
-    let mut saving = run("files=/work/model=600 save=/work/model").start();
+    let mut saving = run("files=/data/model=600 save=/data/model").start();
     assert!(saving.until(|| server.take_held()));
     saving.kill();
     server.on_request(|_| Fate::Served);
-    let outcome = run("prev-exists resume restore=/work/target").outcome();
+    let outcome = run("prev-exists resume restore=/data/target").outcome();
     outcome.printed(["prev-exists false", "resume fresh", "restore none"]);
     assert!(!place.work().join("target").exists());
     // What it left is swept.

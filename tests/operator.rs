@@ -73,7 +73,7 @@ fn what_is_imported_is_shown_and_comes_out_again() {
     operate(&place, "export", &[to.to_str().unwrap()]).failed(1);
     assert!(to.join("other").exists());
     // And a task can go on from it.
-    let outcome = place.run("restore=/work/again");
+    let outcome = place.run("restore=/data/again");
     assert_eq!(outcome.code, Some(0), "{}", outcome.text());
     assert_eq!(tree(&place.work().join("again")), tree(&from));
 }

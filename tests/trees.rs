@@ -48,8 +48,8 @@ fn a_restored_directory_equals_the_saved_one() {
     symlink("nowhere", model.join("dangling")).unwrap();
     symlink("../../outside", model.join("outward")).unwrap();
 
-    place.run("save=/work/model").printed(["save 2"]);
-    place.run("restore=/work/again").printed(["restore 2"]);
+    place.run("save=/data/model").printed(["save 2"]);
+    place.run("restore=/data/again").printed(["restore 2"]);
     assert_eq!(tree(&place.work().join("again")), tree(&model));
 }
 
@@ -57,7 +57,7 @@ fn a_restored_directory_equals_the_saved_one() {
 fn many_files_come_back() {
     let place = Place::new();
     place
-        .run("files=/work/model=1000 save=/work/model restore=/work/again")
+        .run("files=/data/model=1000 save=/data/model restore=/data/again")
         .printed(["files made", "save 2", "restore 2"]);
     let again = tree(&place.work().join("again"));
     assert_eq!(again.len(), 1000);
@@ -68,13 +68,13 @@ fn many_files_come_back() {
 fn restoring_over_other_content_is_refused() {
     let place = Place::new();
     place
-        .run("files=/work/model=2 save=/work/model")
+        .run("files=/data/model=2 save=/data/model")
         .printed(["files made", "save 2"]);
     fs::create_dir(place.work().join("full")).unwrap();
     fs::write(place.work().join("full/mine"), "mine").unwrap();
     let before = tree(&place.work());
     place
-        .run("restore=/work/full")
+        .run("restore=/data/full")
         .printed(["error: invalid-path"]);
     assert_eq!(tree(&place.work()), before);
 }
@@ -83,12 +83,12 @@ fn restoring_over_other_content_is_refused() {
 fn restoring_over_other_content_replaces_it_when_asked_to() {
     let place = Place::new();
     place
-        .run("files=/work/model=2 save=/work/model")
+        .run("files=/data/model=2 save=/data/model")
         .printed(["files made", "save 2"]);
     fs::create_dir_all(place.work().join("full/00001/deep")).unwrap();
     fs::write(place.work().join("full/mine"), "mine").unwrap();
     place
-        .run("restore-replacing=/work/full")
+        .run("restore-replacing=/data/full")
         .printed(["restore-replacing 2"]);
     assert_eq!(
         tree(&place.work().join("full")),
@@ -100,9 +100,9 @@ fn restoring_over_other_content_replaces_it_when_asked_to() {
 fn a_second_restore_does_nothing_and_says_the_same() {
     let place = Place::new();
     place
-        .run("files=/work/model=3 save=/work/model")
+        .run("files=/data/model=3 save=/data/model")
         .printed(["files made", "save 2"]);
-    place.run("restore=/work/again").printed(["restore 2"]);
+    place.run("restore=/data/again").printed(["restore 2"]);
     let inodes = || {
         use std::os::unix::fs::MetadataExt;
         let entries = fs::read_dir(place.work().join("again")).unwrap();
@@ -114,7 +114,7 @@ fn a_second_restore_does_nothing_and_says_the_same() {
     };
     let before = inodes();
     place
-        .run("restore=/work/again restore=/work/again")
+        .run("restore=/data/again restore=/data/again")
         .printed(["restore 2", "restore 2"]);
     assert_eq!(inodes(), before);
 }
@@ -123,10 +123,10 @@ fn a_second_restore_does_nothing_and_says_the_same() {
 fn a_restored_directory_that_is_gone_is_restored_again() {
     let place = Place::new();
     place
-        .run("files=/work/model=3 save=/work/model")
+        .run("files=/data/model=3 save=/data/model")
         .printed(["files made", "save 2"]);
     place
-        .run("restore=/work/again remove=/work/again restore=/work/again restore=/work/other")
+        .run("restore=/data/again remove=/data/again restore=/data/again restore=/data/other")
         .printed(["restore 2", "remove done", "restore 2", "restore 2"]);
     let model = tree(&place.work().join("model"));
     assert_eq!(tree(&place.work().join("again")), model);
@@ -136,7 +136,7 @@ fn a_restored_directory_that_is_gone_is_restored_again() {
 #[test]
 fn restoring_nothing_leaves_the_target_alone() {
     let place = Place::new();
-    place.run("restore=/work/target").printed(["restore none"]);
+    place.run("restore=/data/target").printed(["restore none"]);
     assert!(tree(&place.work()).is_empty());
 }
 
@@ -144,10 +144,10 @@ fn restoring_nothing_leaves_the_target_alone() {
 fn a_saved_file_replaces_the_one_before_it() {
     let place = Place::new();
     place
-        .run("file=/work/a=one save=/work/a file=/work/b=two save=/work/b read")
+        .run("file=/data/a=one save=/data/a file=/data/b=two save=/data/b read")
         .printed(["file made", "save 2", "file made", "save 3", "read \"two\""]);
     place
-        .run("read restore=/work/c")
+        .run("read restore=/data/c")
         .printed(["read \"two\"", "restore 3"]);
     assert_eq!(fs::read(place.work().join("c")).unwrap(), b"two");
 }
@@ -156,9 +156,9 @@ fn a_saved_file_replaces_the_one_before_it() {
 fn a_deleted_file_does_not_stay_in_the_checkpoint() {
     let place = Place::new();
     place
-        .run("files=/work/model=3 save=/work/model remove=/work/model/00001 save=/work/model")
+        .run("files=/data/model=3 save=/data/model remove=/data/model/00001 save=/data/model")
         .printed(["files made", "save 2", "remove done", "save 3"]);
-    place.run("restore=/work/again").printed(["restore 3"]);
+    place.run("restore=/data/again").printed(["restore 3"]);
     let again = tree(&place.work().join("again"));
     assert_eq!(again.keys().collect::<Vec<_>>(), ["00000", "00002"]);
 }
@@ -167,13 +167,13 @@ fn a_deleted_file_does_not_stay_in_the_checkpoint() {
 fn a_file_replaces_a_directory_and_a_directory_a_file() {
     let place = Place::new();
     place
-        .run("file=/work/f=one save=/work/f files=/work/d=2 save=/work/d restore=/work/d2")
+        .run("file=/data/f=one save=/data/f files=/data/d=2 save=/data/d restore=/data/d2")
         .printed(["file made", "save 2", "files made", "save 3", "restore 3"]);
     assert_eq!(
         tree(&place.work().join("d2")),
         tree(&place.work().join("d"))
     );
-    place.run("save=/work/f restore=/work/f2 read").printed([
+    place.run("save=/data/f restore=/data/f2 read").printed([
         "save 5",
         "restore 5",
         "read \"one\"",
@@ -185,21 +185,21 @@ fn a_file_replaces_a_directory_and_a_directory_a_file() {
 fn a_path_inside_a_saved_directory_may_become_another_kind_of_thing() {
     let place = Place::new();
     place
-        .run("files=/work/model/x=1 save=/work/model remove=/work/model/x file=/work/model/x=file save=/work/model")
+        .run("files=/data/model/x=1 save=/data/model remove=/data/model/x file=/data/model/x=file save=/data/model")
         .printed(["files made", "save 2", "remove done", "file made", "save 3"]);
-    place.run("restore=/work/again").printed(["restore 3"]);
+    place.run("restore=/data/again").printed(["restore 3"]);
     assert_eq!(fs::read(place.work().join("again/x")).unwrap(), b"file");
 }
 
 #[test]
 fn saving_a_missing_path_is_an_error_and_stores_nothing() {
     let place = Place::new();
-    place.run("save=/work/missing prev-exists read").printed([
+    place.run("save=/data/missing prev-exists read").printed([
         "error: invalid-path",
         "prev-exists false",
         "read none",
     ]);
-    place.run("write=one save=/work/missing read").printed([
+    place.run("write=one save=/data/missing read").printed([
         "write 3",
         "error: invalid-path",
         "read \"one\"",
@@ -216,16 +216,16 @@ fn no_path_leads_out_of_the_directories_of_the_task() {
     let climb =
         Path::new("../../../../../../../..").join(outside.path().strip_prefix("/").unwrap());
     symlink(&climb, place.work().join("relative")).unwrap();
-    let dots = format!("/work/{}", climb.display());
+    let dots = format!("/data/{}", climb.display());
     let paths = [
         outside.path().to_str().unwrap().to_owned(),
         dots,
-        "/work/..".into(),
-        "/work/../../etc".into(),
+        "/data/..".into(),
+        "/data/../../etc".into(),
         "/".into(),
         "/etc".into(),
-        "/work/absolute".into(),
-        "/work/relative".into(),
+        "/data/absolute".into(),
+        "/data/relative".into(),
     ];
     for path in paths {
         for verbs in [
@@ -254,7 +254,7 @@ fn a_link_in_a_checkpoint_is_not_followed_when_it_is_restored() {
     let outside = tempfile::tempdir().unwrap();
     fs::create_dir(place.work().join("model")).unwrap();
     symlink(outside.path(), place.work().join("model/link")).unwrap();
-    let outcome = place.run("save=/work/model restore=/work/again");
+    let outcome = place.run("save=/data/model restore=/data/again");
     // WASI has no absolute links, so a checkpoint may refuse them; it may not follow them.
     assert_eq!(outcome.code, Some(0), "{}", outcome.text());
     let again = place.work().join("again/link");
@@ -266,13 +266,13 @@ fn a_link_in_a_checkpoint_is_not_followed_when_it_is_restored() {
 fn a_restore_that_was_cut_short_is_completed_by_the_next() {
     let place = Place::new();
     place
-        .run("files=/work/model=300 save=/work/model")
+        .run("files=/data/model=300 save=/data/model")
         .printed(["files made", "save 2"]);
     // What a restore leaves that dies in the middle.
     let again = place.work().join("again");
     fs::create_dir(&again).unwrap();
     fs::write(again.join(".task-checkpoint-restoring"), "").unwrap();
     fs::write(again.join("00000"), "half").unwrap();
-    place.run("restore=/work/again").printed(["restore 2"]);
+    place.run("restore=/data/again").printed(["restore 2"]);
     assert_eq!(tree(&again), tree(&place.work().join("model")));
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use cli::{Cli, Outcome};
 
-/// A location on this machine, and a directory that tasks see as `/work`.
+/// A location on this machine, and a directory that tasks see as `/data`.
 pub(crate) struct Place {
     dir: TempDir,
 }
@@ -36,7 +36,7 @@ impl Place {
     /// A run on this location, up to the task.
     pub(crate) fn cli(&self) -> Cli {
         let store = self.store();
-        Cli::run(["--store".as_ref(), store.as_os_str()]).dir(&self.work(), "/work")
+        Cli::run(["--store".as_ref(), store.as_os_str()]).dir(&self.work(), "/data")
     }
 
     /// A run of the guest `verbs`.

@@ -24,9 +24,9 @@ use crate::{Error, Result, Saved};
 /// is not Unicode. Nothing is saved then. [`Error::Fenced`] once a newer attempt has begun.
 ///
 /// ```no_run
-/// std::fs::write("/work/weights", [0; 4096])?;
-/// std::fs::write("/work/optimizer", [0; 4096])?;
-/// let saved = task_checkpoint::save("/work")?;
+/// std::fs::write("/data/weights", [0; 4096])?;
+/// std::fs::write("/data/optimizer", [0; 4096])?;
+/// let saved = task_checkpoint::save("/data")?;
 /// println!("{} of {} bytes went up", saved.uploaded_bytes, saved.logical_bytes);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -49,8 +49,8 @@ pub fn save(path: impl AsRef<Path>) -> Result<Saved> {
 /// be a checkpoint that cannot be had: neither is `None`.
 ///
 /// ```no_run
-/// if task_checkpoint::restore("/work")?.is_none() {
-///     std::fs::write("/work/weights", [0; 4096])?;
+/// if task_checkpoint::restore("/data")?.is_none() {
+///     std::fs::write("/data/weights", [0; 4096])?;
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -66,7 +66,7 @@ pub fn restore(path: impl AsRef<Path>) -> Result<Option<u64>> {
 ///
 /// ```no_run
 /// // What the attempt before left in its scratch directory does not count.
-/// task_checkpoint::restore_replacing("/work")?;
+/// task_checkpoint::restore_replacing("/data")?;
 /// # Ok::<(), task_checkpoint::Error>(())
 /// ```
 pub fn restore_replacing(path: impl AsRef<Path>) -> Result<Option<u64>> {
@@ -119,22 +119,22 @@ mod tests {
 
     #[test]
     fn a_path_is_found_in_the_directories_that_hold_it() {
-        assert_eq!(beneath("/work", "/work/a/b").as_deref(), Some("a/b"));
-        assert_eq!(beneath("/work/", "/work").as_deref(), Some(""));
-        assert_eq!(beneath("/", "/work/a").as_deref(), Some("work/a"));
+        assert_eq!(beneath("/data", "/data/a/b").as_deref(), Some("a/b"));
+        assert_eq!(beneath("/data/", "/data").as_deref(), Some(""));
+        assert_eq!(beneath("/", "/data/a").as_deref(), Some("data/a"));
         assert_eq!(beneath(".", "work/./a/").as_deref(), Some("work/a"));
         assert_eq!(beneath("work", "./work/a").as_deref(), Some("a"));
     }
 
     #[test]
     fn a_directory_with_a_longer_name_does_not_hold_the_path() {
-        assert_eq!(beneath("/work", "/workshop"), None);
-        assert_eq!(beneath("/work/a", "/work"), None);
-        assert_eq!(beneath("/work", "../work"), None);
+        assert_eq!(beneath("/data", "/database"), None);
+        assert_eq!(beneath("/data/a", "/data"), None);
+        assert_eq!(beneath("/data", "../work"), None);
     }
 
     #[test]
     fn parents_are_left_to_the_host_to_judge() {
-        assert_eq!(beneath("/work", "/work/../a").as_deref(), Some("../a"));
+        assert_eq!(beneath("/data", "/data/../a").as_deref(), Some("../a"));
     }
 }

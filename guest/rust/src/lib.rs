@@ -129,7 +129,7 @@ pub fn write(contents: impl AsRef<[u8]>) -> Result<Saved> {
 /// [`Error::Other`] if the reader fails; nothing is saved then. Otherwise as [`write()`].
 ///
 /// ```no_run
-/// let input = std::fs::File::open("/work/journal")?;
+/// let input = std::fs::File::open("/data/journal")?;
 /// task_checkpoint::save_reader(input)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
