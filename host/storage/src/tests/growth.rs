@@ -120,3 +120,21 @@ async fn after_damage_nothing_old_is_relied_upon() {
     let saved = next.write(contents.into()).await.unwrap();
     assert!(saved.uploaded_bytes > 3 * MIB as u64, "{saved:?}");
 }
+
+#[tokio::test]
+async fn what_is_left_of_mostly_dead_objects_moves_to_new_ones() {
+    let (_, location) = memory();
+    let attempt = Attempt::begin(location.clone(), keep(1)).await.unwrap();
+    let contents = noise(1, 64 * MIB);
+    attempt.write(contents.clone().into()).await.unwrap();
+    // A little of each data object is still needed.
+    let pieces = contents.chunks(16 * MIB).map(|piece| &piece[..3 * MIB]);
+    let rest = pieces.collect::<Vec<_>>().concat();
+    attempt.write(rest.clone().into()).await.unwrap();
+    let (stored, live) = stored_and_live(&location).await;
+    assert!(
+        stored <= 2 * live + OBJECT,
+        "{stored} stored, {live} needed"
+    );
+    assert_eq!(attempt.read().await.unwrap().unwrap(), rest);
+}
