@@ -1,21 +1,24 @@
 //! An attempt: the owner of a location until a newer one claims it.
 
 use std::num::NonZeroUsize;
-use std::sync::{Mutex as SyncMutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 
 use crate::checkpoint::{Checkpoint, CheckpointInfo};
 use crate::claim::{self, Claimed};
-use crate::format::Commit;
 use crate::history::Damage;
-use crate::pipe::Chunks;
-use crate::save::{Stored, store_contents};
-use crate::writer::Writer;
+use crate::limits::SaveRate;
+use crate::save::{Stage, Stored};
+use crate::source::{Chunks, TreeChunks};
+use crate::writer::{Draft, Writer};
 use crate::{
-    Error, ErrorKind, Existing, FileTree, Location, Result, Tree, blocking, log, pipe, restore,
+    Error, ErrorKind, Existing, FileTree, Labels, Limits, Location, ReadStream, Result, SaveStream,
+    Tree, blocking, log, restore,
 };
 
 /// How many checkpoints are kept unless told otherwise: the newest, one to fall back to, and one
@@ -29,6 +32,7 @@ pub struct AttemptSettings {
     pub(crate) component: Option<[u8; 32]>,
     pub(crate) previous: Option<Location>,
     pub(crate) keep: NonZeroUsize,
+    pub(crate) limits: Limits,
 }
 
 impl Default for AttemptSettings {
@@ -38,6 +42,7 @@ impl Default for AttemptSettings {
             component: None,
             previous: None,
             keep: DEFAULT_KEEP,
+            limits: Limits::default(),
         }
     }
 }
@@ -66,6 +71,12 @@ impl AttemptSettings {
     /// How many checkpoints are kept. Older ones are deleted after a save. Default 3.
     pub fn keep(mut self, keep: NonZeroUsize) -> Self {
         self.keep = keep;
+        self
+    }
+
+    /// What the task may store. See [`Limits`] for the defaults.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 }
@@ -118,9 +129,13 @@ pub struct Totals {
 /// A save is atomic: it is committed as a whole when it returns `Ok`. A save that fails with
 /// [`ErrorKind::Unavailable`] may still take effect later, as a whole, but never over a later save
 /// of this attempt or over anything of a newer one. A save that is dropped half-way counts as such.
+///
+/// What a save replaces is deleted while the task goes on; [`settle`](Self::settle) waits for that.
+/// What is being read is not deleted before it is read.
 #[derive(Debug)]
 pub struct Attempt {
     location: Location,
+    limits: Limits,
     state: Mutex<State>,
     totals: SyncMutex<Totals>,
 }
@@ -128,8 +143,12 @@ pub struct Attempt {
 #[derive(Debug)]
 struct State {
     writer: Writer,
+    rate: SaveRate,
     /// What this attempt found when it began, newest first, without what turned out damaged since.
+    /// Empty once it has saved.
     found: Vec<Checkpoint>,
+    /// The first of these when there was one.
+    resumed: Option<CheckpointInfo>,
     /// Damage above the first of `found`, newest first.
     damaged: Vec<Damage>,
     /// The newest save of this attempt.
@@ -160,8 +179,11 @@ impl Attempt {
         );
         Ok(Self {
             location,
+            limits: settings.limits,
             state: Mutex::new(State {
                 writer,
+                rate: SaveRate::new(settings.limits.saves_per_minute),
+                resumed: history.checkpoints.first().map(Checkpoint::info),
                 found: history.checkpoints,
                 damaged: history.damaged,
                 own: None,
@@ -181,12 +203,12 @@ impl Attempt {
     /// [`ErrorKind::Corrupt`] if there are checkpoints but each of them is damaged.
     pub async fn resume_point(&self) -> Result<ResumePoint> {
         let state = self.state.lock().await;
-        match (state.found.first(), state.damaged.first()) {
+        match (state.resumed.clone(), state.damaged.first()) {
             (None, None) => Ok(ResumePoint::Fresh),
             (None, Some(damage)) => Err(damage.error()),
-            (Some(checkpoint), None) => Ok(ResumePoint::Resumed(checkpoint.info())),
+            (Some(checkpoint), None) => Ok(ResumePoint::Resumed(checkpoint)),
             (Some(checkpoint), Some(damage)) => Ok(ResumePoint::FellBack {
-                checkpoint: checkpoint.info(),
+                checkpoint,
                 damaged: damage.sequence,
                 reason: damage.reason.clone(),
             }),
@@ -209,49 +231,55 @@ impl Attempt {
     /// checkpoint is damaged; [`ErrorKind::Unavailable`]; [`ErrorKind::Fenced`] if the checkpoint is
     /// gone because a newer attempt has replaced it.
     pub async fn read(&self) -> Result<Option<Bytes>> {
-        let mut state = self.state.lock().await;
-        while let Some(checkpoint) = state.newest()? {
+        while let Some(checkpoint) = self.newest().await? {
+            self.limits.check_tree(checkpoint.tree())?;
             match checkpoint.read_single().await {
                 Ok(contents) => return Ok(Some(contents)),
-                Err(error) => state.pass_over(&checkpoint, error).await?,
+                Err(error) => self.pass_over(&checkpoint, error).await?,
             }
         }
         Ok(None)
     }
 
+    /// The same as a stream, for contents that are larger than memory. What turns out damaged after
+    /// some of it was given cannot be passed over: the stream ends with the error, and the next call
+    /// gives an older checkpoint.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    pub async fn read_stream(self: &Arc<Self>) -> Result<Option<ReadStream>> {
+        let Some(checkpoint) = self.newest().await? else {
+            return Ok(None);
+        };
+        self.limits.check_tree(checkpoint.tree())?;
+        checkpoint.check_single()?;
+        Ok(Some(ReadStream::begin(self.clone(), checkpoint)))
+    }
+
     /// Replaces the checkpoint by one unnamed file with these contents.
     ///
     /// # Errors
-    /// [`ErrorKind::Fenced`], [`ErrorKind::Unavailable`] or [`ErrorKind::ReadOnly`]; see [`Attempt`].
-    pub async fn write(&self, contents: Bytes) -> Result<Saved> {
-        let mut state = self.state.lock().await;
-        let now = SystemTime::now();
-        let tree = Tree::single_file(contents.len() as u64, now);
-        let stored = store_contents(&mut state.writer, Chunks::whole(contents)).await?;
-        self.commit(&mut state, tree, stored, now).await
+    /// [`ErrorKind::Fenced`], [`ErrorKind::Unavailable`] or [`ErrorKind::ReadOnly`], see [`Attempt`];
+    /// [`ErrorKind::QuotaExceeded`], see [`Limits`].
+    pub fn write(&self, contents: Bytes) -> Save<'_> {
+        self.begin_save(Source::Contents(contents))
     }
 
     /// Replaces the checkpoint by the file or directory that `source` is.
     ///
     /// # Errors
-    /// Those of [`write`](Self::write) and of [`FileTree::read`].
-    pub async fn save(&self, source: impl FileTree) -> Result<Saved> {
-        let mut state = self.state.lock().await;
-        let (mut sink, chunks) = pipe::pipe();
-        let reading = async {
-            blocking::run(move || {
-                let tree = source.read(&mut sink)?;
-                sink.finish()?;
-                Ok(tree)
-            })
-            .await?
-        };
-        let storing = store_contents(&mut state.writer, chunks);
-        let (tree, stored) = pipe::both(reading, storing).await;
-        // A storage that fails breaks the pipe, so its error is the cause of the source's.
-        let stored = stored?;
-        self.commit(&mut state, tree?, stored, SystemTime::now())
-            .await
+    /// Those of [`write`](Self::write), of [`FileTree::reader`] and of what that returns.
+    pub fn save(&self, source: impl FileTree) -> Save<'_> {
+        self.begin_save(Source::Tree(Box::new(source)))
+    }
+
+    /// Replaces the checkpoint by one unnamed file whose contents are written piece by piece.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write).
+    pub async fn write_stream(self: &Arc<Self>, labels: Labels) -> Result<SaveStream> {
+        let stage = self.stage(&labels).await?;
+        Ok(SaveStream::begin(self.clone(), stage, labels))
     }
 
     /// Makes `target` equal to the checkpoint that [`read`](Self::read) would give, whatever its
@@ -260,12 +288,12 @@ impl Attempt {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidPath`] if the target has other content and `existing` says to refuse; else
-    /// those of [`read`](Self::read) and of [`FileTree::write`].
+    /// those of [`read`](Self::read), of [`FileTree::writer`] and of what that returns.
     pub async fn restore(&self, target: impl FileTree, existing: Existing) -> Result<Option<u64>> {
-        let mut state = self.state.lock().await;
-        let Some(mut checkpoint) = state.newest()? else {
+        let Some(mut checkpoint) = self.newest().await? else {
             return Ok(None);
         };
+        self.limits.check_tree(checkpoint.tree())?;
         let prepared = restore::prepare(target, &checkpoint, existing).await?;
         let Some((mut target, mut target_state)) = prepared else {
             return Ok(Some(checkpoint.sequence));
@@ -275,12 +303,13 @@ impl Attempt {
             (target, written) = restore::write(target, target_state, &checkpoint).await?;
             match written {
                 Ok(()) => return Ok(Some(checkpoint.sequence)),
-                Err(error) => state.pass_over(&checkpoint, error).await?,
+                Err(error) => self.pass_over(&checkpoint, error).await?,
             }
-            match state.newest()? {
+            match self.newest().await? {
                 Some(older) => checkpoint = older,
                 None => return Ok(None),
             }
+            self.limits.check_tree(checkpoint.tree())?;
             (target, target_state) = restore::state_of(target).await?;
         }
     }
@@ -293,24 +322,32 @@ impl Attempt {
     /// Those of [`write`](Self::write).
     pub async fn prune(&self) -> Result<Option<u64>> {
         let mut state = self.state.lock().await;
-        let Some(newest) = state.writer.take_newest() else {
+        let Some(newest) = state.writer.newest() else {
             return Ok(None);
         };
-        let Commit {
-            saved_at,
-            tree,
-            contents,
-            ..
-        } = newest.commit.as_ref().clone();
-        let stored = Stored {
-            contents,
-            uploaded_bytes: 0,
+        let commit = newest.commit.as_ref().clone();
+        let draft = Draft {
+            saved_at: commit.saved_at,
+            tree: commit.tree,
+            labels: commit.labels,
         };
-        let (checkpoint, _) = state.writer.commit(tree, stored, saved_at).await?;
-        let sequence = checkpoint.sequence;
-        state.own = Some(checkpoint);
-        state.writer.retire().await;
-        Ok(Some(sequence))
+        let stored = Stage::new(&state.writer, self.limits).again(commit.contents);
+        let (checkpoint, _) = state.commit(draft, stored, true).await?;
+        state.writer.settle().await;
+        Ok(Some(checkpoint.sequence))
+    }
+
+    /// Waits until what was replaced so far is deleted. Not needed for anything to be durable; what is
+    /// not deleted when the attempt is dropped is swept when the next one begins.
+    pub async fn settle(&self) {
+        let mut state = self.state.lock().await;
+        state.writer.discard_unused().await;
+        state.writer.settle().await;
+    }
+
+    /// What the task may store.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// What this attempt has committed so far.
@@ -318,29 +355,49 @@ impl Attempt {
         *self.lock_totals()
     }
 
-    async fn commit(
-        &self,
-        state: &mut State,
-        tree: Tree,
-        stored: Stored,
-        now: SystemTime,
-    ) -> Result<Saved> {
-        let logical_bytes = tree.size_bytes().unwrap_or(u64::MAX);
+    fn begin_save(&self, source: Source) -> Save<'_> {
+        Save {
+            attempt: self,
+            source,
+            labels: Labels::default(),
+        }
+    }
+
+    async fn newest(&self) -> Result<Option<Checkpoint>> {
+        self.state.lock().await.newest()
+    }
+
+    /// Takes note that `checkpoint` turned out damaged. Passes on any other error.
+    pub(crate) async fn pass_over(&self, checkpoint: &Checkpoint, error: Error) -> Result<()> {
+        self.state.lock().await.pass_over(checkpoint, error).await
+    }
+
+    /// Begins a save, before anything is stored for it.
+    async fn stage(&self, labels: &Labels) -> Result<Stage> {
+        let mut state = self.state.lock().await;
+        state.writer.check_unfenced()?;
+        self.limits.check_labels(labels)?;
+        state.rate.count(Instant::now())?;
+        state.writer.discard_unused().await;
+        Ok(Stage::new(&state.writer, self.limits))
+    }
+
+    pub(crate) async fn commit(&self, draft: Draft, stored: Stored) -> Result<Saved> {
+        let logical_bytes = draft.tree.size_bytes().unwrap_or(u64::MAX);
         // A reader would take such a commit for damaged, so it must never be made.
         if stored.contents.size_bytes() != logical_bytes {
             let what = "the contents that were stored are not as long as the files";
             return Err(Error::new(ErrorKind::Other, what));
         }
-        let (checkpoint, uploaded_bytes) = state.writer.commit(tree, stored, now).await?;
-        let sequence = checkpoint.sequence;
-        state.own = Some(checkpoint);
-        state.writer.retire().await;
+        self.limits.check_tree(&draft.tree)?;
+        let mut state = self.state.lock().await;
+        let (checkpoint, uploaded_bytes) = state.commit(draft, stored, false).await?;
         let mut totals = self.lock_totals();
         totals.saves += 1;
         totals.logical_bytes = totals.logical_bytes.saturating_add(logical_bytes);
         totals.uploaded_bytes = totals.uploaded_bytes.saturating_add(uploaded_bytes);
         Ok(Saved {
-            sequence,
+            sequence: checkpoint.sequence,
             logical_bytes,
             uploaded_bytes,
         })
@@ -352,7 +409,75 @@ impl Attempt {
     }
 }
 
+/// A save that is made when it is awaited.
+#[must_use = "a save is made when it is awaited"]
+pub struct Save<'a> {
+    attempt: &'a Attempt,
+    source: Source,
+    labels: Labels,
+}
+
+enum Source {
+    Contents(Bytes),
+    Tree(Box<dyn FileTree>),
+}
+
+impl Save<'_> {
+    /// What the task says about the checkpoint. Default nothing.
+    pub fn labels(mut self, labels: Labels) -> Self {
+        self.labels = labels;
+        self
+    }
+
+    async fn make(self) -> Result<Saved> {
+        let stage = self.attempt.stage(&self.labels).await?;
+        let (tree, stored) = match self.source {
+            Source::Contents(contents) => {
+                stage.limits.check_size(contents.len() as u64)?;
+                let tree = Tree::single_file(contents.len() as u64, SystemTime::now());
+                (tree, stage.store(Chunks::Whole(contents)).await?)
+            }
+            Source::Tree(source) => {
+                let limits = stage.limits;
+                let reader = blocking::run(move || source.reader(&limits)).await??;
+                let mut chunks = TreeChunks::new(reader);
+                let stored = stage.store(Chunks::Tree(&mut chunks)).await?;
+                (chunks.finish().await?, stored)
+            }
+        };
+        let draft = Draft {
+            saved_at: SystemTime::now(),
+            tree,
+            labels: self.labels,
+        };
+        self.attempt.commit(draft, stored).await
+    }
+}
+
+impl<'a> IntoFuture for Save<'a> {
+    type Output = Result<Saved>;
+    type IntoFuture = BoxFuture<'a, Result<Saved>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.make().boxed()
+    }
+}
+
 impl State {
+    async fn commit(
+        &mut self,
+        draft: Draft,
+        stored: Stored,
+        anew: bool,
+    ) -> Result<(Checkpoint, u64)> {
+        let (checkpoint, uploaded_bytes) = self.writer.commit(draft, stored, anew).await?;
+        // What is held here would not be deleted.
+        self.found.clear();
+        self.own = Some(checkpoint.clone());
+        self.writer.retire().await;
+        Ok((checkpoint, uploaded_bytes))
+    }
+
     /// The checkpoint that a read gives now.
     fn newest(&self) -> Result<Option<Checkpoint>> {
         match (&self.own, self.found.first(), self.damaged.first()) {
@@ -382,6 +507,7 @@ impl State {
             return Err(error);
         }
         self.found.retain(|c| !lost(c));
+        self.resumed = self.found.first().map(Checkpoint::info);
         self.writer.forget(checkpoint);
         self.damaged.insert(0, damage);
         Ok(())

@@ -1,24 +1,32 @@
 //! Work that blocks or computes, kept off the executor where the host has threads; and work that goes
-//! on while nobody asks for its result yet.
+//! on while nobody asks for its result.
 
 use crate::Result;
 
-/// Runs `work` on a thread that may block; on wasm, which has none, at once.
+/// Runs `work` on a thread that may block; on wasm, which has none, at once. Where there are threads
+/// it begins when this is called, not when the answer is awaited.
 ///
 /// # Errors
 /// `Other` if the runtime is shutting down.
 #[cfg(not(target_family = "wasm"))]
-pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(crate) fn run<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = Result<T>> + Send + 'static {
     use crate::{Error, ErrorKind};
 
-    tokio::task::spawn_blocking(work).await.map_err(|e| {
-        Error::new(ErrorKind::Other, "a storage thread ended before its work").with_source(e)
-    })
+    let running = tokio::task::spawn_blocking(work);
+    async {
+        running.await.map_err(|e| {
+            Error::new(ErrorKind::Other, "a storage thread ended before its work").with_source(e)
+        })
+    }
 }
 
 #[cfg(target_family = "wasm")]
-pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    Ok(work())
+pub(crate) fn run<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = Result<T>> + Send + 'static {
+    async { Ok(work()) }
 }
 
 /// Starts work that goes on by itself. Dropping the answer does not end it; it is to be short.
@@ -45,4 +53,29 @@ pub(crate) fn start<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> impl Future<Output = Result<T>> + Send {
     work
+}
+
+/// At most one piece of work that nobody waits for, unless it is to be sure that it is done. Ends when
+/// this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Background {
+    #[cfg(not(target_family = "wasm"))]
+    running: tokio::task::JoinSet<()>,
+}
+
+impl Background {
+    /// Begins `work`, after the one before has ended. On wasm, does it.
+    pub(crate) async fn begin(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.wait().await;
+        #[cfg(not(target_family = "wasm"))]
+        self.running.spawn(work);
+        #[cfg(target_family = "wasm")]
+        work.await;
+    }
+
+    /// Waits until nothing runs.
+    pub(crate) async fn wait(&mut self) {
+        #[cfg(not(target_family = "wasm"))]
+        while self.running.join_next().await.is_some() {}
+    }
 }

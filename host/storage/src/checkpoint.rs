@@ -10,7 +10,8 @@ use object_store::ObjectStoreExt;
 
 use crate::format::{Chunk, Commit, Contents, ObjectName};
 use crate::{
-    Error, ErrorKind, Existing, FileTree, Location, Result, Tree, blocking, chunk, paths, restore,
+    Error, ErrorKind, Existing, FileTree, Labels, Limits, Location, Result, Tree, blocking, chunk,
+    paths, restore,
 };
 
 /// How many ranges are read at once, ahead of what is being consumed: enough to hide the latency of a
@@ -57,12 +58,24 @@ impl Checkpoint {
         &self.commit.tree
     }
 
+    /// What the task said about it.
+    pub fn labels(&self) -> &Labels {
+        &self.commit.labels
+    }
+
     /// Makes `target` equal to this checkpoint. A target that equals it already is left alone.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidPath`] if the target has other content and `existing` says to refuse;
-    /// [`ErrorKind::Corrupt`] if the checkpoint is damaged; those of [`FileTree::write`].
-    pub async fn restore(&self, target: impl FileTree, existing: Existing) -> Result<()> {
+    /// [`ErrorKind::QuotaExceeded`] if the checkpoint exceeds the limits, before anything is written;
+    /// [`ErrorKind::Corrupt`] if it is damaged; those of [`FileTree::writer`] and what it returns.
+    pub async fn restore(
+        &self,
+        target: impl FileTree,
+        existing: Existing,
+        limits: &Limits,
+    ) -> Result<()> {
+        limits.check_tree(&self.commit.tree)?;
         match restore::prepare(target, self, existing).await? {
             None => Ok(()),
             Some((target, state)) => restore::write(target, state, self).await?.1,
@@ -87,15 +100,21 @@ impl Checkpoint {
         }
     }
 
-    /// The contents of the only file.
-    pub(crate) async fn read_single(&self) -> Result<Bytes> {
-        let files = self.commit.tree.file_count();
-        if files != 1 {
-            return Err(Error::new(
+    /// # Errors
+    /// `NotSingle`, if it does not hold exactly one file.
+    pub(crate) fn check_single(&self) -> Result<()> {
+        match self.commit.tree.file_count() {
+            1 => Ok(()),
+            files => Err(Error::new(
                 ErrorKind::NotSingle(files),
                 format!("checkpoint {} holds {files} files, not one", self.sequence),
-            ));
+            )),
         }
+    }
+
+    /// The contents of the only file.
+    pub(crate) async fn read_single(&self) -> Result<Bytes> {
+        self.check_single()?;
         let size = self.commit.tree.size_bytes();
         let size = size.and_then(|size| usize::try_from(size).ok());
         let Some(size) = size.filter(|size| *size <= MAX_WHOLE_BYTES) else {
@@ -120,11 +139,12 @@ impl Checkpoint {
         Ok(whole.freeze())
     }
 
-    /// The contents of all files one after the other, each piece verified before it is given.
-    pub(crate) fn contents(&self) -> BoxStream<'static, Result<Bytes>> {
+    /// The contents of all files one after the other, several pieces at a time, each piece verified
+    /// before it is given. Reading goes on while pieces are consumed.
+    pub(crate) fn runs(&self) -> BoxStream<'static, Result<Vec<Bytes>>> {
         match &self.commit.contents {
             Contents::Inline(bytes) => {
-                let piece = (!bytes.is_empty()).then(|| Ok(bytes.clone()));
+                let piece = (!bytes.is_empty()).then(|| Ok(vec![bytes.clone()]));
                 stream::iter(piece).boxed()
             }
             Contents::Chunks { chunks, .. } => {
@@ -132,11 +152,18 @@ impl Checkpoint {
                 stream::iter(runs(chunks))
                     .map(move |run| blocking::start(checkpoint.clone().read_run(run)))
                     .buffered(READS)
-                    .map_ok(|chunks| stream::iter(chunks).map(Ok))
-                    .try_flatten()
                     .boxed()
             }
         }
+    }
+
+    /// The same, piece by piece.
+    pub(crate) fn contents(&self) -> BoxStream<'static, Result<Bytes>> {
+        let pieces = self
+            .runs()
+            .map_ok(|pieces| stream::iter(pieces).map(Ok))
+            .try_flatten();
+        pieces.boxed()
     }
 
     /// Reads chunks that lie one after the other in one object, in one request.

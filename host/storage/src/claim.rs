@@ -79,6 +79,7 @@ async fn finish(
 ) -> Result<Claimed> {
     // Data of unreadable commits stays: an operator may want it.
     if history.damaged.is_empty() {
+        sweep_records(location, &history).await?;
         sweep(location, epoch, &history.checkpoints).await?;
     }
     if let Some(dir) = location.local_dir() {
@@ -91,6 +92,37 @@ async fn finish(
         damaged: !history.damaged.is_empty(),
         history: history.look_through(settings.previous.as_ref()).await?,
     })
+}
+
+/// Deletes the commits that the last owner would have deleted after its newest one, had it lived: those
+/// of its epoch that are not retained. What is older it has swept itself, when it claimed.
+///
+/// A record of its epoch below its newest commit is not the last one before a claim, and the owner
+/// itself has seen every slot up to there: no stale writer needs it.
+async fn sweep_records(location: &Location, history: &History) -> Result<()> {
+    let Some(newest) = history.checkpoints.first() else {
+        return Ok(());
+    };
+    let epoch = newest.commit.epoch;
+    let retained = |sequence: u64| history.checkpoints.iter().any(|c| c.sequence == sequence);
+    let of_epoch = history.sequences.iter().copied();
+    let of_epoch = of_epoch
+        .filter(|s| (epoch.saturating_add(1)..newest.sequence).contains(s) && !retained(*s));
+    let mut dead = Vec::new();
+    for sequence in of_epoch {
+        // A claim that was too late for its slot lies there as well, and claims stay.
+        match log::read(location, sequence).await {
+            Ok(Some(Record::Commit(commit))) if commit.epoch == epoch => {
+                dead.push(Ok(paths::record(location.prefix(), sequence)));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Corrupt => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let deleted = location.store().delete_stream(stream::iter(dead).boxed());
+    deleted.for_each(|_| async {}).await;
+    Ok(())
 }
 
 /// Deletes the data objects of older epochs that nothing retained refers to. Those epochs are fenced,

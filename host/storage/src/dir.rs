@@ -6,13 +6,15 @@ mod tests;
 mod write;
 
 use std::ffi::OsStr;
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, FileType, Metadata};
 
-use crate::{Error, ErrorKind, FileTree, Result, TargetState, Tree};
+use crate::{
+    Error, ErrorKind, FileTree, Limits, Result, TargetState, Tree, TreeReader, TreeWriter,
+};
 
 /// What lies in a directory while it is being restored.
 const MARKER: &str = ".task-checkpoint-restoring";
@@ -127,16 +129,16 @@ impl FileTree for BeneathDir {
         }
     }
 
-    fn read(&self, contents: &mut dyn Write) -> Result<Tree> {
-        read::read(self, contents)
+    fn reader(&self, limits: &Limits) -> Result<Box<dyn TreeReader>> {
+        read::reader(self, limits)
     }
 
     fn clear(&self) -> Result<()> {
         write::clear(self)
     }
 
-    fn write(&self, tree: &Tree, contents: &mut dyn Read) -> Result<()> {
-        write::write(self, tree, contents)
+    fn writer(&self, tree: &Tree) -> Result<Box<dyn TreeWriter>> {
+        write::writer(self, tree)
     }
 }
 

@@ -45,25 +45,32 @@ mod doctor;
 mod error;
 mod format;
 mod history;
+mod labels;
+mod limits;
 mod location;
 mod log;
+mod objects;
 mod packer;
 mod paths;
-mod pipe;
 mod restore;
 mod save;
+mod source;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod verify;
 mod writer;
 
-pub use attempt::{Attempt, AttemptSettings, ResumePoint, Saved, Totals};
+pub use attempt::{Attempt, AttemptSettings, ResumePoint, Save, Saved, Totals};
 pub use checkpoint::{Checkpoint, CheckpointInfo};
 #[cfg(all(feature = "dir", not(target_family = "wasm")))]
 pub use dir::BeneathDir;
 pub use doctor::Probe;
 pub use error::{Error, ErrorKind, Result};
+pub use labels::Labels;
+pub use limits::Limits;
 pub use location::Location;
-pub use tree::{Entry, Existing, FileTree, Node, TargetState, Tree};
+pub use stream::{ReadStream, SaveStream};
+pub use tree::{Entry, Existing, FileTree, Node, TargetState, Tree, TreeReader, TreeWriter};
 pub use verify::{Finding, Verification};

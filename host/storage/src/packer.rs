@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 use crate::checkpoint::get_range;
 use crate::chunk::{self, Packed};
 use crate::format::{Chunk, Contents, ObjectName, ObjectRef, pack};
-use crate::save::{Prepared, Stored};
-use crate::writer::Writer;
-use crate::{Error, ErrorKind, Location, Result, blocking, paths};
+use crate::objects::Staged;
+use crate::save::Prepared;
+use crate::{Error, ErrorKind, Limits, Location, Result, blocking, paths};
 
 /// The size at which a data object is full: large enough that the time of a request does not count,
 /// small enough that several are in flight in little memory.
@@ -23,7 +23,11 @@ const UPLOADS: usize = 4;
 /// The contents of one checkpoint as they are being stored. At most [`UPLOADS`] + 1 data objects are
 /// in memory.
 pub(crate) struct Packer<'a> {
-    writer: &'a mut Writer,
+    location: &'a Location,
+    staged: Staged,
+    /// What the storage holds besides.
+    stored_bytes: u64,
+    limits: Limits,
     objects: Vec<ObjectRef>,
     index_of: HashMap<ObjectName, u32>,
     chunks: Vec<Chunk>,
@@ -46,9 +50,17 @@ struct Open {
 }
 
 impl<'a> Packer<'a> {
-    pub(crate) fn new(writer: &'a mut Writer) -> Self {
+    pub(crate) fn new(
+        location: &'a Location,
+        staged: Staged,
+        stored_bytes: u64,
+        limits: Limits,
+    ) -> Self {
         Self {
-            writer,
+            location,
+            staged,
+            stored_bytes,
+            limits,
             objects: Vec::new(),
             index_of: HashMap::new(),
             chunks: Vec::new(),
@@ -84,21 +96,19 @@ impl<'a> Packer<'a> {
         Ok(())
     }
 
-    /// Waits until everything is durable.
-    pub(crate) async fn finish(mut self) -> Result<Stored> {
+    /// Waits until everything is durable. Returns the contents, the bytes uploaded, and the objects.
+    pub(crate) async fn finish(mut self) -> Result<(Contents, u64, Staged)> {
         self.salvage().await?;
         self.seal().await?;
         while let Some(uploaded) = self.uploads.join_next().await {
             ended(uploaded)?;
         }
         self.drop_unused()?;
-        Ok(Stored {
-            contents: Contents::Chunks {
-                objects: self.objects,
-                chunks: self.chunks,
-            },
-            uploaded_bytes: self.uploaded_bytes,
-        })
+        let contents = Contents::Chunks {
+            objects: self.objects,
+            chunks: self.chunks,
+        };
+        Ok((contents, self.uploaded_bytes, self.staged))
     }
 
     /// Copies the chunks of mostly dead objects to new ones. So at least half of every object that a
@@ -126,7 +136,7 @@ impl<'a> Packer<'a> {
             }
             for (offset, chunk) in chunks {
                 // What cannot be read now stays where it is: the commit is none the worse for it.
-                let Ok(packed) = fetch(self.writer.location(), object, chunk).await else {
+                let Ok(packed) = fetch(self.location, object, chunk).await else {
                     continue;
                 };
                 let copy = self.append(packed, chunk.size_bytes, chunk.hash).await?;
@@ -148,7 +158,7 @@ impl<'a> Packer<'a> {
             self.seal().await?;
         }
         if self.open.is_none() {
-            let name = self.writer.next_object();
+            let name = self.staged.next_name();
             self.own.insert(name);
             let index = self.intern(ObjectRef {
                 epoch: name.epoch,
@@ -195,12 +205,14 @@ impl<'a> Packer<'a> {
             object.size_bytes = open.size_bytes;
         }
         self.uploaded_bytes += open.size_bytes;
+        let stored_bytes = self.stored_bytes.saturating_add(self.uploaded_bytes);
+        self.limits.check_stored(stored_bytes)?;
         if self.uploads.len() == UPLOADS
             && let Some(uploaded) = self.uploads.join_next().await
         {
             ended(uploaded)?;
         }
-        let location = self.writer.location().clone();
+        let location = self.location.clone();
         let payload = PutPayload::from_iter(open.parts);
         self.uploads.spawn(upload(location, open.name, payload));
         Ok(())

@@ -1,12 +1,10 @@
 //! Restoring a checkpoint to a tree outside the storage.
 
-use std::io::{self, Write};
-
-use futures::StreamExt;
+use futures::TryStreamExt;
 
 use crate::checkpoint::Checkpoint;
-use crate::format::Contents;
-use crate::{Error, ErrorKind, Existing, FileTree, Result, TargetState, blocking, pipe};
+use crate::format::{Commit, Contents};
+use crate::{Error, ErrorKind, Existing, FileTree, Limits, Result, TargetState, blocking};
 
 pub(crate) async fn state_of<T: FileTree>(target: T) -> Result<(T, TargetState)> {
     blocking::run(move || {
@@ -42,22 +40,41 @@ pub(crate) async fn prepare<T: FileTree>(
     Ok(Some((target, state)))
 }
 
+/// The memory in which a target is compared.
+const BUFFER_BYTES: usize = 256 << 10;
+
 /// Whether the target holds what the checkpoint does, by its hashes: nothing is fetched.
 async fn equals<T: FileTree>(target: T, checkpoint: &Checkpoint) -> Result<(T, bool)> {
     let commit = checkpoint.commit.clone();
-    blocking::run(move || {
-        let mut compare = Compare::new(&commit.contents);
-        let equal = match target.read(&mut compare) {
-            Ok(tree) => compare.finish() && tree.equals_but_for_times(&commit.tree),
-            // The comparison ends the reading at the first difference.
-            Err(_) if compare.differs => false,
-            // Something is there that no checkpoint can hold.
-            Err(error) if error.kind() == ErrorKind::InvalidPath => false,
-            Err(error) => return Err(error),
-        };
-        Ok((target, equal))
+    blocking::run(move || match compare(&target, &commit) {
+        Ok(equal) => Ok((target, equal)),
+        Err(error) => match error.kind() {
+            // Something is there that no checkpoint can hold, or more than this one does.
+            ErrorKind::InvalidPath | ErrorKind::QuotaExceeded => Ok((target, false)),
+            _ => Err(error),
+        },
     })
     .await?
+}
+
+fn compare(target: &impl FileTree, commit: &Commit) -> Result<bool> {
+    // What exceeds the checkpoint is not equal to it, however large.
+    let limits = Limits {
+        entries: commit.tree.entries().len() as u64,
+        ..Limits::default()
+    };
+    let mut reader = target.reader(&limits)?;
+    let mut compare = Compare::new(&commit.contents);
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let read = reader.read(&mut buffer)?;
+        match buffer.get(..read) {
+            Some([]) | None => break,
+            Some(bytes) if compare.take_all(bytes) => {}
+            Some(_) => return Ok(false),
+        }
+    }
+    Ok(compare.finish() && reader.finish()?.equals_but_for_times(&commit.tree))
 }
 
 /// Writes the checkpoint where `state` says that it may be written. The inner result is about the
@@ -67,29 +84,38 @@ pub(crate) async fn write<T: FileTree>(
     state: TargetState,
     checkpoint: &Checkpoint,
 ) -> Result<(T, Result<()>)> {
-    let (sender, mut reader) = pipe::reverse_pipe();
-    let mut contents = checkpoint.contents();
-    let reading = async move {
-        while let Some(piece) = contents.next().await.transpose()? {
-            if sender.send(piece).await.is_err() {
-                break;
-            }
-        }
-        Ok::<_, Error>(())
+    let mut runs = checkpoint.runs();
+    // A checkpoint of which nothing can be read removes nothing.
+    let first = match runs.try_next().await {
+        Ok(first) => first,
+        Err(error) => return Ok((target, Err(error))),
     };
     let commit = checkpoint.commit.clone();
-    let writing = blocking::run(move || {
-        let written = match state {
+    let (target, writer) = blocking::run(move || {
+        let cleared = match state {
             TargetState::Occupied => target.clear(),
             TargetState::Absent | TargetState::EmptyDir | TargetState::Interrupted => Ok(()),
         };
-        let written = written.and_then(|()| target.write(&commit.tree, &mut reader));
-        (target, written)
-    });
-    let (read, written) = pipe::both(reading, writing).await;
-    let (target, written) = written?;
-    // A storage that fails cuts the contents short, so its error is the cause of the target's.
-    Ok((target, read.and(written)))
+        let writer = cleared.and_then(|()| target.writer(&commit.tree));
+        (target, writer)
+    })
+    .await?;
+    let writing = async {
+        let mut writer = writer?;
+        let mut next = first;
+        while let Some(run) = next {
+            writer = blocking::run(move || {
+                for piece in run {
+                    writer.write(&piece)?;
+                }
+                Ok::<_, Error>(writer)
+            })
+            .await??;
+            next = runs.try_next().await?;
+        }
+        blocking::run(move || writer.finish()).await?
+    };
+    Ok((target, writing.await))
 }
 
 /// Takes contents and compares them with the checkpoint's.
@@ -166,20 +192,18 @@ impl<'a> Compare<'a> {
             }
         }
     }
-}
 
-impl Write for Compare<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.is_empty() {
-            return Ok(0);
+    /// Takes the next bytes. False if they differ.
+    fn take_all(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            match self.take(bytes) {
+                Some(taken) => bytes = bytes.get(taken..).unwrap_or_default(),
+                None => {
+                    self.differs = true;
+                    return false;
+                }
+            }
         }
-        self.take(bytes).ok_or_else(|| {
-            self.differs = true;
-            io::Error::other("the target differs from the checkpoint")
-        })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        true
     }
 }

@@ -6,15 +6,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 
+use crate::checkpoint::Checkpoint;
 use crate::chunk::{self, Packed};
 use crate::dedup::{Known, KnownChunks};
 use crate::format::Contents;
+use crate::objects::Staged;
 use crate::packer::Packer;
-use crate::pipe::Chunks;
+use crate::source::Chunks;
 use crate::writer::Writer;
-use crate::{Result, blocking};
+use crate::{Limits, Location, Result, blocking};
 
 /// Contents up to this size lie in the commit, so that a small save is one request. Larger ones would
 /// make the log slow to read.
@@ -23,11 +25,26 @@ const INLINE_BYTES: usize = 64 << 10;
 /// How many chunks are hashed and compressed at once. More threads than this wait for the uploads.
 const PREPARING: usize = 4;
 
+/// What a save needs to know of its attempt to store contents while the attempt goes on.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) location: Location,
+    pub(crate) limits: Limits,
+    pub(crate) staged: Staged,
+    /// The checkpoints of which chunks are used again. Their data is not deleted while this is held.
+    pub(crate) reusable: Vec<Checkpoint>,
+    /// What the storage holds already.
+    pub(crate) stored_bytes: u64,
+}
+
 /// Contents that are durable, or that the commit will hold.
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) contents: Contents,
     pub(crate) uploaded_bytes: u64,
+    pub(crate) staged: Staged,
+    /// What the contents lie in besides is not deleted before the commit stands.
+    _reused: Vec<Checkpoint>,
 }
 
 /// A chunk, and what is to be done with it.
@@ -41,33 +58,74 @@ pub(crate) enum Prepared {
     },
 }
 
-/// Stores contents.
-pub(crate) async fn store_contents(writer: &mut Writer, mut chunks: Chunks) -> Result<Stored> {
-    let Some(first) = chunks.next().await else {
-        return Ok(Stored::inline(Bytes::new()));
-    };
-    let second = chunks.next().await;
-    if second.is_none() && first.len() <= INLINE_BYTES {
-        return Ok(Stored::inline(first));
+impl Stage {
+    pub(crate) fn new(writer: &Writer, limits: Limits) -> Self {
+        Self {
+            location: writer.location().clone(),
+            limits,
+            staged: writer.objects().stage(),
+            reusable: writer.reusable(),
+            stored_bytes: writer.stored_bytes(),
+        }
     }
-    let known = Arc::new(writer.known_chunks());
-    let rest = stream::unfold(chunks, |mut chunks| async {
-        chunks.next().await.map(|chunk| (chunk, chunks))
-    });
-    let mut prepared = stream::iter([Some(first), second])
-        .filter_map(std::future::ready)
-        .chain(rest)
-        .map(|chunk| prepare(chunk, known.clone()))
-        .buffered(PREPARING)
-        .boxed();
-    let mut packer = Packer::new(writer);
-    while let Some(prepared) = prepared.next().await.transpose()? {
-        packer.add(prepared).await?;
+
+    /// Stores contents.
+    pub(crate) async fn store(self, mut chunks: Chunks<'_>) -> Result<Stored> {
+        let Some(first) = chunks.next().await? else {
+            return Ok(self.inline(Bytes::new()));
+        };
+        let second = chunks.next().await?;
+        if second.is_none() && first.len() <= INLINE_BYTES {
+            return Ok(self.inline(first));
+        }
+        let known = Arc::new(KnownChunks::of(&self.reusable));
+        let rest = stream::try_unfold(chunks, |mut chunks| async {
+            Ok(chunks.next().await?.map(|chunk| (chunk, chunks)))
+        });
+        let limits = self.limits;
+        let mut size_bytes: u64 = 0;
+        let mut prepared = stream::iter([Some(first), second])
+            .filter_map(|chunk| std::future::ready(chunk.map(Ok)))
+            .chain(rest)
+            .and_then(|chunk: Bytes| {
+                size_bytes = size_bytes.saturating_add(chunk.len() as u64);
+                std::future::ready(limits.check_size(size_bytes).map(|()| chunk))
+            })
+            .map_ok(|chunk| prepare(chunk, known.clone()))
+            .try_buffered(PREPARING)
+            .boxed();
+        let mut packer = Packer::new(&self.location, self.staged, self.stored_bytes, limits);
+        while let Some(prepared) = prepared.try_next().await? {
+            packer.add(prepared).await?;
+        }
+        let (contents, uploaded_bytes, staged) = packer.finish().await?;
+        Ok(Stored {
+            contents,
+            uploaded_bytes,
+            staged,
+            _reused: self.reusable,
+        })
     }
-    packer.finish().await
+
+    /// Contents that are stored already, those of a checkpoint that the stage may use again.
+    pub(crate) fn again(self, contents: Contents) -> Stored {
+        Stored {
+            contents,
+            uploaded_bytes: 0,
+            staged: self.staged,
+            _reused: self.reusable,
+        }
+    }
+
+    fn inline(self, contents: Bytes) -> Stored {
+        self.again(Contents::Inline(contents))
+    }
 }
 
-async fn prepare(contents: Bytes, known: Arc<KnownChunks>) -> Result<Prepared> {
+fn prepare(
+    contents: Bytes,
+    known: Arc<KnownChunks>,
+) -> impl Future<Output = Result<Prepared>> + Send + 'static {
     blocking::run(move || {
         let hash = blake3::hash(&contents).into();
         let size_bytes = contents.len();
@@ -80,14 +138,4 @@ async fn prepare(contents: Bytes, known: Arc<KnownChunks>) -> Result<Prepared> {
             },
         }
     })
-    .await
-}
-
-impl Stored {
-    fn inline(contents: Bytes) -> Self {
-        Self {
-            contents: Contents::Inline(contents),
-            uploaded_bytes: 0,
-        }
-    }
 }

@@ -1,9 +1,8 @@
 //! The tree of files that a checkpoint is, and the trait of what can be saved and restored.
 
-use std::io::{Read, Write};
 use std::time::SystemTime;
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Limits, Result};
 
 /// The longest path in a tree, in bytes. Linux's `PATH_MAX` less room for the target's own path.
 pub(crate) const MAX_PATH_BYTES: usize = 3072;
@@ -75,7 +74,8 @@ pub enum TargetState {
 
 /// A file or directory outside the storage: what a save reads and a restore writes.
 ///
-/// The calls block; on hosts with threads they are made on one that may.
+/// The calls block; on hosts with threads they are made on one that may. They are made piece by piece
+/// and by turns with those to the storage, so a host with one thread needs no more memory than others.
 pub trait FileTree: Send + 'static {
     /// What is there now.
     ///
@@ -83,13 +83,11 @@ pub trait FileTree: Send + 'static {
     /// [`ErrorKind::InvalidPath`] if the path leads out of its directory.
     fn state(&self) -> Result<TargetState>;
 
-    /// Reads the tree: writes the contents of its files to `contents`, one after the other in the
-    /// order of the entries, and returns the entries with the sizes that were in fact written.
+    /// Begins to read the tree.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidPath`] if nothing is there, or something that no tree can hold. An error
-    /// of `contents` is passed on.
-    fn read(&self, contents: &mut dyn Write) -> Result<Tree>;
+    /// [`ErrorKind::InvalidPath`] if nothing is there, or something that no tree can hold.
+    fn reader(&self, limits: &Limits) -> Result<Box<dyn TreeReader>>;
 
     /// Removes whatever is there. A directory that is the root of its capability is emptied instead.
     ///
@@ -97,13 +95,47 @@ pub trait FileTree: Send + 'static {
     /// [`ErrorKind::ReadOnly`] if that is not permitted.
     fn clear(&self) -> Result<()>;
 
-    /// Makes `tree` where nothing, an empty directory or an interrupted restore is (which is
-    /// cleared first), with `contents` as [`read`](FileTree::read) gave them. Durable when it returns.
+    /// Begins to make `tree` where nothing, an empty directory or an interrupted restore is (which is
+    /// cleared first).
     ///
     /// # Errors
-    /// [`ErrorKind::ReadOnly`] if that is not permitted. An error of `contents` is passed on; what
-    /// was written by then counts as interrupted.
-    fn write(&self, tree: &Tree, contents: &mut dyn Read) -> Result<()>;
+    /// [`ErrorKind::ReadOnly`] if that is not permitted.
+    fn writer(&self, tree: &Tree) -> Result<Box<dyn TreeWriter>>;
+}
+
+/// A tree that is being read.
+pub trait TreeReader: Send {
+    /// Puts the next of the contents of the tree's files, one after the other in the order of the
+    /// entries, into the beginning of `into`, which is not empty. Returns how many bytes that are; 0
+    /// only at the end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidPath`] for something that no tree can hold, [`ErrorKind::QuotaExceeded`] as
+    /// soon as more is found than the limits permit.
+    fn read(&mut self, into: &mut [u8]) -> Result<usize>;
+
+    /// After the end: the entries, with the sizes that were in fact read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidPath`] if they are no tree.
+    fn finish(self: Box<Self>) -> Result<Tree>;
+}
+
+/// A tree that is being made. Dropped before it is finished, what was written counts as an interrupted
+/// restore.
+pub trait TreeWriter: Send {
+    /// Takes the next of the contents, as a [`TreeReader`] gives them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReadOnly`], [`ErrorKind::QuotaExceeded`] or [`ErrorKind::InvalidPath`], as the
+    /// target demands.
+    fn write(&mut self, piece: &[u8]) -> Result<()>;
+
+    /// Makes what is left. Everything is durable when it returns.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write), and if contents are missing.
+    fn finish(self: Box<Self>) -> Result<()>;
 }
 
 impl Tree {

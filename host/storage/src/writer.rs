@@ -7,12 +7,13 @@ use std::time::SystemTime;
 
 use futures::{StreamExt, stream};
 
+use crate::blocking::Background;
 use crate::checkpoint::Checkpoint;
-use crate::dedup::KnownChunks;
 use crate::format::{Commit, Contents, ObjectName, Record, WriteId};
 use crate::log::Put;
+use crate::objects::Objects;
 use crate::save::Stored;
-use crate::{AttemptSettings, Error, ErrorKind, Location, Result, Tree, log, paths};
+use crate::{AttemptSettings, Error, ErrorKind, Location, Result, log, paths};
 
 /// What an attempt needs to know to write.
 #[derive(Debug)]
@@ -23,31 +24,27 @@ pub(crate) struct Writer {
     keep: NonZeroUsize,
     /// The last record of the log that this attempt knows.
     last: u64,
-    /// The number of the next data object.
-    counter: u64,
+    objects: Arc<Objects>,
     /// The commits of the log that the newest one names, newest first.
     retained: Vec<Checkpoint>,
-    /// Commits that the next one does not name: those that landed after their save had failed, and
-    /// one that is made anew.
-    late: Vec<Checkpoint>,
-    /// Commits whose answer was lost or is awaited.
-    undecided: Vec<Undecided>,
-    /// Data objects that no commit refers to, unless it is the one being made.
-    garbage: Vec<ObjectName>,
+    /// Commits that no later one names: those that are not among the newest any more, that landed
+    /// after their save had failed, or that were made anew.
+    dead: Vec<Checkpoint>,
     /// Records of older epochs that stay in the log: each may be the last before a claim, on which a
     /// stale writer must collide.
     protected: HashSet<u64>,
     /// Whether the location held something damaged since this attempt began.
     damaged: bool,
     fenced: bool,
+    deletion: Background,
 }
 
-/// A commit of which it is not known whether it stands.
-#[derive(Debug)]
-struct Undecided {
-    sequence: u64,
-    write_id: WriteId,
-    objects: Vec<ObjectName>,
+/// What is to be committed, but for where its contents lie.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub(crate) saved_at: SystemTime,
+    pub(crate) tree: crate::Tree,
+    pub(crate) labels: crate::Labels,
 }
 
 impl Writer {
@@ -73,13 +70,12 @@ impl Writer {
             attempt: settings.number,
             keep: settings.keep,
             last: epoch,
-            counter: 0,
+            objects: Objects::new(epoch),
             retained,
-            late: Vec::new(),
-            undecided: Vec::new(),
-            garbage: Vec::new(),
+            dead: Vec::new(),
             damaged,
             fenced: false,
+            deletion: Background::default(),
         }
     }
 
@@ -91,68 +87,98 @@ impl Writer {
         self.last
     }
 
-    /// A name that no data object of this location has had. From the moment it is given until a
-    /// commit refers to it, its object is garbage: a save may be dropped at any await.
-    pub(crate) fn next_object(&mut self) -> ObjectName {
-        let name = ObjectName {
-            epoch: self.epoch,
-            counter: self.counter,
-        };
-        self.counter += 1;
-        self.garbage.push(name);
-        name
+    pub(crate) fn objects(&self) -> &Arc<Objects> {
+        &self.objects
     }
 
-    /// Commits a tree whose contents are durable. Returns the checkpoint and the bytes uploaded for it.
+    /// What need not be stored again. Nothing, where something turned out damaged: what looks whole
+    /// beside it may not be. Whoever holds these checkpoints keeps their data from being deleted.
+    pub(crate) fn reusable(&self) -> Vec<Checkpoint> {
+        match self.damaged {
+            true => Vec::new(),
+            false => self.retained.clone(),
+        }
+    }
+
+    /// The size of the data objects that retained commits refer to.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        let mut seen = HashSet::new();
+        let objects = self
+            .retained
+            .iter()
+            .flat_map(|c| c.commit.contents.objects());
+        objects
+            .filter(|object| seen.insert(object.name()))
+            .fold(0, |sum: u64, object| sum.saturating_add(object.size_bytes))
+    }
+
+    /// # Errors
+    /// `Fenced`, if that is known already.
+    pub(crate) fn check_unfenced(&self) -> Result<()> {
+        match self.fenced {
+            true => Err(Error::fenced()),
+            false => Ok(()),
+        }
+    }
+
+    /// The newest retained commit.
+    pub(crate) fn newest(&self) -> Option<&Checkpoint> {
+        self.retained.first()
+    }
+
+    /// Commits a tree whose contents are durable, in the place of the newest commit if that is made
+    /// `anew`. Returns the checkpoint and the bytes uploaded for it.
     pub(crate) async fn commit(
         &mut self,
-        tree: Tree,
-        stored: Stored,
-        saved_at: SystemTime,
+        draft: Draft,
+        mut stored: Stored,
+        anew: bool,
     ) -> Result<(Checkpoint, u64)> {
-        if self.fenced {
-            return Err(Error::fenced());
-        }
+        self.check_unfenced()?;
         let write_id = WriteId::random()?;
-        let objects: Vec<_> = objects_of(&stored.contents).collect();
         let mut commit = Commit {
             epoch: self.epoch,
             write_id,
             attempt: self.attempt,
-            saved_at,
+            saved_at: draft.saved_at,
             retains: Vec::new(),
-            tree,
+            tree: draft.tree,
             contents: stored.contents,
+            labels: draft.labels,
         };
         loop {
             let sequence = log::next(self.last)?;
-            let kept = self.retained.iter().take(self.keep.get() - 1);
+            let kept = self
+                .retained
+                .iter()
+                .skip(anew.into())
+                .take(self.keep.get() - 1);
             commit.retains = kept.map(|c| c.sequence).chain([sequence]).collect();
             let bytes = Record::Commit(Box::new(commit.clone())).encode()?;
             let uploaded_bytes = stored.uploaded_bytes + bytes.len() as u64;
-            // Noted before the put, which may be dropped while it is under way. From here on the
-            // data stays until the slot is seen to hold something else.
-            self.garbage.retain(|name| !objects.contains(name));
-            self.undecided.push(Undecided {
-                sequence,
-                write_id,
-                objects: objects.clone(),
-            });
+            stored.staged.offer();
             match log::put(&self.location, sequence, bytes, write_id).await {
                 Ok(Put::Stands) => {
-                    self.decide(sequence, write_id);
+                    stored.staged.keep();
+                    self.last = sequence;
                     let checkpoint = Checkpoint {
                         location: self.location.clone(),
                         sequence,
                         commit: Arc::new(commit),
                     };
+                    if anew && !self.retained.is_empty() {
+                        self.dead.push(self.retained.remove(0));
+                    }
                     self.retained.insert(0, checkpoint.clone());
+                    if self.retained.len() > self.keep.get() {
+                        self.dead.extend(self.retained.drain(self.keep.get()..));
+                    }
                     return Ok((checkpoint, uploaded_bytes));
                 }
                 // An earlier save of this attempt landed late. The slot after it is free.
                 Ok(Put::Taken(Record::Commit(late))) if late.epoch == self.epoch => {
-                    self.decide(sequence, late.write_id);
-                    self.late.push(Checkpoint {
+                    self.last = sequence;
+                    self.dead.push(Checkpoint {
                         location: self.location.clone(),
                         sequence,
                         commit: Arc::from(late),
@@ -166,8 +192,7 @@ impl Writer {
                 Ok(Put::Unknown(error)) => return Err(error),
                 Err(error) => {
                     if error.kind() != ErrorKind::Corrupt {
-                        self.undecided.retain(|u| u.write_id != write_id);
-                        self.garbage.extend(objects);
+                        stored.staged.withdraw();
                     }
                     return Err(error);
                 }
@@ -175,54 +200,41 @@ impl Writer {
         }
     }
 
-    /// Takes the newest retained commit out, to be committed anew.
-    pub(crate) fn take_newest(&mut self) -> Option<Checkpoint> {
-        if self.retained.is_empty() {
-            return None;
-        }
-        let newest = self.retained.remove(0);
-        self.late.push(newest.clone());
-        Some(newest)
-    }
-
-    /// Deletes what no retained commit needs: records first, so that a reader finds no record whose
-    /// data is gone. The list is computed once, from this attempt's own acknowledged commit; names
-    /// are never used again, so the deletions may be late, repeated or fail.
+    /// Begins to delete what no retained commit needs, after a commit of this attempt was acknowledged:
+    /// records first, so that a reader finds no record whose data is gone. The list is computed once;
+    /// names are never used again, so the deletions may be late, repeated or fail. What somebody still
+    /// reads, or reuses in a save, waits for a later call.
     pub(crate) async fn retire(&mut self) {
-        let mut dead: Vec<Checkpoint> = std::mem::take(&mut self.late);
-        if self.retained.len() > self.keep.get() {
-            dead.extend(self.retained.drain(self.keep.get()..));
-        }
-        let contents = |c: &Checkpoint| objects_of(&c.commit.contents).collect::<Vec<_>>();
-        let needed: HashSet<_> = self.retained.iter().flat_map(contents).collect();
-        let mut data = std::mem::take(&mut self.garbage);
-        data.extend(dead.iter().flat_map(contents));
+        let read_still = |c: &Checkpoint| Arc::strong_count(&c.commit) > 1;
+        let (pinned, dead) = std::mem::take(&mut self.dead)
+            .into_iter()
+            .partition::<Vec<_>, _>(read_still);
+        let needed: HashSet<_> = self
+            .retained
+            .iter()
+            .chain(&pinned)
+            .flat_map(objects_of)
+            .collect();
+        let mut data = self.objects.take_decided();
+        data.extend(dead.iter().flat_map(objects_of));
         data.retain(|name| !needed.contains(name));
+        self.dead = pinned;
         let records = dead.iter().map(|c| c.sequence);
         let records = records.filter(|sequence| !self.protected.contains(sequence));
-        let prefix = self.location.prefix();
-        let paths: Vec<_> = records
-            .map(|sequence| paths::record(prefix, sequence))
-            .chain(data.into_iter().map(|name| paths::object(prefix, name)))
-            .map(Ok)
-            .collect();
-        if paths.is_empty() {
-            return;
-        }
-        let deleted = self
-            .location
-            .store()
-            .delete_stream(stream::iter(paths).boxed());
-        deleted.for_each(|_| async {}).await;
+        let records: Vec<_> = records.collect();
+        self.delete(records, data).await;
     }
 
-    /// What need not be stored again. Nothing, where something turned out damaged: what looks whole
-    /// beside it may not be.
-    pub(crate) fn known_chunks(&self) -> KnownChunks {
-        match self.damaged {
-            true => KnownChunks::default(),
-            false => KnownChunks::of(&self.retained),
-        }
+    /// Begins to delete what failed saves have left and no commit can refer to, so that failing again
+    /// and again fills no storage.
+    pub(crate) async fn discard_unused(&mut self) {
+        let unused = self.objects.take_unused();
+        self.delete(Vec::new(), unused).await;
+    }
+
+    /// Waits for the deletions that were begun.
+    pub(crate) async fn settle(&mut self) {
+        self.deletion.wait().await;
     }
 
     /// A checkpoint turned out damaged: no later commit names it.
@@ -231,21 +243,25 @@ impl Writer {
         self.retained.retain(|c| c.sequence != damaged.sequence);
     }
 
-    /// The slot is seen to hold the record `standing`, and so is the last one known. Whatever else was
-    /// put there never stands.
-    fn decide(&mut self, sequence: u64, standing: WriteId) {
-        self.last = sequence;
-        // The newest entry is that of the put being decided: it stands, or goes on to the next slot.
-        self.undecided.pop();
-        let (decided, open) = std::mem::take(&mut self.undecided)
-            .into_iter()
-            .partition::<Vec<_>, _>(|u| u.sequence == sequence);
-        self.undecided = open;
-        let lost = decided.into_iter().filter(|u| u.write_id != standing);
-        self.garbage.extend(lost.flat_map(|u| u.objects));
+    async fn delete(&mut self, records: Vec<u64>, data: Vec<ObjectName>) {
+        if records.is_empty() && data.is_empty() {
+            return;
+        }
+        let location = self.location.clone();
+        let deleting = async move {
+            let prefix = location.prefix();
+            let records = records.into_iter().map(|s| paths::record(prefix, s));
+            let data = data.into_iter().map(|name| paths::object(prefix, name));
+            let paths: Vec<_> = records.chain(data).map(Ok).collect();
+            let deleted = location.store().delete_stream(stream::iter(paths).boxed());
+            // What cannot be deleted now is swept by the next claim.
+            deleted.for_each(|_| async {}).await;
+        };
+        self.deletion.begin(deleting).await;
     }
 }
 
-fn objects_of(contents: &Contents) -> impl Iterator<Item = ObjectName> + '_ {
+fn objects_of(checkpoint: &Checkpoint) -> impl Iterator<Item = ObjectName> + '_ {
+    let contents: &Contents = &checkpoint.commit.contents;
     contents.objects().iter().map(|object| object.name())
 }

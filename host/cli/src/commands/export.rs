@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use checkpoint_storage::{BeneathDir, Existing};
+use checkpoint_storage::{BeneathDir, Existing, Limits};
 
 /// Restore a checkpoint to a directory, or to a file if it is one
 ///
@@ -23,7 +23,10 @@ impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         let checkpoint = super::find(&self.location, self.sequence).await?;
         let target = BeneathDir::ambient(&self.target)?;
-        checkpoint.restore(target, Existing::Refuse).await?;
+        let limits = Limits::default();
+        checkpoint
+            .restore(target, Existing::Refuse, &limits)
+            .await?;
         let sequence = checkpoint.info().sequence;
         eprintln!(
             "wasm-checkpoint: exported checkpoint {sequence} to {}",

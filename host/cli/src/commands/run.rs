@@ -16,6 +16,9 @@ use crate::exit::{self, Code, failure};
 use crate::options::{FlyteUrl, SharedDir, Variable, duration, human_size, size};
 use crate::task::{End, Ended, Task};
 
+/// How long the end of an attempt waits for the deletion of what its saves replaced.
+const DELETION: Duration = Duration::from_secs(5);
+
 /// Run a task; each attempt goes on from the last committed checkpoint
 ///
 /// The task is a component that exports `wasi:cli/run`. It sees the directories and the variables that
@@ -115,6 +118,8 @@ impl Args {
                 .run(wasi, attempt.clone(), self.timeout, self.max_memory)
                 .await;
             summary.ends(&attempt);
+            // What is left is swept by the next attempt.
+            let _ = tokio::time::timeout(DELETION, attempt.settle()).await;
             let Ended { end, failure } = ended;
             let Some((reason, code)) = reason(&end, self.timeout) else {
                 say(&format!("done after {}", summary.text()));

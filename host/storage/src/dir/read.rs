@@ -1,7 +1,7 @@
 //! Reading a tree from a directory.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -9,17 +9,15 @@ use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, File, Metadata, OpenOptions};
 
 use super::{BeneathDir, MARKER, MAX_DEPTH, failed, not_unicode, too_deep, unsupported};
-use crate::{Entry, Error, ErrorKind, Node, Result, Tree};
+use crate::{Entry, Error, ErrorKind, Limits, Node, Result, Tree, TreeReader};
 
-/// The memory through which files are copied: few system calls, and little of it.
-pub(super) const BUFFER_BYTES: usize = 256 << 10;
-
-pub(super) fn read(at: &BeneathDir, contents: &mut dyn Write) -> Result<Tree> {
+pub(super) fn reader(at: &BeneathDir, limits: &Limits) -> Result<Box<dyn TreeReader>> {
     let metadata = at.metadata().map_err(|e| at.failed(e))?;
     let mut reader = Reader {
-        contents,
+        levels: Vec::new(),
+        file: None,
         entries: Vec::new(),
-        buffer: vec![0; BUFFER_BYTES],
+        limits: *limits,
     };
     if metadata.is_dir() {
         let dir = at.open().map_err(|e| at.failed(e))?;
@@ -30,102 +28,159 @@ pub(super) fn read(at: &BeneathDir, contents: &mut dyn Write) -> Result<Tree> {
             );
             return Err(Error::new(ErrorKind::InvalidPath, what));
         }
-        reader.push("", Node::Dir, &metadata);
-        reader.directory(&dir, "", 1)?;
+        reader.push(String::new(), Node::Dir, &metadata)?;
+        reader.enter(dir, String::new())?;
     } else if metadata.is_file() {
         let file = open_file(&at.dir, &at.path, FollowSymlinks::Yes)?;
-        reader.file(file, "")?;
+        reader.begin_file(file, String::new())?;
     } else {
         return Err(unsupported(&at.path, metadata.file_type()));
     }
-    Tree::new(reader.entries)
+    Ok(Box::new(reader))
 }
 
-struct Reader<'a> {
-    contents: &'a mut dyn Write,
+struct Reader {
+    /// The directories from the root to where the reading is.
+    levels: Vec<Level>,
+    file: Option<OpenFile>,
     entries: Vec<Entry>,
-    buffer: Vec<u8>,
+    limits: Limits,
 }
 
-impl Reader<'_> {
-    fn directory(&mut self, dir: &Dir, path: &str, depth: usize) -> Result<()> {
-        if depth > MAX_DEPTH {
-            return Err(too_deep(Path::new(path)));
+/// A directory, and the names in it that are still to be read.
+struct Level {
+    dir: Dir,
+    path: String,
+    names: std::vec::IntoIter<OsString>,
+}
+
+/// A file that is being read.
+struct OpenFile {
+    file: File,
+    path: String,
+    metadata: Metadata,
+    size_bytes: u64,
+}
+
+impl TreeReader for Reader {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize> {
+        loop {
+            if let Some(open) = &mut self.file {
+                let here = |e| failed(Path::new(&open.path), e);
+                let read = open.file.read(into).map_err(here)?;
+                open.size_bytes += read as u64;
+                if read > 0 {
+                    return Ok(read);
+                }
+                self.end_file()?;
+            } else if !self.next_entry()? {
+                return Ok(0);
+            }
         }
-        let here = |e| failed(Path::new(path), e);
+    }
+
+    fn finish(self: Box<Self>) -> Result<Tree> {
+        Tree::new(self.entries)
+    }
+}
+
+impl Reader {
+    fn enter(&mut self, dir: Dir, path: String) -> Result<()> {
+        if self.levels.len() == MAX_DEPTH {
+            return Err(too_deep(Path::new(&path)));
+        }
+        let here = |e| failed(Path::new(&path), e);
         let mut names: Vec<OsString> = Vec::new();
         for entry in dir.entries().map_err(here)? {
             names.push(entry.map_err(here)?.file_name());
+            self.limits
+                .check_entries(self.entries.len().saturating_add(names.len()))?;
         }
         // The order of a tree, in which contents follow one another.
         names.sort_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
-        for name in names {
-            let Some(text) = name.to_str() else {
-                return Err(not_unicode(&Path::new(path).join(&name)));
-            };
-            let path = match path {
-                "" => text.to_owned(),
-                parent => format!("{parent}/{text}"),
-            };
-            self.entry(dir, text, &path, depth)?;
-        }
+        self.levels.push(Level {
+            dir,
+            path,
+            names: names.into_iter(),
+        });
         Ok(())
     }
 
-    fn entry(&mut self, dir: &Dir, name: &str, path: &str, depth: usize) -> Result<()> {
-        let here = |e| failed(Path::new(path), e);
+    /// Goes on to the next name. False if there is none.
+    fn next_entry(&mut self) -> Result<bool> {
+        let (level, name) = loop {
+            let Some(level) = self.levels.last_mut() else {
+                return Ok(false);
+            };
+            match level.names.next() {
+                Some(name) => break (level, name),
+                None => self.levels.pop(),
+            };
+        };
+        let Some(name) = name.to_str() else {
+            return Err(not_unicode(&Path::new(&level.path).join(&name)));
+        };
+        let path = match level.path.as_str() {
+            "" => name.to_owned(),
+            parent => format!("{parent}/{name}"),
+        };
+        self.limits.check_path(&path)?;
+        let here = |e| failed(Path::new(&path), e);
         // What a name is, is asked first: opening a pipe would wait for its other end.
-        let metadata = dir.symlink_metadata(name).map_err(here)?;
+        let metadata = level.dir.symlink_metadata(name).map_err(here)?;
         if metadata.is_dir() {
-            let inner = dir.open_dir_nofollow(name).map_err(here)?;
-            self.push(path, Node::Dir, &metadata);
-            self.directory(&inner, path, depth + 1)
+            let inner = level.dir.open_dir_nofollow(name).map_err(here)?;
+            self.push(path.clone(), Node::Dir, &metadata)?;
+            self.enter(inner, path)?;
         } else if metadata.is_file() {
-            let file = open_file(dir, Path::new(name), FollowSymlinks::No)?;
-            self.file(file, path)
+            let file = open_file(&level.dir, Path::new(name), FollowSymlinks::No)?;
+            self.begin_file(file, path)?;
         } else if metadata.is_symlink() {
-            let target = dir.read_link_contents(name).map_err(here)?;
+            let target = level.dir.read_link_contents(name).map_err(here)?;
             let Some(target) = target.to_str() else {
-                return Err(not_unicode(Path::new(path)));
+                return Err(not_unicode(Path::new(&path)));
             };
             let target = target.to_owned();
-            self.push(path, Node::Link { target }, &metadata);
-            Ok(())
+            self.push(path, Node::Link { target }, &metadata)?;
         } else {
-            Err(unsupported(Path::new(path), metadata.file_type()))
+            return Err(unsupported(Path::new(&path), metadata.file_type()));
         }
+        Ok(true)
     }
 
-    fn file(&mut self, mut file: File, path: &str) -> Result<()> {
-        let here = |e| failed(Path::new(path), e);
-        let metadata = file.metadata().map_err(here)?;
+    fn begin_file(&mut self, file: File, path: String) -> Result<()> {
+        let metadata = file.metadata().map_err(|e| failed(Path::new(&path), e))?;
         // It may have been replaced since it was asked what it is.
         if !metadata.is_file() {
-            return Err(unsupported(Path::new(path), metadata.file_type()));
+            return Err(unsupported(Path::new(&path), metadata.file_type()));
         }
-        let mut size_bytes = 0;
-        loop {
-            let read = file.read(&mut self.buffer).map_err(here)?;
-            if read == 0 {
-                break;
-            }
-            self.contents.write_all(&self.buffer[..read]).map_err(|e| {
-                Error::new(ErrorKind::Other, "the contents cannot be passed on").with_source(e)
-            })?;
-            size_bytes += read as u64;
-        }
-        self.push(path, Node::File { size_bytes }, &metadata);
+        self.file = Some(OpenFile {
+            file,
+            path,
+            metadata,
+            size_bytes: 0,
+        });
         Ok(())
     }
 
-    fn push(&mut self, path: &str, node: Node, metadata: &Metadata) {
+    fn end_file(&mut self) -> Result<()> {
+        let Some(open) = self.file.take() else {
+            return Ok(());
+        };
+        let size_bytes = open.size_bytes;
+        self.push(open.path, Node::File { size_bytes }, &open.metadata)
+    }
+
+    fn push(&mut self, path: String, node: Node, metadata: &Metadata) -> Result<()> {
+        self.limits.check_entries(self.entries.len() + 1)?;
         let modified = metadata.modified().map(|time| time.into_std());
         self.entries.push(Entry {
-            path: path.to_owned(),
+            path,
             node,
             mode: mode(metadata),
             modified: modified.unwrap_or(SystemTime::UNIX_EPOCH),
         });
+        Ok(())
     }
 }
 

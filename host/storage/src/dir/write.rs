@@ -1,16 +1,16 @@
 //! Writing a tree to a directory, and clearing one.
 
+use std::ffi::OsString;
 use std::fs::FileTimes;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, SystemTimeSpec};
 use cap_std::fs::{Dir, File, OpenOptions};
 use cap_std::time::SystemTime;
 
-use super::read::BUFFER_BYTES;
 use super::{BeneathDir, MARKER, MAX_DEPTH, failed, too_deep};
-use crate::{Entry, Error, ErrorKind, Node, Result, Tree};
+use crate::{Entry, Error, ErrorKind, Node, Result, Tree, TreeWriter};
 
 pub(super) fn clear(at: &BeneathDir) -> Result<()> {
     if at.is_root() {
@@ -27,33 +27,264 @@ pub(super) fn clear(at: &BeneathDir) -> Result<()> {
     removed.map_err(|e| at.failed(e))
 }
 
-pub(super) fn write(at: &BeneathDir, tree: &Tree, contents: &mut dyn Read) -> Result<()> {
-    // A tree has a root.
-    let Some((root, rest)) = tree.entries().split_first() else {
-        return Ok(());
+pub(super) fn writer(at: &BeneathDir, tree: &Tree) -> Result<Box<dyn TreeWriter>> {
+    let entries = tree.entries().to_vec();
+    let Some(root) = entries.first() else {
+        return Err(Error::corrupt("a tree without a root"));
     };
-    let buffer = vec![0; BUFFER_BYTES];
-    let mut writer = Writer { contents, buffer };
-    match root.node {
-        Node::Dir => writer.root(at, root, rest),
-        _ => writer.only_file(at, root),
+    let whole = match root.node {
+        Node::Dir => Whole::Dir(begin_root(at)?),
+        _ => Whole::File(Staged::begin(at)?),
+    };
+    Ok(Box::new(Writer {
+        whole,
+        entries,
+        next: 0,
+        levels: Vec::new(),
+        file: None,
+        unsynced: Vec::new(),
+    }))
+}
+
+/// How many files are written before they are synced. The first sync of a journal takes the others'
+/// contents with it, so syncing many at a time is nearly as fast as one.
+const UNSYNCED_FILES: usize = 256;
+
+/// Makes the entries of a tree one after the other, each file as its contents arrive.
+struct Writer {
+    whole: Whole,
+    entries: Vec<Entry>,
+    /// The index of the next entry to be made.
+    next: usize,
+    /// The directories from the root to where the writing is.
+    levels: Vec<Level>,
+    file: Option<OpenFile>,
+    unsynced: Vec<File>,
+}
+
+/// What the tree is as a whole.
+enum Whole {
+    /// The directory, in which the marker lies until everything beneath is durable.
+    Dir(Dir),
+    File(Staged),
+}
+
+/// A directory that is being filled, and the index of its entry.
+struct Level {
+    dir: Dir,
+    entry: usize,
+}
+
+/// A file that lacks some of its contents.
+struct OpenFile {
+    file: File,
+    entry: usize,
+    missing: u64,
+}
+
+/// A file that appears under its name when it is whole and durable.
+struct Staged {
+    dir: Dir,
+    name: PathBuf,
+    staged: PathBuf,
+}
+
+impl TreeWriter for Writer {
+    fn write(&mut self, mut piece: &[u8]) -> Result<()> {
+        while !piece.is_empty() {
+            while self.file.is_none() {
+                if !self.next_entry()? {
+                    return Err(Error::corrupt(
+                        "more contents than the files of the tree hold",
+                    ));
+                }
+            }
+            let Some(open) = &mut self.file else { continue };
+            let most = usize::try_from(open.missing).map_or(piece.len(), |n| n.min(piece.len()));
+            let (part, rest) = piece.split_at(most);
+            let written = open.file.write_all(part);
+            written.map_err(|e| self.failed_at(self.next - 1, e))?;
+            piece = rest;
+            if let Some(open) = &mut self.file {
+                open.missing -= part.len() as u64;
+            }
+            self.end_file_if_full()?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        if self.file.is_some() {
+            return Err(Error::corrupt("the contents end too early"));
+        }
+        while self.next_entry()? {
+            if self.file.is_some() {
+                return Err(Error::corrupt("the contents end too early"));
+            }
+        }
+        self.sync_files()?;
+        while let Some(full) = self.levels.pop() {
+            if self.levels.is_empty() {
+                // Everything beneath is durable, so the directory is whole from here on.
+                full.dir
+                    .remove_file(MARKER)
+                    .map_err(|e| failed(Path::new(""), e))?;
+            }
+            self.finish_dir(full)?;
+        }
+        match &self.whole {
+            Whole::Dir(_) => Ok(()),
+            Whole::File(staged) => staged.finish(),
+        }
     }
 }
 
-struct Writer<'a> {
-    contents: &'a mut dyn Read,
-    buffer: Vec<u8>,
+impl Writer {
+    /// Goes on to the next entry. False if there is none.
+    fn next_entry(&mut self) -> Result<bool> {
+        let index = self.next;
+        let Some(entry) = self.entries.get(index) else {
+            return Ok(false);
+        };
+        self.next += 1;
+        if index == 0 {
+            match &self.whole {
+                Whole::Dir(dir) => {
+                    let dir = dir.try_clone().map_err(|e| self.failed_at(0, e))?;
+                    self.levels.push(Level { dir, entry: 0 });
+                }
+                Whole::File(staged) => {
+                    let (dir, name) = (staged.dir.try_clone(), staged.staged.clone());
+                    let dir = dir.map_err(|e| self.failed_at(0, e))?;
+                    self.begin_file(&dir, &name, 0)?;
+                }
+            }
+            return Ok(true);
+        }
+        // The entries of a directory follow it. When one comes that is not in it, it is full.
+        let path = PathBuf::from(&entry.path);
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let name = path.file_name().map(PathBuf::from).unwrap_or_default();
+        while let Some(full) = {
+            let entries = &self.entries;
+            let is_parent = |level: &Level| {
+                entries
+                    .get(level.entry)
+                    .is_some_and(|e| Path::new(&e.path) == parent)
+            };
+            self.levels.pop_if(|level| !is_parent(level))
+        } {
+            self.finish_dir(full)?;
+        }
+        let Some(level) = self.levels.last() else {
+            return Err(Error::corrupt("a tree with an entry in no directory"));
+        };
+        let dir = level
+            .dir
+            .try_clone()
+            .map_err(|e| self.failed_at(index, e))?;
+        self.make(&dir, &name, index)?;
+        Ok(true)
+    }
+
+    /// Makes an entry in the directory that it belongs to.
+    fn make(&mut self, dir: &Dir, name: &Path, index: usize) -> Result<()> {
+        let Some(entry) = self.entries.get(index) else {
+            return Ok(());
+        };
+        let here = |e| failed(Path::new(&entry.path), e);
+        match &entry.node {
+            Node::Dir => {
+                if self.levels.len() == MAX_DEPTH {
+                    return Err(too_deep(Path::new(&entry.path)));
+                }
+                dir.create_dir(name).map_err(here)?;
+                let dir = dir.open_dir_nofollow(name).map_err(here)?;
+                self.levels.push(Level { dir, entry: index });
+            }
+            Node::File { .. } => self.begin_file(dir, name, index)?,
+            Node::Link { target } => {
+                link(dir, target, name).map_err(here)?;
+                let modified = SystemTimeSpec::Absolute(SystemTime::from_std(entry.modified));
+                dir.set_symlink_times(name, None, Some(modified))
+                    .map_err(here)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_file(&mut self, dir: &Dir, name: &Path, index: usize) -> Result<()> {
+        let size_bytes = match self.entries.get(index).map(|entry| &entry.node) {
+            Some(Node::File { size_bytes }) => *size_bytes,
+            _ => return Err(Error::corrupt("a tree whose root is a link")),
+        };
+        let mut options = OpenOptions::new();
+        options
+            .write(true)
+            .create_new(true)
+            .follow(FollowSymlinks::No);
+        let file = dir.open_with(name, &options);
+        self.file = Some(OpenFile {
+            file: file.map_err(|e| self.failed_at(index, e))?,
+            entry: index,
+            missing: size_bytes,
+        });
+        self.end_file_if_full()
+    }
+
+    fn end_file_if_full(&mut self) -> Result<()> {
+        let Some(full) = self.file.take_if(|open| open.missing == 0) else {
+            return Ok(());
+        };
+        let file = full.file.into_std();
+        if let Some(entry) = self.entries.get(full.entry) {
+            set_metadata(&file, entry).map_err(|e| self.failed_at(full.entry, e))?;
+        }
+        self.unsynced.push(File::from_std(file));
+        match self.unsynced.len() < UNSYNCED_FILES {
+            true => Ok(()),
+            false => self.sync_files(),
+        }
+    }
+
+    fn sync_files(&mut self) -> Result<()> {
+        for file in self.unsynced.drain(..) {
+            file.sync_all().map_err(|e| failed(Path::new(""), e))?;
+        }
+        Ok(())
+    }
+
+    /// Gives a directory that is full its mode and time, which making its entries would have changed.
+    fn finish_dir(&self, level: Level) -> Result<()> {
+        let done = handle(&level.dir).and_then(|file| {
+            if let Some(entry) = self.entries.get(level.entry) {
+                set_metadata(&file, entry)?;
+            }
+            file.sync_all()
+        });
+        done.map_err(|e| self.failed_at(level.entry, e))
+    }
+
+    fn failed_at(&self, index: usize, error: io::Error) -> Error {
+        let path = self.entries.get(index).map_or("", |entry| &entry.path);
+        failed(Path::new(path), error)
+    }
 }
 
-/// A directory that is being filled, and what it will be.
-struct Level<'a> {
-    dir: Dir,
-    entry: &'a Entry,
+/// Opens the directory that the tree will be, empty but for the marker.
+fn begin_root(at: &BeneathDir) -> Result<Dir> {
+    let here = |e| at.failed(e);
+    let dir = make_dirs(&at.dir, &at.path)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).follow(FollowSymlinks::No);
+    dir.open_with(MARKER, &options).map_err(here)?;
+    sync(&dir).map_err(here)?;
+    empty(&dir, |name| name != MARKER).map_err(here)?;
+    Ok(dir)
 }
 
-impl Writer<'_> {
-    /// A file appears under its name when it is whole and durable.
-    fn only_file(&mut self, at: &BeneathDir, entry: &Entry) -> Result<()> {
+impl Staged {
+    fn begin(at: &BeneathDir) -> Result<Self> {
         let (parent, name) = match (at.path.parent(), at.path.file_name()) {
             (Some(parent), Some(name)) => (parent, Path::new(name)),
             _ => {
@@ -69,131 +300,32 @@ impl Writer<'_> {
             return Err(Error::new(ErrorKind::InvalidPath, what));
         }
         let dir = make_dirs(&at.dir, parent)?;
-        let mut staged = std::ffi::OsString::from(".");
+        let mut staged = OsString::from(".");
         staged.push(name);
-        staged.push(".task-checkpoint-restoring");
+        staged.push(MARKER);
         let staged = PathBuf::from(staged);
-        let here = |e| at.failed(e);
+        // What a restore that was interrupted has left.
         match dir.remove_file(&staged) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(here(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at.failed(error)),
             _ => {}
         }
-        if let Err(error) = self.file(&dir, &staged, entry) {
-            // What stays behind is removed by the next restore.
-            let _ = dir.remove_file(&staged);
-            return Err(error);
-        }
-        dir.rename(&staged, &dir, name).map_err(here)?;
-        sync(&dir).map_err(here)
+        let name = name.to_owned();
+        Ok(Self { dir, name, staged })
     }
 
-    fn root(&mut self, at: &BeneathDir, root: &Entry, rest: &[Entry]) -> Result<()> {
-        let here = |e| at.failed(e);
-        let dir = make_dirs(&at.dir, &at.path)?;
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).follow(FollowSymlinks::No);
-        dir.open_with(MARKER, &options).map_err(here)?;
-        sync(&dir).map_err(here)?;
-        empty(&dir, |name| name != MARKER).map_err(here)?;
-        let mut levels = vec![Level { dir, entry: root }];
-        for entry in rest {
-            // The entries of a directory follow it. When one comes that is not in it, it is full.
-            let parent = Path::new(&entry.path).parent().unwrap_or(Path::new(""));
-            while let Some(full) = levels.pop_if(|level| Path::new(&level.entry.path) != parent) {
-                finish(full)?;
-            }
-            let Some(level) = levels.last() else {
-                return Err(Error::corrupt("a tree with an entry in no directory"));
-            };
-            if let Some(dir) = self.entry(&level.dir, entry)? {
-                levels.push(Level { dir, entry });
-            }
-            if levels.len() > MAX_DEPTH {
-                return Err(too_deep(Path::new(&entry.path)));
-            }
-        }
-        while let Some(full) = levels.pop() {
-            if levels.is_empty() {
-                // Everything beneath is durable, so the directory is whole from here on.
-                full.dir.remove_file(MARKER).map_err(here)?;
-            }
-            finish(full)?;
-        }
-        Ok(())
-    }
-
-    /// Makes an entry in the directory that it belongs to. Returns the handle of a new directory.
-    fn entry(&mut self, dir: &Dir, entry: &Entry) -> Result<Option<Dir>> {
-        let here = |e| failed(Path::new(&entry.path), e);
-        let path = Path::new(&entry.path);
-        let name = Path::new(path.file_name().unwrap_or_default());
-        match &entry.node {
-            Node::Dir => {
-                dir.create_dir(name).map_err(here)?;
-                return dir.open_dir_nofollow(name).map(Some).map_err(here);
-            }
-            Node::File { .. } => self.file(dir, name, entry)?,
-            Node::Link { target } => {
-                link(dir, target, name).map_err(here)?;
-                let modified = SystemTimeSpec::Absolute(SystemTime::from_std(entry.modified));
-                dir.set_symlink_times(name, None, Some(modified))
-                    .map_err(here)?;
-            }
-        }
-        Ok(None)
-    }
-
-    fn file(&mut self, dir: &Dir, name: &Path, entry: &Entry) -> Result<()> {
-        let Node::File { size_bytes } = entry.node else {
-            return Err(Error::corrupt("a tree whose root is a link"));
-        };
-        let here = |e| failed(Path::new(&entry.path), e);
-        let mut options = OpenOptions::new();
-        options
-            .write(true)
-            .create_new(true)
-            .follow(FollowSymlinks::No);
-        let mut file = dir.open_with(name, &options).map_err(here)?;
-        self.copy(size_bytes, &mut file, here)?;
-        let file = file.into_std();
-        set_metadata(&file, entry)
-            .and_then(|()| file.sync_all())
-            .map_err(here)
-    }
-
-    fn copy(
-        &mut self,
-        size_bytes: u64,
-        file: &mut File,
-        here: impl Fn(io::Error) -> Error,
-    ) -> Result<()> {
-        let mut missing = size_bytes;
-        while missing > 0 {
-            let most =
-                usize::try_from(missing).map_or(self.buffer.len(), |n| n.min(self.buffer.len()));
-            let part = &mut self.buffer[..most];
-            let read = self.contents.read(part);
-            let read = read.and_then(|read| match read {
-                0 => Err(io::ErrorKind::UnexpectedEof.into()),
-                read => Ok(read),
-            });
-            let read = read.map_err(|e| {
-                Error::new(ErrorKind::Other, "the contents end too early").with_source(e)
-            })?;
-            file.write_all(&part[..read]).map_err(&here)?;
-            missing -= read as u64;
-        }
-        Ok(())
+    fn finish(&self) -> Result<()> {
+        self.dir
+            .rename(&self.staged, &self.dir, &self.name)
+            .and_then(|()| sync(&self.dir))
+            .map_err(|e| failed(&self.name, e))
     }
 }
 
-/// Gives a directory that is full its mode and time, which making its entries would have changed.
-fn finish(level: Level<'_>) -> Result<()> {
-    let done = handle(&level.dir).and_then(|file| {
-        set_metadata(&file, level.entry)?;
-        file.sync_all()
-    });
-    done.map_err(|e| failed(Path::new(&level.entry.path), e))
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // Gone if it was finished. What cannot be removed now is by the next restore.
+        let _ = self.dir.remove_file(&self.staged);
+    }
 }
 
 fn set_metadata(file: &std::fs::File, entry: &Entry) -> io::Result<()> {

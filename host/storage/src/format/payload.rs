@@ -3,12 +3,13 @@
 //! What is decoded is checked here, so that the rest of the crate may rely on what a [`Commit`] says
 //! of itself: its tree holds the invariants of [`Tree`], and its contents are as long as its files.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use minicbor::{CborLen, Decode, Encode};
 
-use crate::{Entry, Error, ErrorKind, Node, Result, Tree};
+use crate::{Entry, Error, ErrorKind, Labels, Node, Result, Tree};
 
 /// The longest chunk, before and after compression. A reader holds several of them at a time.
 pub(crate) const MAX_CHUNK_BYTES: u32 = 16 << 20;
@@ -50,6 +51,7 @@ pub(crate) struct Commit {
     pub(crate) retains: Vec<u64>,
     pub(crate) tree: Tree,
     pub(crate) contents: Contents,
+    pub(crate) labels: Labels,
 }
 
 /// Where the contents of the tree's files lie, one after the other in the tree's order.
@@ -176,6 +178,10 @@ struct CommitFields {
     objects: Option<Vec<ObjectRef>>,
     #[n(8)]
     chunks: Option<Vec<Chunk>>,
+    #[n(9)]
+    annotations: Option<BTreeMap<String, String>>,
+    #[n(10)]
+    schema: Option<String>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -240,6 +246,7 @@ pub(super) fn encode_commit(commit: &Commit) -> Vec<u8> {
         retains,
         tree,
         contents,
+        labels,
     } = commit;
     let (inline, objects, chunks) = match contents {
         Contents::Inline(bytes) => (Some(bytes.to_vec()), None, None),
@@ -256,6 +263,8 @@ pub(super) fn encode_commit(commit: &Commit) -> Vec<u8> {
         inline,
         objects,
         chunks,
+        annotations: (!labels.annotations.is_empty()).then(|| labels.annotations.clone()),
+        schema: labels.schema.clone(),
     })
 }
 
@@ -284,6 +293,10 @@ pub(super) fn decode_commit(bytes: &[u8]) -> Result<Commit> {
         retains: fields.retains,
         tree,
         contents,
+        labels: Labels {
+            annotations: fields.annotations.unwrap_or_default(),
+            schema: fields.schema,
+        },
     })
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use crate::format::{Chunk, Claim, Codec, Commit, Contents, ObjectRef, Record, WriteId, pack};
-use crate::{Entry, Node, Tree};
+use crate::{Entry, Labels, Node, Tree};
 
 fn time(seconds: u64, nanoseconds: u32) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds)
@@ -51,6 +51,16 @@ fn records() -> Vec<(&'static str, Record)> {
         ])
         .unwrap(),
         contents: Contents::Inline("abc".into()),
+        labels: Labels::default(),
+    };
+    let labelled = Commit {
+        labels: Labels {
+            annotations: [("loss", "0.1"), ("step", "7")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            schema: Some("weights/2".to_owned()),
+        },
+        ..inline.clone()
     };
     let chunk = Chunk {
         object: 0,
@@ -86,6 +96,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("claim-bare", Record::Claim(bare)),
         ("commit-inline", Record::Commit(inline.into())),
         ("commit-chunks", Record::Commit(chunked.into())),
+        ("commit-labelled", Record::Commit(labelled.into())),
     ]
 }
 

@@ -44,6 +44,7 @@ async fn two_hundred_saves_of_changing_contents_stay_within_twice_what_is_needed
             attempt = begin(&location).await;
         }
         let saved = attempt.write(Bytes::from(contents.clone())).await.unwrap();
+        attempt.settle().await;
         let (stored, live) = stored_and_live(&location).await;
         assert!(
             stored <= 2 * live + OBJECT,
@@ -71,6 +72,7 @@ async fn nothing_stays_when_large_contents_become_small() {
     for text in ["a", "b"] {
         attempt.write(text.into()).await.unwrap();
     }
+    attempt.settle().await;
     assert_eq!(list_objects(&location).await.unwrap(), []);
 }
 
@@ -131,6 +133,7 @@ async fn what_is_left_of_mostly_dead_objects_moves_to_new_ones() {
     let pieces = contents.chunks(16 * MIB).map(|piece| &piece[..3 * MIB]);
     let rest = pieces.collect::<Vec<_>>().concat();
     attempt.write(rest.clone().into()).await.unwrap();
+    attempt.settle().await;
     let (stored, live) = stored_and_live(&location).await;
     assert!(
         stored <= 2 * live + OBJECT,

@@ -1,12 +1,16 @@
 //! The lines of the protocol, one after the other.
 
+use std::sync::Arc;
+
 use object_store::ObjectStoreExt;
 
 use super::faulty_store::{Fault, FaultyStore};
 use super::{at, begin, keep, large, memory, text};
 use crate::format::Record;
 use crate::history::list_objects;
-use crate::{Attempt, AttemptSettings, ErrorKind, Location, ResumePoint, log, paths};
+use crate::{
+    Attempt, AttemptSettings, ErrorKind, Labels, Limits, Location, ResumePoint, log, paths,
+};
 
 #[tokio::test]
 async fn nothing_at_all_is_fresh() {
@@ -59,6 +63,7 @@ async fn a_stale_writer_is_caught_even_after_pruning() {
     for n in 0..5 {
         second.write(format!("second {n}").into()).await.unwrap();
     }
+    second.settle().await;
     let error = first.write("stale".into()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fenced);
     assert_eq!(text(&second).await.as_deref(), Some("second 4"));
@@ -88,6 +93,7 @@ async fn a_claim_that_lands_in_a_pruned_slot_is_made_again() {
     store.freeze_list().await;
     owner.write("two".into()).await.unwrap();
     let newest = owner.write(large(3)).await.unwrap();
+    owner.settle().await;
     assert!(log::read(&location, 3).await.unwrap().is_none());
 
     let newcomer = begin(&at(store)).await;
@@ -163,6 +169,7 @@ async fn only_the_newest_are_kept_and_nothing_is_orphaned() {
     for seed in 0..6 {
         attempt.write(large(seed)).await.unwrap();
     }
+    attempt.settle().await;
     let kept: Vec<_> = location.checkpoints().await.unwrap();
     let kept: Vec<_> = kept.iter().map(|c| c.info().sequence).collect();
     assert_eq!(kept, [7, 6]);
@@ -178,6 +185,7 @@ async fn claims_and_the_last_record_before_a_claim_stay() {
         for seed in 0..3 {
             attempt.write(large(seed)).await.unwrap();
         }
+        attempt.settle().await;
     }
     let sequences = log::list(&location).await.unwrap();
     // Three times a claim and the last of three commits.
@@ -201,6 +209,96 @@ async fn what_a_dead_attempt_left_is_swept_by_the_next_claim() {
     let next = begin(&location).await;
     assert_eq!(list_objects(&location).await.unwrap().len(), 1);
     assert_eq!(next.read().await.unwrap(), Some(large(1)));
+}
+
+#[tokio::test]
+async fn the_records_that_a_dead_attempt_would_have_deleted_are_swept_by_the_next_claim() {
+    let (inner, _) = memory();
+    let store = FaultyStore::new(inner);
+    let location = at(store.clone());
+    let attempt = Attempt::begin(location.clone(), keep(1)).await.unwrap();
+    store.plan(|op| (op.verb == "delete").then_some(Fault::Fails));
+    for seed in 0..4 {
+        attempt.write(large(seed)).await.unwrap();
+    }
+    attempt.settle().await;
+    store.plan(|_| None);
+    assert_eq!(log::list(&location).await.unwrap(), [1, 2, 3, 4, 5]);
+    begin(&location).await;
+    assert_eq!(log::list(&location).await.unwrap(), [1, 5, 6]);
+    assert_eq!(list_objects(&location).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_failed_saves_have_stored_does_not_pile_up() {
+    let (inner, _) = memory();
+    let store = FaultyStore::new(inner);
+    let location = at(store.clone());
+    let limits = Limits {
+        checkpoint_bytes: 40 << 20,
+        saves_per_minute: 7,
+        ..Limits::default()
+    };
+    let settings = AttemptSettings::default().limits(limits);
+    let attempt = Attempt::begin(location.clone(), settings).await.unwrap();
+    attempt.write("kept".into()).await.unwrap();
+    let attempt = Arc::new(attempt);
+    for _ in 0..6 {
+        let mut stream = attempt.write_stream(Labels::default()).await.unwrap();
+        let written = async {
+            for seed in 0..30 {
+                stream.write(large(seed)).await?;
+            }
+            stream.commit().await
+        };
+        assert_eq!(written.await.unwrap_err().kind(), ErrorKind::QuotaExceeded);
+    }
+    attempt.settle().await;
+    assert_eq!(list_objects(&location).await.unwrap(), []);
+    let refused = attempt.write("too soon".into()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::QuotaExceeded);
+    assert_eq!(text(&attempt).await.as_deref(), Some("kept"));
+}
+
+#[tokio::test]
+async fn what_is_being_read_or_used_again_is_not_deleted() {
+    let (_, location) = memory();
+    let attempt = Attempt::begin(location.clone(), keep(1)).await.unwrap();
+    let attempt = Arc::new(attempt);
+    attempt.write(large(1)).await.unwrap();
+    let mut reading = attempt.read_stream().await.unwrap().unwrap();
+    let mut saving = attempt.write_stream(Labels::default()).await.unwrap();
+    saving.write(large(1)).await.unwrap();
+    for seed in 2..5 {
+        attempt.write(large(seed)).await.unwrap();
+    }
+    attempt.settle().await;
+    let mut read = Vec::new();
+    while let Some(piece) = reading.next().await.unwrap() {
+        read.extend_from_slice(&piece);
+    }
+    assert_eq!(read, large(1));
+    drop(reading);
+    let saved = saving.commit().await.unwrap();
+    assert!(saved.uploaded_bytes < 10_000, "nothing is stored again");
+    assert_eq!(attempt.read().await.unwrap(), Some(large(1)));
+    attempt.write("small".into()).await.unwrap();
+    attempt.settle().await;
+    assert_eq!(list_objects(&location).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_dropped_has_saved_nothing() {
+    let (_, location) = memory();
+    let attempt = Arc::new(begin(&location).await);
+    attempt.write("kept".into()).await.unwrap();
+    let mut stream = attempt.write_stream(Labels::default()).await.unwrap();
+    for seed in 0..20 {
+        stream.write(large(seed)).await.unwrap();
+    }
+    drop(stream);
+    assert_eq!(text(&attempt).await.as_deref(), Some("kept"));
+    assert_eq!(log::list(&location).await.unwrap(), [1, 2]);
 }
 
 #[tokio::test]

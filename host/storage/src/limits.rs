@@ -1,0 +1,173 @@
+//! What a task may store, and what a stored tree may make on this machine.
+
+use std::time::{Duration, Instant};
+
+use crate::tree::MAX_PATH_BYTES;
+use crate::{Error, ErrorKind, Labels, Result, Tree};
+
+/// Caps on what a task stores. A restore is checked against those on its tree before anything is
+/// written, since what is stored may have been forged.
+///
+/// Each excess is [`ErrorKind::QuotaExceeded`]; nothing that is committed is lost by it. The defaults
+/// are far above what a task needs and far below what harms a host that has room for its tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The size of a checkpoint's contents, in bytes. Default 64 GiB.
+    pub checkpoint_bytes: u64,
+    /// What the retained checkpoints and a save that is under way may take in the storage, in bytes.
+    /// Default 256 GiB: a few of the largest checkpoints.
+    pub stored_bytes: u64,
+    /// The files, directories and links of a checkpoint together. Default one million: the commit
+    /// that lists them must fit in a record.
+    pub entries: u64,
+    /// The length of a path in a checkpoint, in bytes. Default, and most, 3072: Linux's `PATH_MAX`
+    /// less room for the path of the target.
+    pub path_bytes: usize,
+    /// The saves of an attempt in any minute; those beyond a burst of as many are refused until they
+    /// are due. Default 6000: each leaves a record to be listed and deleted.
+    pub saves_per_minute: u32,
+    /// The keys and values of a save's annotations and its schema together, in bytes. Default 16 KiB:
+    /// they are read by everyone who lists checkpoints.
+    pub annotation_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            checkpoint_bytes: 64 << 30,
+            stored_bytes: 256 << 30,
+            entries: 1_000_000,
+            path_bytes: MAX_PATH_BYTES,
+            saves_per_minute: 6000,
+            annotation_bytes: 16 << 10,
+        }
+    }
+}
+
+impl Limits {
+    /// Checks the whole of a tree.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`]
+    pub(crate) fn check_tree(&self, tree: &Tree) -> Result<()> {
+        self.check_entries(tree.entries().len())?;
+        for entry in tree.entries() {
+            self.check_path(&entry.path)?;
+        }
+        // More than can be counted is more than any cap.
+        self.check_size(tree.size_bytes().unwrap_or(u64::MAX))
+    }
+
+    /// Checks the number of entries, which a [`TreeReader`](crate::TreeReader) does as it finds them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`]
+    pub fn check_entries(&self, count: usize) -> Result<()> {
+        within(
+            count as u64,
+            self.entries,
+            "files, directories and links in a checkpoint",
+        )
+    }
+
+    /// Checks the length of a path.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`]
+    pub fn check_path(&self, path: &str) -> Result<()> {
+        let most = self.path_bytes.min(MAX_PATH_BYTES);
+        within(path.len() as u64, most as u64, "bytes in a path")
+    }
+
+    /// Checks the size of a checkpoint's contents.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`]
+    pub(crate) fn check_size(&self, size_bytes: u64) -> Result<()> {
+        within(size_bytes, self.checkpoint_bytes, "bytes in a checkpoint")
+    }
+
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`]
+    pub(crate) fn check_labels(&self, labels: &Labels) -> Result<()> {
+        let what = "bytes in the annotations and the schema of a checkpoint";
+        within(
+            labels.size_bytes() as u64,
+            self.annotation_bytes as u64,
+            what,
+        )
+    }
+
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`]
+    pub(crate) fn check_stored(&self, stored_bytes: u64) -> Result<()> {
+        let what = "bytes in the storage, the retained checkpoints included";
+        within(stored_bytes, self.stored_bytes, what)
+    }
+}
+
+fn within(found: u64, most: u64, what: &str) -> Result<()> {
+    if found <= most {
+        return Ok(());
+    }
+    let message = format!("more than {most} {what}, which is what this host permits");
+    Err(Error::new(ErrorKind::QuotaExceeded, message))
+}
+
+/// How many saves are due: a bucket of as many as a minute permits, which fills as time passes.
+#[derive(Debug)]
+pub(crate) struct SaveRate {
+    per_minute: u32,
+    due: f64,
+    at: Option<Instant>,
+}
+
+impl SaveRate {
+    pub(crate) fn new(per_minute: u32) -> Self {
+        Self {
+            per_minute,
+            due: per_minute.into(),
+            at: None,
+        }
+    }
+
+    /// Counts a save.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`] if it is not due.
+    pub(crate) fn count(&mut self, now: Instant) -> Result<()> {
+        let most = f64::from(self.per_minute);
+        let passed = self
+            .at
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        self.at = Some(now);
+        self.due = (self.due + passed.as_secs_f64() * most / 60.0).min(most);
+        if self.due < 1.0 {
+            let message = format!(
+                "more than {} saves in a minute, which is what this host permits; save less often",
+                self.per_minute
+            );
+            return Err(Error::new(ErrorKind::QuotaExceeded, message));
+        }
+        self.due -= 1.0;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn saves_beyond_the_rate_are_refused_until_they_are_due() {
+        let mut rate = SaveRate::new(2);
+        let start = Instant::now();
+        rate.count(start).unwrap();
+        rate.count(start).unwrap();
+        let refused = rate.count(start).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::QuotaExceeded);
+        let half_a_minute_on = start + Duration::from_secs(31);
+        rate.count(half_a_minute_on).unwrap();
+        rate.count(half_a_minute_on).unwrap_err();
+    }
+}

@@ -1,0 +1,110 @@
+//! The names of an attempt's data objects, and which of them are garbage.
+//!
+//! A name is given out once, so an object can be deleted late, twice or in vain without harm. What is
+//! never deleted is an object that a commit refers to or may refer to.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::format::ObjectName;
+
+/// What the saves of one attempt share.
+#[derive(Debug)]
+pub(crate) struct Objects {
+    epoch: u64,
+    counter: AtomicU64,
+    garbage: Mutex<Garbage>,
+}
+
+/// Data objects that no commit refers to.
+#[derive(Debug, Default)]
+struct Garbage {
+    /// No commit that names them was ever put: they can go at once.
+    unused: Vec<ObjectName>,
+    /// A commit that names them was put and its outcome is not known: they can go when a later commit
+    /// is acknowledged, which decides every slot up to its own.
+    undecided: Vec<ObjectName>,
+}
+
+/// The objects of a save that is under way. They become garbage when this is dropped, unless a commit
+/// that refers to them stands.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    objects: Arc<Objects>,
+    names: Vec<ObjectName>,
+    offered: bool,
+}
+
+impl Objects {
+    pub(crate) fn new(epoch: u64) -> Arc<Self> {
+        Arc::new(Self {
+            epoch,
+            counter: AtomicU64::new(0),
+            garbage: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn stage(self: &Arc<Self>) -> Staged {
+        Staged {
+            objects: self.clone(),
+            names: Vec::new(),
+            offered: false,
+        }
+    }
+
+    /// Takes what can be deleted at any time.
+    pub(crate) fn take_unused(&self) -> Vec<ObjectName> {
+        std::mem::take(&mut self.lock().unused)
+    }
+
+    /// Takes what can be deleted now that a commit is acknowledged.
+    pub(crate) fn take_decided(&self) -> Vec<ObjectName> {
+        let mut garbage = self.lock();
+        let mut names = std::mem::take(&mut garbage.unused);
+        names.append(&mut garbage.undecided);
+        names
+    }
+
+    // A std mutex, because it is never held across an await.
+    fn lock(&self) -> MutexGuard<'_, Garbage> {
+        self.garbage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Staged {
+    /// A name that no data object of this location has had.
+    pub(crate) fn next_name(&mut self) -> ObjectName {
+        let name = ObjectName {
+            epoch: self.objects.epoch,
+            counter: self.objects.counter.fetch_add(1, Ordering::Relaxed),
+        };
+        self.names.push(name);
+        name
+    }
+
+    /// A commit that refers to the objects is about to be put. To be called before the put, which may
+    /// be dropped while it is under way.
+    pub(crate) fn offer(&mut self) {
+        self.offered = true;
+    }
+
+    /// The commit never stands.
+    pub(crate) fn withdraw(&mut self) {
+        self.offered = false;
+    }
+
+    /// The commit stands.
+    pub(crate) fn keep(mut self) {
+        self.names.clear();
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        let mut garbage = self.objects.lock();
+        match self.offered {
+            true => garbage.undecided.append(&mut self.names),
+            false => garbage.unused.append(&mut self.names),
+        }
+    }
+}

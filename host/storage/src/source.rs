@@ -1,0 +1,192 @@
+//! Where the contents of a save come from, in chunks: memory, a tree outside the storage, or a stream
+//! that somebody writes.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::cut::{self, Cutter};
+use crate::{Error, ErrorKind, Result, Tree, TreeReader, blocking};
+
+/// Contents that are taken chunk by chunk.
+pub(crate) enum Chunks<'a> {
+    /// In memory already; cut without a copy.
+    Whole(Bytes),
+    Tree(&'a mut TreeChunks),
+    Stream(&'a mut StreamChunks),
+}
+
+impl Chunks<'_> {
+    /// The next chunk, which is not empty; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
+        match self {
+            Self::Whole(rest) => Ok(cut::next_chunk(rest)),
+            Self::Tree(tree) => tree.next().await,
+            Self::Stream(stream) => stream.next().await,
+        }
+    }
+}
+
+type Filling = Pin<Box<dyn Future<Output = Result<Result<Filled>>> + Send>>;
+
+/// The chunks of a tree's files. One piece of memory is read and cut while the chunks of the one before
+/// are taken.
+pub(crate) struct TreeChunks {
+    filling: Option<Filling>,
+    ready: VecDeque<Bytes>,
+    ended: Option<Box<dyn TreeReader>>,
+}
+
+struct Filled {
+    reader: Box<dyn TreeReader>,
+    cutter: Cutter,
+    chunks: VecDeque<Bytes>,
+    ended: bool,
+}
+
+impl TreeChunks {
+    pub(crate) fn new(reader: Box<dyn TreeReader>) -> Self {
+        Self {
+            filling: Some(Box::pin(blocking::run(|| fill(reader, Cutter::default())))),
+            ready: VecDeque::new(),
+            ended: None,
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            if let Some(chunk) = self.ready.pop_front() {
+                return Ok(Some(chunk));
+            }
+            let Some(filling) = &mut self.filling else {
+                return Ok(None);
+            };
+            let filled = filling.await;
+            self.filling = None;
+            let filled = filled??;
+            self.ready = filled.chunks;
+            match filled.ended {
+                true => self.ended = Some(filled.reader),
+                false => {
+                    let next = blocking::run(|| fill(filled.reader, filled.cutter));
+                    self.filling = Some(Box::pin(next));
+                }
+            }
+        }
+    }
+
+    /// The tree, after its last chunk.
+    pub(crate) async fn finish(self) -> Result<Tree> {
+        let Some(reader) = self.ended else {
+            let what = "a tree is finished before all of it is read";
+            return Err(Error::new(ErrorKind::Other, what));
+        };
+        blocking::run(move || reader.finish()).await?
+    }
+}
+
+fn fill(mut reader: Box<dyn TreeReader>, mut cutter: Cutter) -> Result<Filled> {
+    let mut ended = false;
+    while !cutter.is_full() && !ended {
+        ended = cutter.read(|into| reader.read(into))? == 0;
+    }
+    let chunks = cutter.cut(ended);
+    Ok(Filled {
+        reader,
+        cutter,
+        chunks,
+        ended,
+    })
+}
+
+/// How many parts of a stream wait for being cut. The memory is bounded by the cutter's, so that a
+/// writer of many small parts does not wait for each.
+const STREAM_PARTS: usize = 4;
+
+/// The chunks of what a [`StreamWriter`] is given.
+pub(crate) struct StreamChunks {
+    parts: mpsc::Receiver<Part>,
+    cutter: Cutter,
+    ready: VecDeque<Bytes>,
+    ended: bool,
+}
+
+enum Part {
+    Bytes(Bytes),
+    End,
+}
+
+/// The end of a stream that is written. Dropped without [`end`](Self::end), the contents are incomplete.
+#[derive(Debug)]
+pub(crate) struct StreamWriter(mpsc::Sender<Part>);
+
+pub(crate) fn stream() -> (StreamWriter, StreamChunks) {
+    let (sender, parts) = mpsc::channel(STREAM_PARTS);
+    let chunks = StreamChunks {
+        parts,
+        cutter: Cutter::default(),
+        ready: VecDeque::new(),
+        ended: false,
+    };
+    (StreamWriter(sender), chunks)
+}
+
+impl StreamWriter {
+    /// # Errors
+    /// If nobody takes the contents any more.
+    pub(crate) async fn write(&self, bytes: Bytes) -> Result<(), ()> {
+        self.0.send(Part::Bytes(bytes)).await.map_err(drop)
+    }
+
+    /// # Errors
+    /// If nobody takes the contents any more.
+    pub(crate) async fn end(self) -> Result<(), ()> {
+        self.0.send(Part::End).await.map_err(drop)
+    }
+}
+
+impl StreamChunks {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            if let Some(chunk) = self.ready.pop_front() {
+                return Ok(Some(chunk));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            match self.parts.recv().await {
+                None => {
+                    let what = "the stream was dropped before its end";
+                    return Err(Error::new(ErrorKind::Other, what));
+                }
+                Some(Part::End) => self.ended = true,
+                Some(Part::Bytes(mut part)) => {
+                    while !part.is_empty() {
+                        self.cutter.take(&mut part);
+                        if self.cutter.is_full() {
+                            self.cut().await?;
+                        }
+                    }
+                }
+            }
+            if self.ended {
+                self.cut().await?;
+            }
+        }
+    }
+
+    async fn cut(&mut self) -> Result<()> {
+        let mut cutter = std::mem::take(&mut self.cutter);
+        let ended = self.ended;
+        let cut = blocking::run(move || {
+            let chunks = cutter.cut(ended);
+            (cutter, chunks)
+        });
+        let (cutter, mut chunks) = cut.await?;
+        self.cutter = cutter;
+        self.ready.append(&mut chunks);
+        Ok(())
+    }
+}

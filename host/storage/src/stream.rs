@@ -1,0 +1,134 @@
+//! Saving and reading contents that are larger than memory, piece by piece.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, Either, select};
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
+
+use crate::checkpoint::{Checkpoint, CheckpointInfo};
+use crate::save::{Stage, Stored};
+use crate::source::{self, Chunks, StreamWriter};
+use crate::writer::Draft;
+use crate::{Attempt, Error, ErrorKind, Labels, Result, Saved, Tree, blocking};
+
+/// Contents that are being written, of which nothing is visible before they are
+/// [committed](Self::commit). Dropped before that, nothing was saved.
+///
+/// The attempt can be used meanwhile, for other saves too. The data of a checkpoint that was retained
+/// when the stream began is not deleted before the stream is committed or dropped.
+pub struct SaveStream {
+    attempt: Arc<Attempt>,
+    writer: StreamWriter,
+    storing: BoxFuture<'static, Result<Stored>>,
+    labels: Labels,
+}
+
+impl SaveStream {
+    pub(crate) fn begin(attempt: Arc<Attempt>, stage: Stage, labels: Labels) -> Self {
+        let (writer, mut chunks) = source::stream();
+        let storing = async move { stage.store(Chunks::Stream(&mut chunks)).await };
+        Self {
+            attempt,
+            writer,
+            storing: blocking::start(storing).boxed(),
+            labels,
+        }
+    }
+
+    /// Takes the next piece of the contents, and waits while the storage is slower than its writer.
+    ///
+    /// # Errors
+    /// Those of [`Attempt::write`]. After an error the stream is of no use any more.
+    pub async fn write(&mut self, piece: Bytes) -> Result<()> {
+        let written = match select(self.writer.write(piece).boxed(), &mut self.storing).await {
+            Either::Left((Ok(()), _)) => return Ok(()),
+            Either::Left((Err(()), storing)) => storing.await,
+            Either::Right((stored, _)) => stored,
+        };
+        // Storing goes on until the end of the stream, unless it fails.
+        self.storing = std::future::pending().boxed();
+        Err(written.err().unwrap_or_else(over))
+    }
+
+    /// Replaces the checkpoint by one unnamed file with what was written.
+    ///
+    /// # Errors
+    /// Those of [`Attempt::write`].
+    pub async fn commit(self) -> Result<Saved> {
+        let ended = select(self.writer.end().boxed(), self.storing).await;
+        let stored = match ended {
+            Either::Left((_, storing)) => storing.await?,
+            Either::Right((stored, _)) => stored?,
+        };
+        let saved_at = SystemTime::now();
+        let tree = Tree::single_file(stored.contents.size_bytes(), saved_at);
+        let draft = Draft {
+            saved_at,
+            tree,
+            labels: self.labels,
+        };
+        self.attempt.commit(draft, stored).await
+    }
+}
+
+impl fmt::Debug for SaveStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SaveStream").finish_non_exhaustive()
+    }
+}
+
+fn over() -> Error {
+    Error::new(ErrorKind::Other, "the stream has failed before")
+}
+
+/// The contents of a checkpoint's only file, piece by piece, each verified before it is given. They are
+/// not deleted while this is held.
+pub struct ReadStream {
+    attempt: Arc<Attempt>,
+    checkpoint: Checkpoint,
+    contents: BoxStream<'static, Result<Bytes>>,
+}
+
+impl ReadStream {
+    pub(crate) fn begin(attempt: Arc<Attempt>, checkpoint: Checkpoint) -> Self {
+        Self {
+            attempt,
+            contents: checkpoint.contents(),
+            checkpoint,
+        }
+    }
+
+    /// What is known of the checkpoint.
+    pub fn info(&self) -> CheckpointInfo {
+        self.checkpoint.info()
+    }
+
+    /// The next piece, at most a few MiB and not empty; `None` at the end.
+    ///
+    /// # Errors
+    /// Those of [`Attempt::read`]. After an error the stream has ended.
+    pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        let error = match self.contents.next().await {
+            None => return Ok(None),
+            Some(Ok(piece)) => return Ok(Some(piece)),
+            Some(Err(error)) => error,
+        };
+        self.contents = stream::empty().boxed();
+        let message = error.to_string();
+        self.attempt.pass_over(&self.checkpoint, error).await?;
+        Err(Error::corrupt(format!(
+            "checkpoint {}: {message}; another read gives an older one",
+            self.checkpoint.sequence
+        )))
+    }
+}
+
+impl fmt::Debug for ReadStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadStream").finish_non_exhaustive()
+    }
+}
