@@ -1,85 +1,27 @@
 //! An attempt: the owner of a location until a newer one claims it.
 
-use std::num::NonZeroUsize;
+mod save;
+mod settings;
+
 use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use tokio::sync::Mutex;
+
+pub use self::save::Save;
+pub use self::settings::AttemptSettings;
 
 use crate::checkpoint::{Checkpoint, CheckpointInfo};
 use crate::claim::{self, Claimed};
 use crate::history::Damage;
 use crate::limits::SaveRate;
 use crate::save::{Stage, Stored};
-use crate::source::{Chunks, TreeChunks};
 use crate::writer::{Draft, Writer};
 use crate::{
     Error, ErrorKind, Existing, FileTree, Labels, Limits, Location, ReadStream, Result, SaveStream,
-    Tree, blocking, log, restore,
+    log, restore,
 };
-
-/// How many checkpoints are kept unless told otherwise: the newest, one to fall back to, and one
-/// more for the case that both were saved by a task that was already failing.
-const DEFAULT_KEEP: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2);
-
-/// What an attempt is told when it begins.
-#[derive(Clone, Debug)]
-pub struct AttemptSettings {
-    pub(crate) number: u32,
-    pub(crate) component: Option<[u8; 32]>,
-    pub(crate) previous: Option<Location>,
-    pub(crate) keep: NonZeroUsize,
-    pub(crate) limits: Limits,
-}
-
-impl Default for AttemptSettings {
-    fn default() -> Self {
-        Self {
-            number: 0,
-            component: None,
-            previous: None,
-            keep: DEFAULT_KEEP,
-            limits: Limits::default(),
-        }
-    }
-}
-
-impl AttemptSettings {
-    /// The number of the attempt, counted from 0. It is written into claims and commits for people;
-    /// nothing relies on it. Default 0.
-    pub fn number(mut self, number: u32) -> Self {
-        self.number = number;
-        self
-    }
-
-    /// The BLAKE3 digest of the component that runs, which is written into the claim. Default none.
-    pub fn component(mut self, digest: [u8; 32]) -> Self {
-        self.component = Some(digest);
-        self
-    }
-
-    /// An earlier attempt's location, where that is another one. It is written into the claim, so
-    /// that later attempts look through this one even if it dies before its first save. Default none.
-    pub fn previous(mut self, previous: Location) -> Self {
-        self.previous = Some(previous);
-        self
-    }
-
-    /// How many checkpoints are kept. Older ones are deleted after a save. Default 3.
-    pub fn keep(mut self, keep: NonZeroUsize) -> Self {
-        self.keep = keep;
-        self
-    }
-
-    /// What the task may store. See [`Limits`] for the defaults.
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-}
 
 /// What an attempt goes on from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,7 +204,7 @@ impl Attempt {
     /// [`ErrorKind::Fenced`], [`ErrorKind::Unavailable`] or [`ErrorKind::ReadOnly`], see [`Attempt`];
     /// [`ErrorKind::QuotaExceeded`], see [`Limits`].
     pub fn write(&self, contents: Bytes) -> Save<'_> {
-        self.begin_save(Source::Contents(contents))
+        Save::of_contents(self, contents)
     }
 
     /// Replaces the checkpoint by the file or directory that `source` is.
@@ -270,7 +212,7 @@ impl Attempt {
     /// # Errors
     /// Those of [`write`](Self::write), of [`FileTree::reader`] and of what that returns.
     pub fn save(&self, source: impl FileTree) -> Save<'_> {
-        self.begin_save(Source::Tree(Box::new(source)))
+        Save::of_tree(self, Box::new(source))
     }
 
     /// Replaces the checkpoint by one unnamed file whose contents are written piece by piece.
@@ -355,14 +297,6 @@ impl Attempt {
         *self.lock_totals()
     }
 
-    fn begin_save(&self, source: Source) -> Save<'_> {
-        Save {
-            attempt: self,
-            source,
-            labels: Labels::default(),
-        }
-    }
-
     async fn newest(&self) -> Result<Option<Checkpoint>> {
         self.state.lock().await.newest()
     }
@@ -406,60 +340,6 @@ impl Attempt {
     // A std mutex, because it is never held across an await.
     fn lock_totals(&self) -> MutexGuard<'_, Totals> {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A save that is made when it is awaited.
-#[must_use = "a save is made when it is awaited"]
-pub struct Save<'a> {
-    attempt: &'a Attempt,
-    source: Source,
-    labels: Labels,
-}
-
-enum Source {
-    Contents(Bytes),
-    Tree(Box<dyn FileTree>),
-}
-
-impl Save<'_> {
-    /// What the task says about the checkpoint. Default nothing.
-    pub fn labels(mut self, labels: Labels) -> Self {
-        self.labels = labels;
-        self
-    }
-
-    async fn make(self) -> Result<Saved> {
-        let stage = self.attempt.stage(&self.labels).await?;
-        let (tree, stored) = match self.source {
-            Source::Contents(contents) => {
-                stage.limits.check_size(contents.len() as u64)?;
-                let tree = Tree::single_file(contents.len() as u64, SystemTime::now());
-                (tree, stage.store(Chunks::Whole(contents)).await?)
-            }
-            Source::Tree(source) => {
-                let limits = stage.limits;
-                let reader = blocking::run(move || source.reader(&limits)).await??;
-                let mut chunks = TreeChunks::new(reader);
-                let stored = stage.store(Chunks::Tree(&mut chunks)).await?;
-                (chunks.finish().await?, stored)
-            }
-        };
-        let draft = Draft {
-            saved_at: SystemTime::now(),
-            tree,
-            labels: self.labels,
-        };
-        self.attempt.commit(draft, stored).await
-    }
-}
-
-impl<'a> IntoFuture for Save<'a> {
-    type Output = Result<Saved>;
-    type IntoFuture = BoxFuture<'a, Result<Saved>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        self.make().boxed()
     }
 }
 

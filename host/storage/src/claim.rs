@@ -90,7 +90,9 @@ async fn finish(
         epoch,
         own: history.checkpoints.clone(),
         damaged: !history.damaged.is_empty(),
-        history: history.look_through(settings.previous.as_ref()).await?,
+        history: history
+            .look_through(location, settings.previous.as_ref())
+            .await?,
     })
 }
 

@@ -88,13 +88,18 @@ impl History {
         Ok(history)
     }
 
-    /// Reads a location and, where it has no checkpoint of its own, the first of its predecessors
+    /// What `own` holds and, where it has no checkpoint of its own, the first of its predecessors
     /// that has one.
-    pub(crate) async fn look_through(mut self, previous: Option<&Location>) -> Result<Self> {
+    pub(crate) async fn look_through(
+        mut self,
+        own: &Location,
+        previous: Option<&Location>,
+    ) -> Result<Self> {
         let mut seen = HashSet::new();
         let mut next = match previous {
             Some(location) => Some(location.clone()),
-            None => self.predecessor()?,
+            None if self.checkpoints.is_empty() => self.predecessor(own)?,
+            None => None,
         };
         while self.checkpoints.is_empty()
             && let Some(location) = next
@@ -111,7 +116,10 @@ impl History {
                 ));
             }
             let older = Self::load(&location).await?;
-            next = older.predecessor()?;
+            next = match older.checkpoints.is_empty() {
+                true => older.predecessor(&location)?,
+                false => None,
+            };
             self.checkpoints = older.checkpoints;
             self.damaged.extend(older.damaged);
         }
@@ -135,8 +143,9 @@ impl History {
         }
     }
 
-    fn predecessor(&self) -> Result<Option<Location>> {
-        self.inherits.as_deref().map(Location::parse).transpose()
+    fn predecessor(&self, own: &Location) -> Result<Option<Location>> {
+        let inherits = self.inherits.as_deref();
+        inherits.map(|url| own.in_same_storage(url)).transpose()
     }
 
     /// Moves the checkpoints of which a data object is missing or too short to the damaged ones.

@@ -49,6 +49,19 @@ impl Location {
         }
     }
 
+    /// The location that a record of this one names, which may have been forged: it must not make
+    /// this process read from wherever its credentials reach.
+    ///
+    /// # Errors
+    /// `InvalidLocation` if it lies in another storage.
+    pub(crate) fn in_same_storage(&self, url: &str) -> Result<Self> {
+        if storage_of(url) == storage_of(&self.url) {
+            return Self::parse(url);
+        }
+        let what = "a record names this as the predecessor, which lies in another storage; if it is one, name it as the previous location";
+        Err(invalid(url, what))
+    }
+
     /// A location in a store of the caller's. `url` is what claims and messages call it.
     pub fn new(store: Arc<dyn ObjectStore>, prefix: Path, url: impl Into<String>) -> Self {
         Self {
@@ -187,6 +200,14 @@ fn retry() -> object_store::RetryConfig {
     object_store::RetryConfig {
         retry_timeout: std::time::Duration::from_secs(30),
         ..Default::default()
+    }
+}
+
+/// The scheme and the bucket.
+fn storage_of(url: &str) -> (&str, &str) {
+    match url.split_once("://") {
+        None | Some(("file", _)) => ("file", ""),
+        Some((scheme, rest)) => (scheme, rest.split('/').next().unwrap_or_default()),
     }
 }
 

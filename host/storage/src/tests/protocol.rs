@@ -6,7 +6,7 @@ use object_store::ObjectStoreExt;
 
 use super::faulty_store::{Fault, FaultyStore};
 use super::{at, begin, keep, large, memory, text};
-use crate::format::Record;
+use crate::format::{Claim, Record, WriteId};
 use crate::history::list_objects;
 use crate::{
     Attempt, AttemptSettings, ErrorKind, Labels, Limits, Location, ResumePoint, log, paths,
@@ -317,6 +317,23 @@ async fn predecessors_that_saved_nothing_are_looked_through() {
     again.write("from c".into()).await.unwrap();
     let own = Attempt::begin(c, after(&a)).await.unwrap();
     assert_eq!(text(&own).await.as_deref(), Some("from c"));
+}
+
+#[tokio::test]
+async fn a_record_cannot_name_a_predecessor_in_another_storage() {
+    let location = Location::parse("memory:///forged-predecessor").unwrap();
+    let claim = Claim {
+        epoch: 1,
+        write_id: WriteId([0; 16]),
+        attempt: 0,
+        component: None,
+        inherits: Some("s3://somebody-elses/secrets".to_owned()),
+    };
+    let path = paths::record(location.prefix(), 1);
+    let bytes = Record::Claim(claim).encode().unwrap();
+    location.store().put(&path, bytes.into()).await.unwrap();
+    let refused = Attempt::begin(location, AttemptSettings::default()).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidLocation);
 }
 
 #[tokio::test]

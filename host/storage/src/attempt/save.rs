@@ -1,0 +1,82 @@
+//! A save of contents in memory, or of a tree.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::{Attempt, Saved};
+use crate::source::{Chunks, TreeChunks};
+use crate::writer::Draft;
+use crate::{FileTree, Labels, Result, Tree, blocking};
+
+/// A save that is made when it is awaited.
+#[must_use = "a save is made when it is awaited"]
+pub struct Save<'a> {
+    attempt: &'a Attempt,
+    source: Source,
+    labels: Labels,
+}
+
+enum Source {
+    Contents(Bytes),
+    Tree(Box<dyn FileTree>),
+}
+
+impl<'a> Save<'a> {
+    pub(super) fn of_contents(attempt: &'a Attempt, contents: Bytes) -> Self {
+        Self {
+            attempt,
+            source: Source::Contents(contents),
+            labels: Labels::default(),
+        }
+    }
+
+    pub(super) fn of_tree(attempt: &'a Attempt, source: Box<dyn FileTree>) -> Self {
+        Self {
+            attempt,
+            source: Source::Tree(source),
+            labels: Labels::default(),
+        }
+    }
+
+    /// What the task says about the checkpoint. Default nothing.
+    pub fn labels(mut self, labels: Labels) -> Self {
+        self.labels = labels;
+        self
+    }
+
+    async fn make(self) -> Result<Saved> {
+        let stage = self.attempt.stage(&self.labels).await?;
+        let (tree, stored) = match self.source {
+            Source::Contents(contents) => {
+                stage.limits.check_size(contents.len() as u64)?;
+                let tree = Tree::single_file(contents.len() as u64, SystemTime::now());
+                (tree, stage.store(Chunks::Whole(contents)).await?)
+            }
+            Source::Tree(source) => {
+                let limits = stage.limits;
+                let reader = blocking::run(move || source.reader(&limits)).await??;
+                let mut chunks = TreeChunks::new(reader);
+                let stored = stage.store(Chunks::Tree(&mut chunks)).await?;
+                (chunks.finish().await?, stored)
+            }
+        };
+        let draft = Draft {
+            saved_at: SystemTime::now(),
+            tree,
+            labels: self.labels,
+        };
+        self.attempt.commit(draft, stored).await
+    }
+}
+
+impl<'a> IntoFuture for Save<'a> {
+    type Output = Result<Saved>;
+    type IntoFuture = BoxFuture<'a, Result<Saved>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.make().boxed()
+    }
+}
