@@ -2,6 +2,7 @@
 
 mod save;
 mod settings;
+mod state;
 
 use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -11,16 +12,16 @@ use tokio::sync::Mutex;
 
 pub use self::save::Save;
 pub use self::settings::AttemptSettings;
+use self::state::{Found, State, schema_of};
 
 use crate::checkpoint::{Checkpoint, CheckpointInfo};
 use crate::claim::{self, Claimed};
-use crate::history::Damage;
 use crate::limits::SaveRate;
 use crate::save::{Stage, Stored};
 use crate::writer::{Draft, Writer};
 use crate::{
     Error, ErrorKind, Existing, FileTree, Labels, Limits, Location, ReadStream, Result, SaveStream,
-    log, restore,
+    restore,
 };
 
 /// What an attempt goes on from.
@@ -39,6 +40,17 @@ pub enum ResumePoint {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+/// What to do with a checkpoint that earlier attempts have saved in another form than the one declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchemaChange {
+    /// Fail with [`ErrorKind::SchemaMismatch`] when it is asked for.
+    Refuse,
+    /// Go on as if there were none. The first save replaces it, as any save does.
+    StartFresh,
+    /// Give it all the same.
+    Allow,
 }
 
 /// What a save did.
@@ -82,21 +94,6 @@ pub struct Attempt {
     totals: SyncMutex<Totals>,
 }
 
-#[derive(Debug)]
-struct State {
-    writer: Writer,
-    rate: SaveRate,
-    /// What this attempt found when it began, newest first, without what turned out damaged since.
-    /// Empty once it has saved.
-    found: Vec<Checkpoint>,
-    /// The first of these when there was one.
-    resumed: Option<CheckpointInfo>,
-    /// Damage above the first of `found`, newest first.
-    damaged: Vec<Damage>,
-    /// The newest save of this attempt.
-    own: Option<Checkpoint>,
-}
-
 impl Attempt {
     /// Claims the location, which fences every earlier attempt, and finds what there is to go on from.
     ///
@@ -126,9 +123,11 @@ impl Attempt {
                 writer,
                 rate: SaveRate::new(settings.limits.saves_per_minute),
                 resumed: history.checkpoints.first().map(Checkpoint::info),
+                found_schema: history.checkpoints.first().map(schema_of),
                 found: history.checkpoints,
                 damaged: history.damaged,
                 own: None,
+                schema: None,
             }),
             totals: SyncMutex::default(),
         })
@@ -145,6 +144,9 @@ impl Attempt {
     /// [`ErrorKind::Corrupt`] if there are checkpoints but each of them is damaged.
     pub async fn resume_point(&self) -> Result<ResumePoint> {
         let state = self.state.lock().await;
+        if state.resumed.is_some() && state.schema_of_found()? == Found::Ignored {
+            return Ok(ResumePoint::Fresh);
+        }
         match (state.resumed.clone(), state.damaged.first()) {
             (None, None) => Ok(ResumePoint::Fresh),
             (None, Some(damage)) => Err(damage.error()),
@@ -287,6 +289,22 @@ impl Attempt {
         state.writer.settle().await;
     }
 
+    /// Declares the form of what the task saves from here on, and what to do with a checkpoint that
+    /// earlier attempts have saved in another form or without one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`] if the name is longer than
+    /// [`annotation_bytes`](Limits::annotation_bytes).
+    pub async fn declare_schema(&self, name: String, change: SchemaChange) -> Result<()> {
+        let labels = Labels {
+            schema: Some(name.clone()),
+            ..Labels::default()
+        };
+        self.limits.check_labels(&labels)?;
+        self.state.lock().await.schema = Some((name, change));
+        Ok(())
+    }
+
     /// What the task may store.
     pub fn limits(&self) -> &Limits {
         &self.limits
@@ -340,56 +358,5 @@ impl Attempt {
     // A std mutex, because it is never held across an await.
     fn lock_totals(&self) -> MutexGuard<'_, Totals> {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    async fn commit(
-        &mut self,
-        draft: Draft,
-        stored: Stored,
-        anew: bool,
-    ) -> Result<(Checkpoint, u64)> {
-        let (checkpoint, uploaded_bytes) = self.writer.commit(draft, stored, anew).await?;
-        // What is held here would not be deleted.
-        self.found.clear();
-        self.own = Some(checkpoint.clone());
-        self.writer.retire().await;
-        Ok((checkpoint, uploaded_bytes))
-    }
-
-    /// The checkpoint that a read gives now.
-    fn newest(&self) -> Result<Option<Checkpoint>> {
-        match (&self.own, self.found.first(), self.damaged.first()) {
-            (Some(checkpoint), _, _) | (None, Some(checkpoint), _) => Ok(Some(checkpoint.clone())),
-            (None, None, None) => Ok(None),
-            (None, None, Some(damage)) => Err(damage.error()),
-        }
-    }
-
-    /// Takes note that `checkpoint` turned out damaged. Passes on any other error.
-    async fn pass_over(&mut self, checkpoint: &Checkpoint, error: Error) -> Result<()> {
-        if error.kind() != ErrorKind::Corrupt {
-            return Err(error);
-        }
-        // A newer attempt prunes what it no longer needs, which is no damage.
-        let newest = log::list(self.writer.location()).await?.pop();
-        if newest > Some(self.writer.last_sequence()) {
-            return Err(Error::fenced().with_source(error));
-        }
-        let damage = Damage::new(checkpoint.sequence, &error);
-        let lost = |c: &Checkpoint| {
-            c.sequence == checkpoint.sequence && c.location.url() == checkpoint.location.url()
-        };
-        if self.own.take_if(|own| lost(own)).is_some() {
-            // An own save that is damaged already: report it rather than go back in time unseen.
-            self.damaged.insert(0, damage);
-            return Err(error);
-        }
-        self.found.retain(|c| !lost(c));
-        self.resumed = self.found.first().map(Checkpoint::info);
-        self.writer.forget(checkpoint);
-        self.damaged.insert(0, damage);
-        Ok(())
     }
 }

@@ -32,6 +32,9 @@ pub enum ErrorKind {
     InvalidPath,
     /// The target or the storage may not be written.
     ReadOnly,
+    /// The checkpoint was saved under another schema than the one that the task has declared. Migrate
+    /// it, or start fresh.
+    SchemaMismatch,
     /// The URL of a location, or a setting that it needs, is wrong. Correct it.
     InvalidLocation,
     /// Anything else.

@@ -33,6 +33,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 mod attempt;
+mod background;
 mod blocking;
 mod checkpoint;
 mod chunk;
@@ -55,6 +56,8 @@ mod paths;
 mod restore;
 mod save;
 mod source;
+#[cfg(not(target_family = "wasm"))]
+mod spool;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -62,7 +65,8 @@ mod tree;
 mod verify;
 mod writer;
 
-pub use attempt::{Attempt, AttemptSettings, ResumePoint, Save, Saved, Totals};
+pub use attempt::{Attempt, AttemptSettings, ResumePoint, Save, Saved, SchemaChange, Totals};
+pub use background::BackgroundSaves;
 pub use checkpoint::{Checkpoint, CheckpointInfo};
 #[cfg(all(feature = "dir", not(target_family = "wasm")))]
 pub use dir::BeneathDir;

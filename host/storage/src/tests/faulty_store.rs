@@ -26,6 +26,8 @@ pub(super) enum Fault {
     HangsBefore,
     /// It takes effect and never ends.
     HangsAfter,
+    /// It takes effect after a second of the runtime's clock, which the test has paused.
+    Slow,
     /// It fails, and takes effect when [`FaultyStore::release`] is called.
     Withheld,
 }
@@ -101,6 +103,10 @@ impl FaultyStore {
 async fn meet<T>(fault: Option<Fault>, work: impl Future<Output = Result<T>>) -> Result<T> {
     match fault {
         None => work.await,
+        Some(Fault::Slow) => {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            work.await
+        }
         Some(Fault::Fails | Fault::Withheld) => Err(failure()),
         Some(Fault::AnswerIsLost) => {
             let _ = work.await;
@@ -119,7 +125,7 @@ fn meet_stream<T: Send + 'static>(
     work: BoxStream<'static, Result<T>>,
 ) -> BoxStream<'static, Result<T>> {
     match fault {
-        None => work,
+        None | Some(Fault::Slow) => work,
         Some(Fault::HangsBefore | Fault::HangsAfter) => futures::stream::pending().boxed(),
         Some(Fault::Fails | Fault::AnswerIsLost | Fault::Withheld) => {
             futures::stream::once(async { Err(failure()) }).boxed()

@@ -1,0 +1,122 @@
+//! What an attempt knows of its location, and what it gives to its task.
+
+use super::SchemaChange;
+use crate::checkpoint::{Checkpoint, CheckpointInfo};
+use crate::history::Damage;
+use crate::limits::SaveRate;
+use crate::save::Stored;
+use crate::writer::{Draft, Writer};
+use crate::{Error, ErrorKind, Result, log};
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) writer: Writer,
+    pub(super) rate: SaveRate,
+    /// What this attempt found when it began, newest first, without what turned out damaged since.
+    /// Empty once it has saved.
+    pub(super) found: Vec<Checkpoint>,
+    /// The first of these when there was one.
+    pub(super) resumed: Option<CheckpointInfo>,
+    /// Its schema.
+    pub(super) found_schema: Option<Option<String>>,
+    /// Damage above the first of `found`, newest first.
+    pub(super) damaged: Vec<Damage>,
+    /// The newest save of this attempt.
+    pub(super) own: Option<Checkpoint>,
+    /// What the task has declared.
+    pub(super) schema: Option<(String, SchemaChange)>,
+}
+
+/// Whether what an attempt found is given to its task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Given,
+    Ignored,
+}
+
+pub(super) fn schema_of(checkpoint: &Checkpoint) -> Option<String> {
+    checkpoint.labels().schema.clone()
+}
+
+impl State {
+    pub(super) async fn commit(
+        &mut self,
+        mut draft: Draft,
+        stored: Stored,
+        anew: bool,
+    ) -> Result<(Checkpoint, u64)> {
+        if let (Some((declared, _)), None) = (&self.schema, &draft.labels.schema) {
+            draft.labels.schema = Some(declared.clone());
+        }
+        let (checkpoint, uploaded_bytes) = self.writer.commit(draft, stored, anew).await?;
+        // What is held here would not be deleted.
+        self.found.clear();
+        self.own = Some(checkpoint.clone());
+        self.writer.retire().await;
+        Ok((checkpoint, uploaded_bytes))
+    }
+
+    /// The checkpoint that a read gives now.
+    pub(super) fn newest(&self) -> Result<Option<Checkpoint>> {
+        match (&self.own, self.found.first(), self.damaged.first()) {
+            (Some(checkpoint), _, _) => Ok(Some(checkpoint.clone())),
+            (None, Some(checkpoint), _) => match self.schema_of_found()? {
+                Found::Given => Ok(Some(checkpoint.clone())),
+                Found::Ignored => Ok(None),
+            },
+            (None, None, None) => Ok(None),
+            (None, None, Some(damage)) => Err(damage.error()),
+        }
+    }
+
+    /// What the declared schema says of what this attempt found.
+    ///
+    /// # Errors
+    /// `SchemaMismatch`
+    pub(super) fn schema_of_found(&self) -> Result<Found> {
+        let (Some((declared, change)), Some(found)) = (&self.schema, &self.found_schema) else {
+            return Ok(Found::Given);
+        };
+        match change {
+            _ if found.as_ref() == Some(declared) => Ok(Found::Given),
+            SchemaChange::Allow => Ok(Found::Given),
+            SchemaChange::StartFresh => Ok(Found::Ignored),
+            SchemaChange::Refuse => Err(Error::new(
+                ErrorKind::SchemaMismatch,
+                match found {
+                    Some(found) => {
+                        format!("the checkpoint has the schema {found:?}, not {declared:?}")
+                    }
+                    None => format!("the checkpoint has no schema, and {declared:?} is declared"),
+                },
+            )),
+        }
+    }
+
+    /// Takes note that `checkpoint` turned out damaged. Passes on any other error.
+    pub(super) async fn pass_over(&mut self, checkpoint: &Checkpoint, error: Error) -> Result<()> {
+        if error.kind() != ErrorKind::Corrupt {
+            return Err(error);
+        }
+        // A newer attempt prunes what it no longer needs, which is no damage.
+        let newest = log::list(self.writer.location()).await?.pop();
+        if newest > Some(self.writer.last_sequence()) {
+            return Err(Error::fenced().with_source(error));
+        }
+        let damage = Damage::new(checkpoint.sequence, &error);
+        let lost = |c: &Checkpoint| {
+            c.sequence == checkpoint.sequence && c.location.url() == checkpoint.location.url()
+        };
+        if self.own.take_if(|own| lost(own)).is_some() {
+            // An own save that is damaged already: report it rather than go back in time unseen.
+            self.damaged.insert(0, damage);
+            return Err(error);
+        }
+        self.found.retain(|c| !lost(c));
+        self.resumed = self.found.first().map(Checkpoint::info);
+        self.found_schema = self.found.first().map(schema_of);
+        self.writer.forget(checkpoint);
+        self.damaged.insert(0, damage);
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! A copy of a tree in a temporary file, so that what it was made of may change.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+
+use crate::{
+    Error, ErrorKind, FileTree, Limits, Result, TargetState, Tree, TreeReader, TreeWriter,
+};
+
+/// The memory through which a tree is copied.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// A tree, and the contents of its files in a file without a name: the system removes it with the
+/// process, however that ends.
+#[derive(Debug)]
+pub(crate) struct Spooled {
+    contents: File,
+    tree: Tree,
+}
+
+impl Spooled {
+    pub(crate) fn copy(source: &impl FileTree, limits: &Limits) -> Result<Self> {
+        let mut reader = source.reader(limits)?;
+        let mut contents = tempfile::tempfile().map_err(failed)?;
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut size_bytes: u64 = 0;
+        loop {
+            let read = reader.read(&mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            size_bytes = size_bytes.saturating_add(read as u64);
+            limits.check_size(size_bytes)?;
+            contents
+                .write_all(buffer.get(..read).unwrap_or_default())
+                .map_err(failed)?;
+        }
+        let tree = reader.finish()?;
+        Ok(Self { contents, tree })
+    }
+}
+
+impl FileTree for Spooled {
+    fn state(&self) -> Result<TargetState> {
+        Ok(TargetState::Occupied)
+    }
+
+    fn reader(&self, _limits: &Limits) -> Result<Box<dyn TreeReader>> {
+        let mut contents = self.contents.try_clone().map_err(failed)?;
+        contents.seek(SeekFrom::Start(0)).map_err(failed)?;
+        Ok(Box::new(Reader {
+            contents,
+            tree: self.tree.clone(),
+        }))
+    }
+
+    fn clear(&self) -> Result<()> {
+        Err(read_only())
+    }
+
+    fn writer(&self, _tree: &Tree) -> Result<Box<dyn TreeWriter>> {
+        Err(read_only())
+    }
+}
+
+struct Reader {
+    contents: File,
+    tree: Tree,
+}
+
+impl TreeReader for Reader {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize> {
+        self.contents.read(into).map_err(failed)
+    }
+
+    fn finish(self: Box<Self>) -> Result<Tree> {
+        Ok(self.tree)
+    }
+}
+
+fn failed(error: std::io::Error) -> Error {
+    let kind = match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            ErrorKind::QuotaExceeded
+        }
+        _ => ErrorKind::Other,
+    };
+    let what = "the host's temporary copy of what is saved in the background failed";
+    Error::new(kind, what).with_source(error)
+}
+
+fn read_only() -> Error {
+    Error::new(ErrorKind::ReadOnly, "a copy that is only read")
+}
