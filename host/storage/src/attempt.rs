@@ -305,6 +305,12 @@ impl Attempt {
         Ok(())
     }
 
+    /// How much more a save may store now.
+    pub async fn bytes_left(&self) -> u64 {
+        let stored = self.state.lock().await.writer.stored_bytes();
+        self.limits.stored_bytes.saturating_sub(stored)
+    }
+
     /// What the task may store.
     pub fn limits(&self) -> &Limits {
         &self.limits

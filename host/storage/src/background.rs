@@ -105,8 +105,17 @@ impl BackgroundSaves {
     /// was last asked.
     ///
     /// # Errors
-    /// That of a save since this was last asked.
+    /// That of an earlier save, which is told once.
     pub async fn flush(&self) -> Result<Option<Saved>> {
+        self.settle().await?;
+        Ok(self.queue.lock().await.done.take())
+    }
+
+    /// Waits until nothing is left to be saved: before a read, so that a task reads its own saves.
+    ///
+    /// # Errors
+    /// That of an earlier save, which is told once.
+    pub async fn settle(&self) -> Result<()> {
         let mut ended = self.ended.subscribe();
         loop {
             {
@@ -114,7 +123,7 @@ impl BackgroundSaves {
                 if !queue.running {
                     return match queue.failed.take() {
                         Some(error) => Err(error),
-                        None => Ok(queue.done.take()),
+                        None => Ok(()),
                     };
                 }
             }
@@ -135,9 +144,7 @@ impl BackgroundSaves {
     /// That of an earlier save, which is told once.
     pub async fn supersede(&self) -> Result<()> {
         self.queue.lock().await.waiting = None;
-        let done = self.flush().await?;
-        self.queue.lock().await.done = done;
-        Ok(())
+        self.settle().await
     }
 
     /// # Errors

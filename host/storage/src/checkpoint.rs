@@ -41,6 +41,8 @@ pub struct CheckpointInfo {
     pub files: u64,
     /// The URL of the location that holds it.
     pub location: String,
+    /// What the task said about it.
+    pub labels: Labels,
 }
 
 /// A committed checkpoint of a location, to be looked at or restored without an [`Attempt`](crate::Attempt).
@@ -56,11 +58,6 @@ impl Checkpoint {
     /// The files that it holds.
     pub fn tree(&self) -> &Tree {
         &self.commit.tree
-    }
-
-    /// What the task said about it.
-    pub fn labels(&self) -> &Labels {
-        &self.commit.labels
     }
 
     /// Makes `target` equal to this checkpoint. A target that equals it already is left alone.
@@ -88,6 +85,7 @@ impl Checkpoint {
             attempt,
             saved_at,
             tree,
+            labels,
             ..
         } = &*self.commit;
         CheckpointInfo {
@@ -97,6 +95,7 @@ impl Checkpoint {
             logical_bytes: tree.size_bytes().unwrap_or(u64::MAX),
             files: tree.file_count(),
             location: self.location.url().to_owned(),
+            labels: labels.clone(),
         }
     }
 

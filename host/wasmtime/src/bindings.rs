@@ -5,6 +5,9 @@ wasmtime::component::bindgen!({
     path: "../../wit",
     world: "task:checkpoint/imports",
     imports: { default: async | trappable },
-    with: { "wasi": wasmtime_wasi::p2::bindings },
+    with: {
+        "task:checkpoint/streams.save-stream": crate::streams::SaveStream,
+        "wasi": wasmtime_wasi::p2::bindings,
+    },
     require_store_data_send: true,
 });

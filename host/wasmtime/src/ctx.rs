@@ -1,31 +1,63 @@
 //! The state of the import in a store.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use checkpoint_storage::{Attempt, Error, ErrorKind};
+use checkpoint_storage::{Attempt, BackgroundSaves, Error, ErrorKind, Result, Saved};
 use wasmtime::component::ResourceTable;
+
+use crate::advice::{Advisor, SaveAdvice, StopHandle};
 
 /// The state of the import for one store: the attempt whose checkpoints its guest sees.
 #[derive(Debug)]
 pub struct CheckpointCtx {
     pub(crate) attempt: Arc<Attempt>,
+    pub(crate) background: Arc<BackgroundSaves>,
+    pub(crate) advisor: Advisor,
     pub(crate) failure: Option<Error>,
 }
 
 impl CheckpointCtx {
     /// Gives the guest this attempt. To be made with [`Attempt::begin`] for each run of the task, with
-    /// what [`AttemptSettings`](checkpoint_storage::AttemptSettings) say of it; keep a clone to learn
-    /// what was saved.
+    /// what [`AttemptSettings`](checkpoint_storage::AttemptSettings) say of it, the limits too; keep
+    /// a clone to learn what was saved.
     pub fn new(attempt: Arc<Attempt>) -> Self {
         Self {
             attempt,
+            background: Arc::default(),
+            advisor: Advisor::new(Instant::now()),
             failure: None,
         }
+    }
+
+    /// When the guest is told to save. See [`SaveAdvice`] for the default.
+    pub fn save_advice(mut self, advice: SaveAdvice) -> Self {
+        self.advisor.advice = advice;
+        self
     }
 
     /// The attempt that the guest sees.
     pub fn attempt(&self) -> &Arc<Attempt> {
         &self.attempt
+    }
+
+    /// By which the guest is asked to stop.
+    pub fn stop_handle(&self) -> StopHandle {
+        self.advisor.stop.clone()
+    }
+
+    /// The time that the guest has waited for its saves.
+    pub fn waited(&self) -> Duration {
+        self.advisor.waited
+    }
+
+    /// Commits what the guest has saved in the background. To be called when it has ended, however
+    /// it did: a trap, a timeout. What the newest of these saves did, if the guest was not told.
+    ///
+    /// # Errors
+    /// That of such a save which the guest was not told of.
+    pub async fn finish(&self) -> Result<Option<Saved>> {
+        self.background.flush().await
     }
 
     /// What went wrong in the guest's last call, with all its causes; `None` if that call succeeded.

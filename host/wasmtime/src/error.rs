@@ -20,6 +20,7 @@ impl CheckpointCtx {
             ErrorKind::QuotaExceeded => types::Error::QuotaExceeded(own),
             ErrorKind::InvalidPath => types::Error::InvalidPath(own),
             ErrorKind::ReadOnly => types::Error::ReadOnly("this may not be written".into()),
+            ErrorKind::SchemaMismatch => types::Error::SchemaMismatch(own),
             _ => types::Error::Other("the host failed; its own messages say why".into()),
         };
         self.note_failure(error);

@@ -1,10 +1,10 @@
 //! The functions of the import.
 
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
-use checkpoint_storage::Existing;
 use checkpoint_storage::{
-    BeneathDir, CheckpointInfo, Error, ErrorKind, Result, ResumePoint, Saved,
+    BeneathDir, CheckpointInfo, Error, ErrorKind, Existing, Labels, Result, ResumePoint, Saved,
+    SchemaChange,
 };
 use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::Descriptor;
@@ -15,13 +15,16 @@ use crate::ctx::CheckpointCtxView;
 /// The longest path that a guest may name. Linux takes no longer one.
 const MAX_PATH_BYTES: usize = 4096;
 
-type Answer<T> = wasmtime::Result<Result<T, types::Error>>;
+pub(crate) type Answer<T> = wasmtime::Result<Result<T, types::Error>>;
 
 impl types::Host for CheckpointCtxView<'_> {}
 
 impl checkpointer::Host for CheckpointCtxView<'_> {
     async fn prev_exists(&mut self) -> Answer<bool> {
-        let answer = self.ctx.attempt.prev_exists().await;
+        let answer = match self.settled().await {
+            Ok(()) => self.ctx.attempt.prev_exists().await,
+            Err(error) => Err(error),
+        };
         Ok(self.answer(answer))
     }
 
@@ -31,23 +34,122 @@ impl checkpointer::Host for CheckpointCtxView<'_> {
     }
 
     async fn read(&mut self) -> Answer<Option<Vec<u8>>> {
-        let answer = self.ctx.attempt.read().await;
+        let answer = match self.settled().await {
+            Ok(()) => self.ctx.attempt.read().await,
+            Err(error) => Err(error),
+        };
         Ok(self.answer(answer.map(|contents| contents.map(Vec::from))))
     }
 
-    async fn write(&mut self, contents: Vec<u8>) -> Answer<types::Saved> {
-        let answer = self.ctx.attempt.write(contents.into()).await;
-        Ok(self.answer(answer.map(saved)))
+    async fn write(
+        &mut self,
+        contents: Vec<u8>,
+        annotations: types::Annotations,
+    ) -> Answer<types::Saved> {
+        let began = Instant::now();
+        let answer = match self.superseded().await {
+            Ok(()) => {
+                let save = self.ctx.attempt.write(contents.into());
+                save.labels(labels(annotations)).await
+            }
+            Err(error) => Err(error),
+        };
+        Ok(self.saved(began, answer).map(saved))
+    }
+
+    async fn write_in_background(
+        &mut self,
+        contents: Vec<u8>,
+        annotations: types::Annotations,
+    ) -> Answer<()> {
+        let began = Instant::now();
+        let ctx = &self.ctx;
+        let staged = ctx
+            .background
+            .write(&ctx.attempt, contents.into(), labels(annotations));
+        let answer = staged.await;
+        Ok(self.saved(began, answer))
+    }
+
+    async fn flush(&mut self) -> Answer<Option<types::Saved>> {
+        let began = Instant::now();
+        let answer = self.ctx.background.flush().await;
+        self.ctx.advisor.note_wait(began, Instant::now());
+        Ok(self.answer(answer.map(|newest| newest.map(saved))))
+    }
+
+    async fn declare_schema(
+        &mut self,
+        name: String,
+        change: checkpointer::SchemaChange,
+    ) -> Answer<()> {
+        let change = match change {
+            checkpointer::SchemaChange::Refuse => SchemaChange::Refuse,
+            checkpointer::SchemaChange::StartFresh => SchemaChange::StartFresh,
+            checkpointer::SchemaChange::Allow => SchemaChange::Allow,
+        };
+        let answer = self.ctx.attempt.declare_schema(name, change).await;
+        Ok(self.answer(answer))
+    }
+
+    async fn should_save(&mut self) -> wasmtime::Result<checkpointer::Advice> {
+        let advice = self.ctx.advisor.answer(Instant::now());
+        Ok(checkpointer::Advice {
+            now: advice.now,
+            stopping: advice.stopping.map(milliseconds),
+        })
+    }
+
+    async fn get_limits(&mut self) -> Answer<checkpointer::Limits> {
+        let limits = *self.ctx.attempt.limits();
+        Ok(Ok(checkpointer::Limits {
+            checkpoint_bytes: limits.checkpoint_bytes,
+            bytes_left: self.ctx.attempt.bytes_left().await,
+            entries: limits.entries,
+            path_bytes: limits.path_bytes as u64,
+            annotation_bytes: limits.annotation_bytes as u64,
+            saves_per_minute: limits.saves_per_minute,
+        }))
     }
 }
 
 impl files::Host for CheckpointCtxView<'_> {
-    async fn save(&mut self, dir: Resource<Descriptor>, path: String) -> Answer<types::Saved> {
+    async fn save(
+        &mut self,
+        dir: Resource<Descriptor>,
+        path: String,
+        annotations: types::Annotations,
+    ) -> Answer<types::Saved> {
+        let began = Instant::now();
         let answer = match self.beneath(&dir, &path, Access::Read)? {
-            Ok(source) => self.ctx.attempt.save(source).await,
+            Ok(source) => match self.superseded().await {
+                Ok(()) => {
+                    let save = self.ctx.attempt.save(source);
+                    save.labels(labels(annotations)).await
+                }
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
-        Ok(self.answer(answer.map(saved)))
+        Ok(self.saved(began, answer).map(saved))
+    }
+
+    async fn save_in_background(
+        &mut self,
+        dir: Resource<Descriptor>,
+        path: String,
+        annotations: types::Annotations,
+    ) -> Answer<()> {
+        let began = Instant::now();
+        let answer = match self.beneath(&dir, &path, Access::Read)? {
+            Ok(source) => {
+                let ctx = &self.ctx;
+                let labels = labels(annotations);
+                ctx.background.save(&ctx.attempt, source, labels).await
+            }
+            Err(error) => Err(error),
+        };
+        Ok(self.saved(began, answer))
     }
 
     async fn restore(
@@ -61,7 +163,10 @@ impl files::Host for CheckpointCtxView<'_> {
             files::Existing::Replace => Existing::Replace,
         };
         let answer = match self.beneath(&dir, &path, Access::Write)? {
-            Ok(target) => self.ctx.attempt.restore(target, existing).await,
+            Ok(target) => match self.settled().await {
+                Ok(()) => self.ctx.attempt.restore(target, existing).await,
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
         Ok(self.answer(answer))
@@ -75,7 +180,37 @@ enum Access {
 }
 
 impl CheckpointCtxView<'_> {
-    fn answer<T>(&mut self, answer: Result<T>) -> Result<T, types::Error> {
+    /// Waits for the saves in the background, so that the guest reads its own.
+    ///
+    /// # Errors
+    /// That of one which the guest was not told of.
+    pub(crate) async fn settled(&mut self) -> Result<()> {
+        self.ctx.background.settle().await
+    }
+
+    /// Lets a save in the foreground come after all in the background.
+    ///
+    /// # Errors
+    /// That of one which the guest was not told of.
+    pub(crate) async fn superseded(&mut self) -> Result<()> {
+        self.ctx.background.supersede().await
+    }
+
+    /// The answer to a save, which the guest has waited for since `began`.
+    pub(crate) fn saved<T>(
+        &mut self,
+        began: Instant,
+        answer: Result<T>,
+    ) -> Result<T, types::Error> {
+        let now = Instant::now();
+        match answer {
+            Ok(_) => self.ctx.advisor.note_save(began, now),
+            Err(_) => self.ctx.advisor.note_wait(began, now),
+        }
+        self.answer(answer)
+    }
+
+    pub(crate) fn answer<T>(&mut self, answer: Result<T>) -> Result<T, types::Error> {
         if answer.is_ok() {
             self.ctx.note_success();
         }
@@ -115,7 +250,7 @@ impl CheckpointCtxView<'_> {
     }
 }
 
-fn saved(saved: Saved) -> types::Saved {
+pub(crate) fn saved(saved: Saved) -> types::Saved {
     types::Saved {
         sequence: saved.sequence,
         logical_bytes: saved.logical_bytes,
@@ -139,11 +274,25 @@ fn resume_point(point: ResumePoint) -> checkpointer::ResumePoint {
     }
 }
 
+/// Of a key that is given twice, the last value counts.
+pub(crate) fn labels(annotations: types::Annotations) -> Labels {
+    Labels {
+        annotations: annotations.into_iter().collect(),
+        schema: None,
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn checkpoint(info: &CheckpointInfo) -> checkpointer::Checkpoint {
     let age = SystemTime::now().duration_since(info.saved_at);
     checkpointer::Checkpoint {
         sequence: info.sequence,
         attempt: info.attempt,
-        age: age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        age: age.map_or(0, milliseconds),
+        annotations: info.labels.annotations.clone().into_iter().collect(),
+        schema: info.labels.schema.clone(),
     }
 }

@@ -78,16 +78,24 @@
 //! # }
 //! ```
 //!
-//! The calls are `async` in the host, and block only the guest that makes them.
+//! The calls are `async` in the host, and block only the guest that makes them. When a guest has ended,
+//! however it did, [`CheckpointCtx::finish`] commits what it has saved in the background.
+//!
+//! Wasmtime bounds what a guest passes to the host in one call, by
+//! [`Store::set_hostcall_fuel`](wasmtime::Store::set_hostcall_fuel): a `write` of more than 128 MiB traps
+//! unless that is raised. A host that raises it lends its guests that much memory each.
 //!
 //! [`Attempt`]: checkpoint_storage::Attempt
 //! [`Location`]: checkpoint_storage::Location
 
+mod advice;
 pub mod bindings;
 mod ctx;
 mod error;
 mod host;
+mod streams;
 
+pub use advice::{SaveAdvice, StopHandle};
 pub use ctx::{CheckpointCtx, CheckpointCtxView, CheckpointView};
 
 use wasmtime::component::{HasData, Linker};
@@ -107,10 +115,11 @@ impl HasData for Checkpoint {
 /// # Errors
 /// If the linker has one of the interfaces already.
 pub fn add_to_linker<T: CheckpointView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
-    use bindings::task::checkpoint::files;
+    use bindings::task::checkpoint::{files, streams};
 
     add_checkpointer_to_linker(linker)?;
-    files::add_to_linker::<_, Checkpoint>(linker, T::checkpoint)
+    files::add_to_linker::<_, Checkpoint>(linker, T::checkpoint)?;
+    streams::add_to_linker::<_, Checkpoint>(linker, T::checkpoint)
 }
 
 /// Adds `checkpointer`, and the types that it uses, to a linker: for hosts without WASI, whose guests

@@ -35,7 +35,7 @@ pub(super) enum Found {
 }
 
 pub(super) fn schema_of(checkpoint: &Checkpoint) -> Option<String> {
-    checkpoint.labels().schema.clone()
+    checkpoint.commit.labels.schema.clone()
 }
 
 impl State {

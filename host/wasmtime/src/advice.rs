@@ -1,0 +1,169 @@
+//! When a guest is told to save, and that it is to stop.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The share of its time that a guest waits for saves, if it follows the advice: 5 %. A task that loses
+/// its progress loses more.
+const DEFAULT_OVERHEAD: f64 = 0.05;
+
+/// How long a guest computes before it is first told to save, while it is not known what that costs.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// When to save.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum SaveAdvice {
+    /// Whenever this much time has passed since the last save.
+    Every(Duration),
+    /// As often as keeps the waiting for saves under this share of the run time, from 0 to 1, by what
+    /// saves have cost so far. The default, with 0.05.
+    Overhead(f64),
+}
+
+impl Default for SaveAdvice {
+    fn default() -> Self {
+        Self::Overhead(DEFAULT_OVERHEAD)
+    }
+}
+
+/// Asks a guest to stop. Clones ask the same guest.
+#[derive(Clone, Debug, Default)]
+pub struct StopHandle(Arc<Mutex<Option<Stop>>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Stop {
+    asked: Instant,
+    deadline: Instant,
+}
+
+impl StopHandle {
+    /// Tells the guest, when it asks `should-save` next, to save and return within this time. It is
+    /// for the host to end it after that. A later call does not extend the time.
+    pub fn stop(&self, grace: Duration) {
+        let asked = Instant::now();
+        let deadline = asked.checked_add(grace).unwrap_or(asked);
+        self.lock().get_or_insert(Stop { asked, deadline });
+    }
+
+    /// Whether the guest is to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Stop>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the host knows of a guest's saves.
+#[derive(Debug)]
+pub(crate) struct Advisor {
+    pub(crate) advice: SaveAdvice,
+    pub(crate) stop: StopHandle,
+    began: Instant,
+    last_save: Option<Instant>,
+    /// What the last save cost the guest.
+    cost: Duration,
+    pub(crate) waited: Duration,
+}
+
+/// The answer to `should-save`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) now: bool,
+    pub(crate) stopping: Option<Duration>,
+}
+
+impl Advisor {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            advice: SaveAdvice::default(),
+            stop: StopHandle::default(),
+            began: now,
+            last_save: None,
+            cost: Duration::ZERO,
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// The guest has waited for a save from `began` to `now`.
+    pub(crate) fn note_save(&mut self, began: Instant, now: Instant) {
+        self.cost = now.saturating_duration_since(began);
+        self.note_wait(began, now);
+        self.last_save = Some(now);
+    }
+
+    /// The guest has waited for earlier saves.
+    pub(crate) fn note_wait(&mut self, began: Instant, now: Instant) {
+        self.waited += now.saturating_duration_since(began);
+    }
+
+    pub(crate) fn answer(&self, now: Instant) -> Answer {
+        if let Some(stop) = *self.stop.lock() {
+            return Answer {
+                now: self.last_save.is_none_or(|saved| saved < stop.asked),
+                stopping: Some(stop.deadline.saturating_duration_since(now)),
+            };
+        }
+        let since = now.saturating_duration_since(self.last_save.unwrap_or(self.began));
+        let pause = match (self.advice, self.last_save) {
+            (SaveAdvice::Every(every), _) => every,
+            (SaveAdvice::Overhead(_), None) => FIRST,
+            (SaveAdvice::Overhead(share), Some(_)) => {
+                let share = share.clamp(f64::MIN_POSITIVE, 1.0);
+                let pause = self.cost.as_secs_f64() * (1.0 - share) / share;
+                Duration::try_from_secs_f64(pause).unwrap_or(Duration::MAX)
+            }
+        };
+        Answer {
+            now: since >= pause,
+            stopping: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn saves_are_advised_as_often_as_the_overhead_permits() {
+        let start = Instant::now();
+        let mut advisor = Advisor::new(start);
+        assert!(!advisor.answer(start).now);
+        assert!(advisor.answer(start + SECOND).now);
+        // It takes a second, and 19 others are to pass for each that is waited.
+        advisor.note_save(start + SECOND, start + 2 * SECOND);
+        assert!(!advisor.answer(start + 20 * SECOND).now);
+        assert!(advisor.answer(start + 21 * SECOND).now);
+    }
+
+    #[test]
+    fn saves_are_advised_whenever_the_time_has_passed() {
+        let start = Instant::now();
+        let mut advisor = Advisor::new(start);
+        advisor.advice = SaveAdvice::Every(10 * SECOND);
+        assert!(!advisor.answer(start + 9 * SECOND).now);
+        assert!(advisor.answer(start + 10 * SECOND).now);
+        advisor.note_save(start + 10 * SECOND, start + 12 * SECOND);
+        assert!(!advisor.answer(start + 21 * SECOND).now);
+    }
+
+    #[test]
+    fn a_guest_that_is_to_stop_saves_once_more() {
+        let mut advisor = Advisor::new(Instant::now());
+        advisor.stop.stop(30 * SECOND);
+        advisor.stop.stop(90 * SECOND);
+        let now = Instant::now();
+        let answer = advisor.answer(now);
+        assert!(answer.now);
+        assert!(answer.stopping.unwrap() <= 30 * SECOND);
+        advisor.note_save(now, Instant::now());
+        assert!(!advisor.answer(Instant::now()).now);
+        let late = advisor.answer(now + 60 * SECOND);
+        assert_eq!(late.stopping, Some(Duration::ZERO));
+    }
+}
