@@ -6,7 +6,7 @@ use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types::Descriptor;
 
 use crate::bindings::task::checkpoint::files::{self, Existing};
-use crate::{Error, Result, Saved};
+use crate::{Error, Result, SaveOptions, Saved};
 
 /// Replaces the checkpoint by the file or directory at `path`.
 ///
@@ -31,8 +31,24 @@ use crate::{Error, Result, Saved};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn save(path: impl AsRef<Path>) -> Result<Saved> {
-    let (dir, path) = locate(path.as_ref())?;
-    Ok(files::save(&dir, &path)?)
+    SaveOptions::new().save(path)
+}
+
+/// [`save`]s while the task goes on: returns when the host has copied what is at `path`, which may
+/// change then. See [`write_in_background`](crate::write_in_background).
+///
+/// # Errors
+///
+/// That of an earlier save in the background, which is told once; this one is not made then. Those of
+/// reading what is at `path`, as for [`save`].
+///
+/// ```no_run
+/// task_checkpoint::save_in_background("/data")?;
+/// std::fs::write("/data/weights", [1; 4096])?; // not in this checkpoint
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn save_in_background(path: impl AsRef<Path>) -> Result<()> {
+    SaveOptions::new().save_in_background(path)
 }
 
 /// Makes `path` equal to the checkpoint: a file if a file or bytes were saved, a directory if a
@@ -80,7 +96,7 @@ fn restore_over(path: &Path, existing: Existing) -> Result<Option<u64>> {
 
 /// There is no way from a `std::fs::File` to its descriptor, so this takes the preopened directory
 /// that the standard library would take.
-fn locate(path: &Path) -> Result<(Descriptor, String)> {
+pub(crate) fn locate(path: &Path) -> Result<(Descriptor, String)> {
     let refused = |why| Error::InvalidPath(format!("{path:?}: {why}"));
     let text = path
         .to_str()

@@ -17,10 +17,18 @@
 //! }
 //! ```
 //!
-//! | what | bytes | a file or directory |
+//! | what | bytes | a file or directory | a stream | any serde type |
+//! |---|---|---|---|---|
+//! | save | [`write()`] | [`save`] | [`save_reader`], [`SaveStream`] | `store` |
+//! | save while computing | [`write_in_background`] | [`save_in_background`] | | |
+//! | go on | [`read`] | [`restore`], [`restore_replacing`] | [`read_stream`] | `load` |
+//!
+//! [`SaveOptions`] say something about a checkpoint, such as its step. [`save_due`] asks the host whether
+//! this is a good time to save, and [`stopping`] whether the task is to end.
+//!
+//! | feature | default | what it adds |
 //! |---|---|---|
-//! | save | [`write()`], [`save_reader`] | [`save`] |
-//! | go on | [`read`] | [`restore`], [`restore_replacing`] |
+//! | `serde` | no | `store` and `load` of any type that serde knows, as CBOR |
 //!
 //! A save is atomic and replaces the checkpoint as a whole: when it returns `Ok` the new one is
 //! durable, and a task that dies a moment earlier finds the old one. A task reads its own saves. Once a
@@ -32,19 +40,29 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
+mod advice;
 #[expect(missing_docs, reason = "wit-bindgen documents only what wit/ does")]
 pub mod bindings;
 mod error;
 mod files;
-
-use std::io::Read;
+mod options;
+mod stream;
+#[cfg(feature = "serde")]
+mod typed;
 
 use bindings::task::checkpoint::checkpointer;
 
-pub use bindings::task::checkpoint::checkpointer::{Checkpoint, FallBack, ResumePoint};
+pub use advice::{limits, save_due, stopping};
+pub use bindings::task::checkpoint::checkpointer::{
+    Checkpoint, FallBack, Limits, ResumePoint, SchemaChange,
+};
 pub use bindings::task::checkpoint::types::Saved;
 pub use error::Error;
-pub use files::{restore, restore_replacing, save};
+pub use files::{restore, restore_replacing, save, save_in_background};
+pub use options::SaveOptions;
+pub use stream::{ReadStream, SaveStream, read_stream, save_reader};
+#[cfg(feature = "serde")]
+pub use typed::{load, store};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -108,7 +126,8 @@ pub fn read() -> Result<Option<Vec<u8>>> {
 /// # Errors
 ///
 /// [`Error::Fenced`] once a newer attempt has begun. After [`Error::Unavailable`] the save may still
-/// take effect later, as a whole, but never over a later save.
+/// take effect later, as a whole, but never over a later save. [`Error::QuotaExceeded`] if it is more
+/// than [`limits`] permit.
 ///
 /// ```no_run
 /// let saved = task_checkpoint::write(b"step 7")?;
@@ -116,27 +135,63 @@ pub fn read() -> Result<Option<Vec<u8>>> {
 /// # Ok::<(), task_checkpoint::Error>(())
 /// ```
 pub fn write(contents: impl AsRef<[u8]>) -> Result<Saved> {
-    Ok(checkpointer::write(contents.as_ref())?)
+    SaveOptions::new().write(contents)
 }
 
-/// [`write()`]s what a reader gives, up to its end.
-///
-/// The contents lie in the task's memory as a whole meanwhile. For what does not fit there, write a
-/// file and [`save`] it: the host reads that in pieces.
+/// [`write()`]s while the task goes on: returns when the host has a copy. At most one save is being
+/// made and one waits, which a newer one replaces. What the host has a copy of is committed when the
+/// task ends, however it does.
 ///
 /// # Errors
 ///
-/// [`Error::Other`] if the reader fails; nothing is saved then. Otherwise as [`write()`].
+/// That of an earlier save in the background, which is told once; this one is not made then.
 ///
 /// ```no_run
-/// let input = std::fs::File::open("/data/journal")?;
-/// task_checkpoint::save_reader(input)?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// let mut weights = vec![0; 1 << 20];
+/// for step in 0..1_000_u32 {
+///     weights[step as usize] = 1; // a piece of work
+///     if task_checkpoint::save_due() {
+///         task_checkpoint::write_in_background(&weights)?;
+///     }
+/// }
+/// task_checkpoint::flush()?;
+/// # Ok::<(), task_checkpoint::Error>(())
 /// ```
-pub fn save_reader(mut reader: impl Read) -> Result<Saved> {
-    let mut contents = Vec::new();
-    match reader.read_to_end(&mut contents) {
-        Ok(_) => write(contents),
-        Err(error) => Err(Error::Other(format!("reading what to save: {error}"))),
-    }
+pub fn write_in_background(contents: impl AsRef<[u8]>) -> Result<()> {
+    SaveOptions::new().write_in_background(contents)
+}
+
+/// Waits until nothing is left to be saved in the background, and says what the newest of these saves
+/// did, if one was made since the last call.
+///
+/// # Errors
+///
+/// That of a save in the background, which is told once.
+///
+/// ```no_run
+/// task_checkpoint::write_in_background("the end")?;
+/// let saved = task_checkpoint::flush()?.expect("a save was made");
+/// println!("checkpoint {} is durable", saved.sequence);
+/// # Ok::<(), task_checkpoint::Error>(())
+/// ```
+pub fn flush() -> Result<Option<Saved>> {
+    Ok(checkpointer::flush()?)
+}
+
+/// Declares the form of what this task saves, and what to do with a checkpoint in another one. To be
+/// called before anything is read; saves from here on carry it.
+///
+/// # Errors
+///
+/// [`Error::QuotaExceeded`] if the name is longer than annotations may be.
+///
+/// ```no_run
+/// use task_checkpoint::SchemaChange;
+///
+/// // A task that was changed begins anew rather than misread what its predecessor saved.
+/// task_checkpoint::declare_schema("weights/2", SchemaChange::StartFresh)?;
+/// # Ok::<(), task_checkpoint::Error>(())
+/// ```
+pub fn declare_schema(name: &str, change: SchemaChange) -> Result<()> {
+    Ok(checkpointer::declare_schema(name, change)?)
 }

@@ -1,0 +1,55 @@
+//! What the host advises and permits.
+
+use std::time::Duration;
+
+use crate::Result;
+use crate::bindings::task::checkpoint::checkpointer::{self, Limits};
+
+/// Whether this is a good time to save, from how often the host was asked to save or from what saving
+/// has cost so far. True once more when the task is to stop. Costs little: ask at every step.
+///
+/// ```no_run
+/// for step in 0..1_000_u32 {
+///     // a piece of work
+///     if task_checkpoint::save_due() {
+///         task_checkpoint::write(step.to_le_bytes())?;
+///     }
+/// }
+/// # Ok::<(), task_checkpoint::Error>(())
+/// ```
+pub fn save_due() -> bool {
+    checkpointer::should_save().now
+}
+
+/// Whether the task is to stop: the time until the host ends it. Save, and return.
+///
+/// ```no_run
+/// # let state = [0];
+/// if let Some(left) = task_checkpoint::stopping() {
+///     eprintln!("stopping; {left:?} left");
+///     task_checkpoint::write(state)?;
+/// }
+/// # Ok::<(), task_checkpoint::Error>(())
+/// ```
+pub fn stopping() -> Option<Duration> {
+    checkpointer::should_save()
+        .stopping
+        .map(Duration::from_millis)
+}
+
+/// What the host permits. Whatever exceeds it fails with [`Error::QuotaExceeded`](crate::Error).
+///
+/// # Errors
+///
+/// Those of the host.
+///
+/// ```no_run
+/// let state = vec![0; 1 << 20];
+/// if state.len() as u64 > task_checkpoint::limits()?.bytes_left {
+///     eprintln!("this would not fit");
+/// }
+/// # Ok::<(), task_checkpoint::Error>(())
+/// ```
+pub fn limits() -> Result<Limits> {
+    Ok(checkpointer::get_limits()?)
+}

@@ -1,0 +1,205 @@
+//! Saving and reading contents that are larger than the task's memory.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+
+use wasip2::io::streams::{InputStream, OutputStream, StreamError};
+
+use crate::bindings::task::checkpoint::streams;
+use crate::{Error, Result, Saved};
+
+/// Contents that are written piece by piece, of which nothing is visible before they are
+/// [committed](Self::commit). Dropped before that, nothing was saved.
+///
+/// ```no_run
+/// use std::io::Write;
+///
+/// let mut stream = task_checkpoint::SaveStream::begin()?;
+/// for piece in 0..1_000_u32 {
+///     stream.write_all(&[piece as u8; 1 << 20])?;
+/// }
+/// stream.commit()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct SaveStream {
+    // Dropped before the save that it belongs to.
+    contents: OutputStream,
+    save: streams::SaveStream,
+    /// How much the host takes without being asked again.
+    permit: usize,
+}
+
+impl SaveStream {
+    /// Begins a save.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Fenced`] once a newer attempt has begun, [`Error::QuotaExceeded`] for too many saves.
+    pub fn begin() -> Result<Self> {
+        Self::begin_with(&[])
+    }
+
+    pub(crate) fn begin_with(annotations: &[(String, String)]) -> Result<Self> {
+        let save = streams::SaveStream::begin(annotations)?;
+        Ok(Self {
+            contents: save.contents()?,
+            save,
+            permit: 0,
+        })
+    }
+
+    /// Replaces the checkpoint by what was written. When it returns `Ok` the checkpoint is durable.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong on the way, if writing failed. Otherwise as [`write()`](crate::write()).
+    pub fn commit(self) -> Result<Saved> {
+        drop(self.contents);
+        Ok(streams::SaveStream::commit(self.save)?)
+    }
+}
+
+impl Write for SaveStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        while self.permit == 0 {
+            let permit = self.contents.check_write().map_err(io_error)?;
+            // On a 32-bit guest no slice is longer than this.
+            self.permit = usize::try_from(permit).unwrap_or(usize::MAX);
+            if self.permit == 0 {
+                self.contents.subscribe().block();
+            }
+        }
+        let taken = bytes.len().min(self.permit);
+        self.contents.write(&bytes[..taken]).map_err(io_error)?;
+        // The host may take less now, so it is asked again.
+        self.permit = 0;
+        Ok(taken)
+    }
+
+    /// Does nothing: contents are durable when they are committed, and not before.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for SaveStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SaveStream").finish_non_exhaustive()
+    }
+}
+
+/// [`write()`](crate::write())s what a reader gives, up to its end, in constant memory.
+///
+/// # Errors
+///
+/// [`Error::Other`] if the reader fails; nothing is saved then. Otherwise as
+/// [`write()`](crate::write()).
+///
+/// ```no_run
+/// let input = std::fs::File::open("/data/journal")?;
+/// task_checkpoint::save_reader(input)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn save_reader(mut reader: impl Read) -> Result<Saved> {
+    let mut stream = SaveStream::begin()?;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let read = match reader.read(&mut buffer) {
+            Ok(0) => return stream.commit(),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Error::Other(format!("reading what to save: {error}"))),
+        };
+        if stream.write_all(&buffer[..read]).is_err() {
+            // The commit says why.
+            return stream.commit();
+        }
+    }
+}
+
+/// The memory through which a reader is saved.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// The contents of a checkpoint, piece by piece, which are not deleted while they are read.
+///
+/// Reading fails if they turn out damaged; [`read_stream`] then gives an older checkpoint.
+pub struct ReadStream {
+    contents: InputStream,
+    size_bytes: u64,
+    sequence: u64,
+}
+
+/// What [`read`](crate::read) would give as a stream, for contents that are larger than memory.
+///
+/// # Errors
+///
+/// Those of [`read`](crate::read).
+///
+/// ```no_run
+/// use std::io::Read;
+///
+/// if let Some(mut contents) = task_checkpoint::read_stream()? {
+///     let mut header = [0; 16];
+///     contents.read_exact(&mut header)?;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn read_stream() -> Result<Option<ReadStream>> {
+    let reading = streams::read()?;
+    Ok(reading.map(|reading| ReadStream {
+        contents: reading.contents,
+        size_bytes: reading.size,
+        sequence: reading.sequence,
+    }))
+}
+
+impl ReadStream {
+    /// The size of the contents.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// The checkpoint's position in the log.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+}
+
+impl Read for ReadStream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        match self.contents.blocking_read(into.len() as u64) {
+            Ok(bytes) => {
+                // The host gives no more than was asked for.
+                into[..bytes.len()].copy_from_slice(&bytes);
+                Ok(bytes.len())
+            }
+            Err(StreamError::Closed) => Ok(0),
+            Err(error) => Err(io_error(error)),
+        }
+    }
+}
+
+impl fmt::Debug for ReadStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadStream")
+            .field("size_bytes", &self.size_bytes)
+            .field("sequence", &self.sequence)
+            .finish_non_exhaustive()
+    }
+}
+
+fn io_error(error: StreamError) -> io::Error {
+    match error {
+        StreamError::Closed => io::Error::new(
+            io::ErrorKind::BrokenPipe,
+            "the save has failed; its commit says why",
+        ),
+        StreamError::LastOperationFailed(error) => io::Error::other(error.to_debug_string()),
+    }
+}
