@@ -6,6 +6,7 @@ mod commands;
 mod exit;
 mod memory;
 mod options;
+mod signals;
 mod task;
 
 use std::process::ExitCode;

@@ -77,6 +77,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses a share in percent, such as `5`, to one of 1.
+pub(crate) fn percent(text: &str) -> Result<f64, String> {
+    let percent = text.trim_end_matches('%').parse::<f64>();
+    match percent.map_err(|e| e.to_string())? {
+        percent if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
+        _ => Err("a share lies between 0 and 100".into()),
+    }
+}
+
 /// Parses a size such as `64MiB`, `1 GB` or `4096`.
 pub(crate) fn size(text: &str) -> Result<usize, String> {
     let digits = text

@@ -1,11 +1,12 @@
 //! A compiled task, and one run of it.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context;
-use checkpoint_storage::{Attempt, Error};
+use checkpoint_storage::Error;
+use tokio::sync::oneshot;
 use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
 use wasmtime::{Cache, CacheConfig, Config, Engine, Store, Trap};
 use wasmtime_checkpoint::{CheckpointCtx, CheckpointCtxView, CheckpointView};
@@ -22,6 +23,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// host call holds its thread.
 const LATE: Duration = Duration::from_secs(1);
 
+/// The most that a guest passes to the host in one call: all that 32 bits address.
+const MAX_CALL_BYTES: usize = u32::MAX as usize;
+
 /// A component that is ready to run. Cloning it is cheap.
 #[derive(Clone)]
 pub(crate) struct Task {
@@ -32,13 +36,15 @@ pub(crate) struct Task {
 }
 
 /// How an attempt ended.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Success,
     /// It exited with this code, which is not 0.
     Exit(u8),
     Trap(String),
     Timeout,
+    /// It was to stop, and did not within the grace period.
+    Stopped,
 }
 
 /// An ended attempt.
@@ -46,6 +52,8 @@ pub(crate) struct Ended {
     pub(crate) end: End,
     /// The last failure of the import, with what the guest was not told.
     pub(crate) failure: Option<Error>,
+    /// The time that the guest has waited for its saves.
+    pub(crate) waited: Duration,
 }
 
 struct State {
@@ -121,50 +129,66 @@ impl Task {
         })
     }
 
-    /// Runs one attempt to its end, or until its time is up.
+    /// Runs one attempt to its end, or until `cut` says how it ends.
     pub(crate) async fn run(
         &self,
         wasi: WasiCtx,
-        attempt: Arc<Attempt>,
-        timeout: Option<Duration>,
+        checkpoint: CheckpointCtx,
         max_memory: Option<usize>,
+        cut: impl Future<Output = End>,
     ) -> Ended {
         let state = State {
             wasi,
             table: ResourceTable::new(),
-            checkpoint: CheckpointCtx::new(attempt),
+            checkpoint,
             memory: Memory::new(max_memory),
         };
         let task = self.clone();
-        let running = blocking(
-            async move { task.attempt(state, timeout).await },
-            timeout.map(|timeout| timeout.saturating_add(LATE)),
-        );
-        // One that is left behind in its host call is fenced by the next attempt.
-        running.await.unwrap_or(Ended {
-            end: End::Timeout,
-            failure: None,
-        })
+        let (sender, receiver) = oneshot::channel();
+        let running = blocking(async move { task.attempt(state, receiver, max_memory).await });
+        let mut running = pin!(running);
+        let end = tokio::select! {
+            ended = &mut running => return ended,
+            end = cut => end,
+        };
+        // It may have ended just now.
+        let _ = sender.send(end.clone());
+        match tokio::time::timeout(LATE, running).await {
+            Ok(ended) => ended,
+            // One that is left behind in its host call is fenced by the next attempt.
+            Err(_) => Ended {
+                end,
+                failure: None,
+                waited: Duration::ZERO,
+            },
+        }
     }
 
-    async fn attempt(&self, state: State, timeout: Option<Duration>) -> Ended {
+    async fn attempt(
+        &self,
+        state: State,
+        cut: oneshot::Receiver<End>,
+        max_memory: Option<usize>,
+    ) -> Ended {
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.memory);
+        // What a guest may pass to the host in one call: all that it can hold.
+        store.set_hostcall_fuel(max_memory.unwrap_or(MAX_CALL_BYTES));
         // A guest that only computes comes back here every tick, so that its time can run out.
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
         let ticker = Ticker::start(self.engine.clone());
-        let running = self.call(&mut store);
-        let end = match timeout {
-            None => running.await,
-            Some(timeout) => match tokio::time::timeout(timeout, running).await {
-                Ok(end) => end,
-                Err(_) => End::Timeout,
-            },
+        let end = tokio::select! {
+            end = self.call(&mut store) => end,
+            Ok(end) = cut => end,
         };
         drop(ticker);
-        let failure = store.into_data().checkpoint.take_failure();
-        Ended { end, failure }
+        let mut checkpoint = store.into_data().checkpoint;
+        Ended {
+            end,
+            failure: checkpoint.take_failure(),
+            waited: checkpoint.waited(),
+        }
     }
 
     async fn call(&self, store: &mut Store<State>) -> End {
@@ -198,20 +222,12 @@ fn anyhow_of(error: wasmtime::Error) -> anyhow::Error {
     error.into()
 }
 
-/// Runs `work` on a thread of its own, and leaves it there when `limit` is over: some host calls block,
-/// such as a write to a pipe that nobody reads, and on our own thread no timer would end those.
-async fn blocking<T: Send + 'static>(
-    work: impl Future<Output = T> + Send + 'static,
-    limit: Option<Duration>,
-) -> Option<T> {
+/// Runs `work` on a thread of its own, where it may be left: some host calls block, such as a write to a
+/// pipe that nobody reads, and on our own thread no timer would end those.
+async fn blocking<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let runtime = tokio::runtime::Handle::current();
-    let thread = tokio::task::spawn_blocking(move || runtime.block_on(work));
-    let joined = match limit {
-        None => thread.await,
-        Some(limit) => tokio::time::timeout(limit, thread).await.ok()?,
-    };
-    match joined {
-        Ok(value) => Some(value),
+    match tokio::task::spawn_blocking(move || runtime.block_on(work)).await {
+        Ok(value) => value,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
@@ -234,27 +250,5 @@ impl Ticker {
 impl Drop for Ticker {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn work_that_blocks_its_thread_is_left_when_its_time_is_up() {
-        let (sender, receiver) = std::sync::mpsc::channel::<()>();
-        let stuck = async move { receiver.recv().is_ok() };
-        let left = blocking(stuck, Some(Duration::from_millis(10))).await;
-        assert_eq!(left, None);
-        // Now it can end.
-        drop(sender);
-    }
-
-    #[tokio::test]
-    async fn work_that_ends_in_time_gives_its_value() {
-        assert_eq!(blocking(async { 1 }, Some(LATE)).await, Some(1));
-        assert_eq!(blocking(async { 2 }, None).await, Some(2));
     }
 }

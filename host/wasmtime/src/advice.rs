@@ -35,6 +35,8 @@ pub struct StopHandle(Arc<Mutex<Option<Stop>>>);
 struct Stop {
     asked: Instant,
     deadline: Instant,
+    /// Whether the guest has heard of it.
+    told: bool,
 }
 
 impl StopHandle {
@@ -43,12 +45,17 @@ impl StopHandle {
     pub fn stop(&self, grace: Duration) {
         let asked = Instant::now();
         let deadline = asked.checked_add(grace).unwrap_or(asked);
-        self.lock().get_or_insert(Stop { asked, deadline });
+        self.lock().get_or_insert(Stop {
+            asked,
+            deadline,
+            told: false,
+        });
     }
 
-    /// Whether the guest is to stop.
-    pub fn is_stopping(&self) -> bool {
-        self.lock().is_some()
+    /// Whether the guest has heard that it is to stop. Then it may have returned before its work was
+    /// done, whatever it returned.
+    pub fn was_told(&self) -> bool {
+        self.lock().is_some_and(|stop| stop.told)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Stop>> {
@@ -100,7 +107,8 @@ impl Advisor {
     }
 
     pub(crate) fn answer(&self, now: Instant) -> Answer {
-        if let Some(stop) = *self.stop.lock() {
+        if let Some(stop) = &mut *self.stop.lock() {
+            stop.told = true;
             return Answer {
                 now: self.last_save.is_none_or(|saved| saved < stop.asked),
                 stopping: Some(stop.deadline.saturating_duration_since(now)),
@@ -160,7 +168,7 @@ mod tests {
         let now = Instant::now();
         let answer = advisor.answer(now);
         assert!(answer.now);
-        assert!(answer.stopping.unwrap() <= 30 * SECOND);
+        assert!(answer.stopping.is_some_and(|left| left <= 30 * SECOND));
         advisor.note_save(now, Instant::now());
         assert!(!advisor.answer(Instant::now()).now);
         let late = advisor.answer(now + 60 * SECOND);

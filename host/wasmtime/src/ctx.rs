@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use checkpoint_storage::{Attempt, BackgroundSaves, Error, ErrorKind, Result, Saved};
+use checkpoint_storage::{Attempt, BackgroundSaves, Error, ErrorKind};
 use wasmtime::component::ResourceTable;
 
 use crate::advice::{Advisor, SaveAdvice, StopHandle};
@@ -51,13 +51,10 @@ impl CheckpointCtx {
         self.advisor.waited
     }
 
-    /// Commits what the guest has saved in the background. To be called when it has ended, however
-    /// it did: a trap, a timeout. What the newest of these saves did, if the guest was not told.
-    ///
-    /// # Errors
-    /// That of such a save which the guest was not told of.
-    pub async fn finish(&self) -> Result<Option<Saved>> {
-        self.background.flush().await
+    /// What the guest saves in the background. To be [flushed](BackgroundSaves::flush) when it has
+    /// ended, however it did: a trap, a timeout.
+    pub fn background(&self) -> &Arc<BackgroundSaves> {
+        &self.background
     }
 
     /// What went wrong in the guest's last call, with all its causes; `None` if that call succeeded.

@@ -79,7 +79,7 @@
 //! ```
 //!
 //! The calls are `async` in the host, and block only the guest that makes them. When a guest has ended,
-//! however it did, [`CheckpointCtx::finish`] commits what it has saved in the background.
+//! however it did, flush its [`CheckpointCtx::background`]: that commits what it was told is staged.
 //!
 //! Wasmtime bounds what a guest passes to the host in one call, by
 //! [`Store::set_hostcall_fuel`](wasmtime::Store::set_hostcall_fuel): a `write` of more than 128 MiB traps

@@ -1,5 +1,8 @@
 //! `wasm-checkpoint run`
 
+mod limits;
+mod summary;
+
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -8,13 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, Location, ResumePoint, Totals};
+use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, Location};
+use wasmtime_checkpoint::{CheckpointCtx, SaveAdvice, StopHandle};
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::filesystem::FsPerms;
 
 use crate::exit::{self, Code, failure};
-use crate::options::{FlyteUrl, SharedDir, Variable, duration, human_size, size};
+use crate::options::{FlyteUrl, SharedDir, Variable, duration, percent, size};
+use crate::signals::Signals;
 use crate::task::{End, Ended, Task};
+use limits::LimitArgs;
+use summary::Summary;
 
 /// How long the end of an attempt waits for the deletion of what its saves replaced.
 const DELETION: Duration = Duration::from_secs(5);
@@ -48,6 +55,22 @@ pub(crate) struct Args {
     /// The most memory that the task may use, such as 512MiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_memory: Option<usize>,
+    /// How long the task may go on after SIGTERM or SIGINT, of which `should-save` tells it. What it has
+    /// saved in the background is committed within as long again
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
+    grace: Duration,
+    /// Advise the task to save whenever this much time has passed since its last save
+    /// [default: as often as keeps its waiting under 5 % of the time]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    save_every: Option<Duration>,
+    /// Advise the task to save as often as keeps its waiting under this share of the time, in percent
+    #[arg(long, value_name = "PERCENT", value_parser = percent, conflicts_with = "save_every")]
+    save_overhead: Option<f64>,
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// Write what the attempts did to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// How many checkpoints are kept
     #[arg(long, value_name = "N", default_value = "3")]
     keep: NonZeroUsize,
@@ -63,28 +86,31 @@ pub(crate) struct Args {
     task: Vec<OsString>,
 }
 
-/// What is said of all attempts together.
-#[derive(Default)]
-struct Summary {
-    attempts: u32,
-    resumed: Option<String>,
-    totals: Totals,
-}
-
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
+        let mut summary = Summary::default();
+        let code = self.attempts(&mut summary).await?;
+        if let Some(file) = &self.report {
+            summary.write(file)?;
+        }
+        Ok(code)
+    }
+
+    /// Runs attempts until one succeeds, none is left, or a signal comes.
+    async fn attempts(&self, summary: &mut Summary) -> anyhow::Result<ExitCode> {
         let location = self.location()?;
         let previous = self.previous()?;
         // Before anything is claimed: a task that cannot run must not fence one that does.
         let task = Task::load(self.file())?;
         self.wasi()?;
-        let mut summary = Summary::default();
+        let signals = Signals::listen().context("signals cannot be received")?;
         let first = first_attempt();
         loop {
             let number = first.saturating_add(summary.attempts);
             let mut settings = AttemptSettings::default()
                 .number(number)
                 .component(task.digest)
+                .limits(self.limits.limits())
                 .keep(self.keep);
             if let Some(previous) = &previous {
                 settings = settings.previous(previous.clone());
@@ -113,18 +139,35 @@ impl Args {
                     return Ok(exit::code_for(&error));
                 }
             };
-            let wasi = self.wasi()?;
-            let ended = task
-                .run(wasi, attempt.clone(), self.timeout, self.max_memory)
-                .await;
-            summary.ends(&attempt);
-            // What is left is swept by the next attempt.
-            let _ = tokio::time::timeout(DELETION, attempt.settle()).await;
-            let Ended { end, failure } = ended;
+            let Attempted {
+                ended:
+                    Ended {
+                        end,
+                        failure,
+                        waited,
+                    },
+                stop,
+                lost,
+            } = self.attempt(&task, &attempt, &signals).await?;
+            summary.ends(&attempt, waited);
+            if let Some(signal) = signals.received()
+                && (stop.was_told() || end == End::Stopped)
+            {
+                say(&format!("stopped after {}", summary.text()));
+                return Ok(signal.into());
+            }
             let Some((reason, code)) = reason(&end, self.timeout) else {
+                // A task that succeeds counts on what it was told is staged.
+                if let Some(lost) = lost {
+                    let lost = anyhow::Error::new(lost);
+                    let text = exit::one_line(&lost);
+                    say(&format!("failed after {}: {text}", summary.text()));
+                    return Ok(exit::code_for(&lost));
+                }
                 say(&format!("done after {}", summary.text()));
                 return Ok(ExitCode::SUCCESS);
             };
+            let failure = failure.or(lost);
             let kind = failure.as_ref().map(checkpoint_storage::Error::kind);
             let reason = match failure {
                 None => reason,
@@ -136,7 +179,7 @@ impl Args {
             };
             // Another attempt has taken over; one more here would fence it in turn. And damage stays.
             let hopeless = matches!(kind, Some(ErrorKind::Fenced | ErrorKind::Corrupt));
-            if last || hopeless {
+            if last || hopeless || signals.received().is_some() {
                 say(&format!("failed after {}: {reason}", summary.text()));
                 // A task that passes an error on exits with 1. What the error was says more.
                 let known = kind.and_then(exit::code_of);
@@ -148,6 +191,50 @@ impl Args {
             }
             say(&format!("attempt {number} failed: {reason}"));
         }
+    }
+
+    /// Runs one attempt, and commits what it has left staged.
+    async fn attempt(
+        &self,
+        task: &Task,
+        attempt: &Arc<Attempt>,
+        signals: &Signals,
+    ) -> anyhow::Result<Attempted> {
+        let advice = match (self.save_every, self.save_overhead) {
+            (Some(every), _) => SaveAdvice::Every(every),
+            (None, Some(share)) => SaveAdvice::Overhead(share),
+            (None, None) => SaveAdvice::default(),
+        };
+        let ctx = CheckpointCtx::new(attempt.clone()).save_advice(advice);
+        let (stop, background) = (ctx.stop_handle(), ctx.background().clone());
+        let cut = async {
+            let timeout = async {
+                match self.timeout {
+                    Some(timeout) => tokio::time::sleep(timeout).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let grace = async {
+                signals.first().await;
+                stop.stop(self.grace);
+                tokio::time::sleep(self.grace).await;
+            };
+            tokio::select! {
+                () = timeout => End::Timeout,
+                () = grace => End::Stopped,
+            }
+        };
+        let ended = task.run(self.wasi()?, ctx, self.max_memory, cut).await;
+        let lost = match tokio::time::timeout(self.grace, background.flush()).await {
+            Ok(flushed) => flushed.err(),
+            Err(_) => Some(checkpoint_storage::Error::new(
+                ErrorKind::Unavailable,
+                "what the task saved last in the background is not committed: the storage took too long",
+            )),
+        };
+        // What is left is swept by the next attempt.
+        let _ = tokio::time::timeout(DELETION, attempt.settle()).await;
+        Ok(Attempted { ended, stop, lost })
     }
 
     fn file(&self) -> &Path {
@@ -203,65 +290,12 @@ impl Args {
     }
 }
 
-impl Summary {
-    /// Begins an attempt, and says where it goes on.
-    async fn begin(
-        &mut self,
-        location: Location,
-        settings: AttemptSettings,
-    ) -> checkpoint_storage::Result<Attempt> {
-        let attempt = Attempt::begin(location, settings).await?;
-        let from = match attempt.resume_point().await {
-            Ok(ResumePoint::Fresh) => return Ok(attempt),
-            Ok(ResumePoint::Resumed(checkpoint)) => checkpoint,
-            Ok(ResumePoint::FellBack {
-                checkpoint,
-                damaged,
-                reason,
-            }) => {
-                say(&format!(
-                    "checkpoint {damaged} is damaged ({reason}); going on from {}",
-                    checkpoint.sequence
-                ));
-                checkpoint
-            }
-            // The task is told, and may know better than to end.
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                say(&error.to_string());
-                return Ok(attempt);
-            }
-            Err(error) => return Err(error),
-        };
-        self.resumed = Some(format!(
-            "checkpoint {} of attempt {}",
-            from.sequence, from.attempt
-        ));
-        Ok(attempt)
-    }
-
-    fn ends(&mut self, attempt: &Attempt) {
-        let totals = attempt.totals();
-        self.totals.saves += totals.saves;
-        self.totals.logical_bytes += totals.logical_bytes;
-        self.totals.uploaded_bytes += totals.uploaded_bytes;
-    }
-
-    fn text(&self) -> String {
-        let attempts = match self.attempts {
-            1 => "1 attempt".to_owned(),
-            n => format!("{n} attempts"),
-        };
-        let resumed = match &self.resumed {
-            None => "fresh".to_owned(),
-            Some(from) => format!("resumed from {from}"),
-        };
-        format!(
-            "{attempts}, {resumed}, {} saves, {} ({} uploaded)",
-            self.totals.saves,
-            human_size(self.totals.logical_bytes),
-            human_size(self.totals.uploaded_bytes)
-        )
-    }
+/// An attempt that has ended, and whose saves have.
+struct Attempted {
+    ended: Ended,
+    stop: StopHandle,
+    /// Why what it had staged is not committed.
+    lost: Option<checkpoint_storage::Error>,
 }
 
 /// Why an attempt failed, and the code for it; `None` if it did not.
@@ -280,6 +314,10 @@ fn reason(end: &End, timeout: Option<Duration>) -> Option<(String, ExitCode)> {
                 Code::Timeout.into(),
             )
         }
+        End::Stopped => (
+            "the task did not stop within the grace period".to_owned(),
+            Code::Timeout.into(),
+        ),
     })
 }
 

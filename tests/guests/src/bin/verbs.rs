@@ -6,6 +6,13 @@
 //! | `write=TEXT` | saves these bytes |
 //! | `write-random=COUNT` | saves that many bytes that do not compress |
 //! | `save=PATH`, `save-reader=PATH`, `restore=PATH`, `restore-replacing=PATH` | the call of that name |
+//! | `write-in-background=TEXT`, `save-in-background=PATH`, `flush` | the call of that name |
+//! | `annotate=KEY=VALUE` | says this about every later save with a verb of this table but `save-reader` |
+//! | `schema=NAME=refuse`, `…=start-fresh`, `…=allow` | `declare-schema` |
+//! | `stream=COUNT`, `stream-dropped=COUNT`, `read-stream` | that many random bytes as a stream, or those stored |
+//! | `limits`, `save-due` | the call of that name |
+//! | `until-stopping` | computes until it is told to stop |
+//! | `burst=COUNT` | that many saves in the background, of their numbers |
 //! | `file=PATH=TEXT`, `files=PATH=COUNT`, `remove=PATH` | makes a file, or many, or removes what is there |
 //! | `environment` | prints the names of its environment variables |
 //! | `wait=PATH` | until there is something |
@@ -13,21 +20,28 @@
 //! | `exit=CODE`, `trap`, `loop` | ends the program, or never does |
 
 use std::fs;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use task_checkpoint::{Error, ResumePoint, Saved};
+use task_checkpoint::{Error, ResumePoint, SaveOptions, Saved, SchemaChange};
 
 fn main() -> ExitCode {
     let mut strict = false;
+    let mut options = SaveOptions::new();
     for argument in std::env::args().skip(1) {
         let (verb, rest) = argument.split_once('=').unwrap_or((&argument, ""));
         if verb == "strict" {
             strict = true;
             continue;
         }
-        match act(verb, rest) {
+        if verb == "annotate" {
+            let (key, value) = rest.split_once('=').expect("KEY=VALUE");
+            options = options.annotate(key, value);
+            continue;
+        }
+        match act(verb, rest, options.clone()) {
             Ok(outcome) => println!("{verb} {outcome}"),
             Err(error) => {
                 println!("error: {}", name_of(&error));
@@ -41,14 +55,76 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn act(verb: &str, rest: &str) -> Result<String, Error> {
+fn act(verb: &str, rest: &str, options: SaveOptions) -> Result<String, Error> {
     Ok(match verb {
         "prev-exists" => task_checkpoint::prev_exists()?.to_string(),
         "resume" => resume(task_checkpoint::resume()?),
         "read" => contents(task_checkpoint::read()?),
-        "write" => saved(task_checkpoint::write(rest)?),
+        "write" => saved(options.write(rest)?),
+        "write-in-background" => {
+            options.write_in_background(rest)?;
+            "staged".into()
+        }
+        "save-in-background" => {
+            options.save_in_background(rest)?;
+            "staged".into()
+        }
+        "flush" => task_checkpoint::flush()?.map_or("nothing".into(), saved),
+        "schema" => {
+            let (name, change) = rest.split_once('=').expect("NAME=CHANGE");
+            let change = match change {
+                "refuse" => SchemaChange::Refuse,
+                "start-fresh" => SchemaChange::StartFresh,
+                "allow" => SchemaChange::Allow,
+                other => panic!("no change {other:?}"),
+            };
+            task_checkpoint::declare_schema(name, change)?;
+            "declared".into()
+        }
+        "stream" => {
+            let mut stream = options.stream()?;
+            // An error shows at the commit.
+            let _ = write_random(&mut stream, number(rest));
+            saved(stream.commit()?)
+        }
+        "stream-dropped" => {
+            let mut stream = options.stream()?;
+            write_random(&mut stream, number(rest)).expect("a stream to write to");
+            "dropped".into()
+        }
+        "read-stream" => match task_checkpoint::read_stream()? {
+            None => "none".into(),
+            Some(mut stream) => {
+                let (mut count, mut sum) = (0, 0);
+                let mut buffer = vec![0; 1 << 16];
+                loop {
+                    match stream.read(&mut buffer) {
+                        Ok(0) => break,
+                        Ok(read) => {
+                            count += read;
+                            sum = sum_of(sum, &buffer[..read]);
+                        }
+                        Err(error) => return Err(Error::Other(error.to_string())),
+                    }
+                }
+                assert_eq!(count as u64, stream.size_bytes());
+                format!("{count} bytes {sum:016x}")
+            }
+        },
+        "limits" => format!("{:?}", task_checkpoint::limits()?),
+        "save-due" => task_checkpoint::save_due().to_string(),
+        "until-stopping" => {
+            while task_checkpoint::stopping().is_none() {}
+            "told".into()
+        }
+        "burst" => {
+            for n in 0..number(rest) {
+                options.clone().write_in_background(n.to_string())?;
+            }
+            "staged".into()
+        }
         "write-random" => saved(task_checkpoint::write(random(number(rest)))?),
-        "save" => saved(task_checkpoint::save(rest)?),
+        "save" => saved(options.save(rest)?),
         "save-reader" => {
             let file = fs::File::open(rest).expect("the file to read");
             saved(task_checkpoint::save_reader(file)?)
@@ -113,10 +189,7 @@ fn contents(contents: Option<Vec<u8>>) -> String {
         None => "none".into(),
         Some(bytes) if bytes.len() <= 100 => format!("{:?}", String::from_utf8_lossy(&bytes)),
         Some(bytes) => {
-            let sum = bytes.iter().fold(0u64, |sum, byte| {
-                sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
-            });
-            format!("{} bytes {sum:016x}", bytes.len())
+            format!("{} bytes {:016x}", bytes.len(), sum_of(0, &bytes))
         }
     }
 }
@@ -132,16 +205,36 @@ fn resume(point: ResumePoint) -> String {
     }
 }
 
+fn sum_of(sum: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(sum, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
+    })
+}
+
 /// The same in every run, so that two runs save the same.
 fn random(count: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(count);
+    write_random(&mut bytes, count).expect("memory");
+    bytes
+}
+
+/// The same as a stream.
+fn write_random(into: &mut impl Write, count: usize) -> std::io::Result<()> {
     let mut state = 1u64;
-    let bytes = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    });
-    bytes.take(count).collect()
+    let mut buffer = vec![0; 1 << 16];
+    let mut left = count;
+    while left > 0 {
+        let part = &mut buffer[..left.min(1 << 16)];
+        for byte in &mut *part {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            *byte = state as u8;
+        }
+        into.write_all(part)?;
+        left -= part.len();
+    }
+    Ok(())
 }
 
 fn name_of(error: &Error) -> String {

@@ -1,0 +1,108 @@
+//! What the attempts of a run did.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, Location, ResumePoint, Totals};
+
+use super::say;
+use crate::options::human_size;
+
+/// What is said of all attempts together.
+#[derive(Default)]
+pub(super) struct Summary {
+    pub(super) attempts: u32,
+    resumed: Option<String>,
+    totals: Totals,
+    waited: Duration,
+}
+
+impl Summary {
+    /// Begins an attempt, and says where it goes on.
+    pub(super) async fn begin(
+        &mut self,
+        location: Location,
+        settings: AttemptSettings,
+    ) -> checkpoint_storage::Result<Attempt> {
+        let attempt = Attempt::begin(location, settings).await?;
+        let from = match attempt.resume_point().await {
+            Ok(ResumePoint::Fresh) => return Ok(attempt),
+            Ok(ResumePoint::Resumed(checkpoint)) => checkpoint,
+            Ok(ResumePoint::FellBack {
+                checkpoint,
+                damaged,
+                reason,
+            }) => {
+                say(&format!(
+                    "checkpoint {damaged} is damaged ({reason}); going on from {}",
+                    checkpoint.sequence
+                ));
+                checkpoint
+            }
+            // The task is told, and may know better than to end.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                say(&error.to_string());
+                return Ok(attempt);
+            }
+            Err(error) => return Err(error),
+        };
+        self.resumed = Some(format!(
+            "checkpoint {} of attempt {}",
+            from.sequence, from.attempt
+        ));
+        Ok(attempt)
+    }
+
+    pub(super) fn ends(&mut self, attempt: &Attempt, waited: Duration) {
+        self.waited += waited;
+        let totals = attempt.totals();
+        self.totals.saves += totals.saves;
+        self.totals.logical_bytes += totals.logical_bytes;
+        self.totals.uploaded_bytes += totals.uploaded_bytes;
+    }
+
+    pub(super) fn text(&self) -> String {
+        let attempts = match self.attempts {
+            1 => "1 attempt".to_owned(),
+            n => format!("{n} attempts"),
+        };
+        let resumed = match &self.resumed {
+            None => "fresh".to_owned(),
+            Some(from) => format!("resumed from {from}"),
+        };
+        format!(
+            "{attempts}, {resumed}, {} saves, {} ({} uploaded)",
+            self.totals.saves,
+            human_size(self.totals.logical_bytes),
+            human_size(self.totals.uploaded_bytes)
+        )
+    }
+
+    /// Writes the same as JSON.
+    pub(super) fn write(&self, file: &Path) -> anyhow::Result<()> {
+        let report = Report {
+            attempts: self.attempts,
+            resumed_from: self.resumed.as_deref(),
+            saves: self.totals.saves,
+            logical_bytes: self.totals.logical_bytes,
+            uploaded_bytes: self.totals.uploaded_bytes,
+            waited_seconds: self.waited.as_secs_f64(),
+        };
+        let json = serde_json::to_vec_pretty(&report)?;
+        std::fs::write(file, json)
+            .with_context(|| format!("--report {}: it cannot be written", file.display()))
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Report<'a> {
+    attempts: u32,
+    /// The checkpoint from which the last attempt went on.
+    resumed_from: Option<&'a str>,
+    saves: u64,
+    logical_bytes: u64,
+    uploaded_bytes: u64,
+    /// The time that the task has waited for its saves.
+    waited_seconds: f64,
+}
