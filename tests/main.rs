@@ -4,13 +4,18 @@
 
 mod support;
 
+mod background;
 mod bytes;
 mod cli_errors;
 mod damage;
 mod embedding;
 mod fencing;
 mod kill;
+mod limits;
 mod operator;
 mod s3_server;
+mod schema;
+mod signals;
+mod streams;
 mod trees;
 mod wit;

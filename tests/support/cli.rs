@@ -8,6 +8,9 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub(crate) use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+
 /// The file of a guest of these tests.
 pub(crate) fn guest(name: &str) -> PathBuf {
     Path::new(env!("GUESTS")).join(format!("{name}.wasm"))
@@ -150,6 +153,12 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
 
     /// Kills it as `kill -9` does.

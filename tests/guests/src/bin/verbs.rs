@@ -12,6 +12,7 @@
 //! | `stream=COUNT`, `stream-dropped=COUNT`, `read-stream` | that many random bytes as a stream, or those stored |
 //! | `limits`, `save-due` | the call of that name |
 //! | `until-stopping` | computes until it is told to stop |
+//! | `store=STEP`, `load` | a struct with this number, by serde |
 //! | `burst=COUNT` | that many saves in the background, of their numbers |
 //! | `file=PATH=TEXT`, `files=PATH=COUNT`, `remove=PATH` | makes a file, or many, or removes what is there |
 //! | `environment` | prints the names of its environment variables |
@@ -117,6 +118,14 @@ fn act(verb: &str, rest: &str, options: SaveOptions) -> Result<String, Error> {
             while task_checkpoint::stopping().is_none() {}
             "told".into()
         }
+        "store" => saved(task_checkpoint::store(&State {
+            step: number(rest),
+            weights: vec![0.5; number(rest)],
+        })?),
+        "load" => match task_checkpoint::load::<State>()? {
+            None => "none".into(),
+            Some(state) => format!("step {} with {:?}", state.step, state.weights),
+        },
         "burst" => {
             for n in 0..number(rest) {
                 options.clone().write_in_background(n.to_string())?;
@@ -169,6 +178,12 @@ fn act(verb: &str, rest: &str, options: SaveOptions) -> Result<String, Error> {
         },
         other => panic!("no verb {other:?}"),
     })
+}
+
+#[derive(serde::Deserialize, serde::Serialize)]
+struct State {
+    step: usize,
+    weights: Vec<f32>,
 }
 
 fn number(text: &str) -> usize {

@@ -1,0 +1,73 @@
+//! Saves that go on while the task computes, through the command line.
+
+use crate::support::Place;
+
+#[test]
+fn what_is_staged_is_committed_when_the_task_ends() {
+    for (end, code) in [("", 0), ("trap", 134), ("exit=3", 1)] {
+        let place = Place::new();
+        let outcome = place.run(&format!("write-in-background=staged {end}"));
+        assert_eq!(outcome.code, Some(code), "{}", outcome.text());
+        place.run("read").printed([r#"read "staged""#]);
+    }
+}
+
+#[test]
+fn what_is_staged_is_committed_when_the_time_is_up() {
+    let place = Place::new();
+    let cli = place.cli().options(["--timeout", "300ms"]);
+    let outcome = cli.verbs("write-in-background=staged loop").outcome();
+    assert_eq!(outcome.code, Some(124), "{}", outcome.text());
+    place.run("read").printed([r#"read "staged""#]);
+}
+
+#[test]
+fn a_flush_makes_it_durable_and_says_what_it_did() {
+    let place = Place::new();
+    let outcome = place.run("flush write-in-background=one flush flush read");
+    outcome.printed([
+        "flush nothing",
+        "write-in-background staged",
+        "flush 2",
+        "flush nothing",
+        r#"read "one""#,
+    ]);
+}
+
+#[test]
+fn a_task_reads_its_own_save_whether_it_is_committed_or_not() {
+    let place = Place::new();
+    let outcome =
+        place.run("write-in-background=one read write-in-background=two write=three read");
+    outcome.printed([
+        "write-in-background staged",
+        r#"read "one""#,
+        "write-in-background staged",
+        &outcome.lines[3],
+        r#"read "three""#,
+    ]);
+    place.run("read").printed([r#"read "three""#]);
+}
+
+#[test]
+fn a_directory_may_change_as_soon_as_it_is_staged() {
+    let place = Place::new();
+    std::fs::create_dir(place.work().join("state")).unwrap();
+    let verbs = "file=/data/state/a=old save-in-background=/data/state file=/data/state/a=new";
+    assert_eq!(place.run(verbs).code, Some(0));
+    place
+        .run("restore-replacing=/data/state")
+        .printed(["restore-replacing 2"]);
+    let restored = std::fs::read_to_string(place.work().join("state/a")).unwrap();
+    assert_eq!(restored, "old");
+}
+
+#[test]
+fn ten_thousand_saves_cost_as_few_commits_as_the_storage_takes() {
+    let place = Place::new();
+    let outcome = place.run("burst=10000 flush read");
+    assert_eq!(outcome.lines[2], r#"read "9999""#, "{}", outcome.text());
+    place.run("read").printed([r#"read "9999""#]);
+    let kept = std::fs::read_dir(place.store().join("log")).unwrap();
+    assert!(kept.count() < 10, "nothing is left of what was replaced");
+}

@@ -1,0 +1,72 @@
+//! What a task may store, and what it is told when it wants more.
+
+use crate::support::Place;
+
+const MOST: &str = "error: quota-exceeded";
+
+#[test]
+fn each_cap_is_a_typed_error_and_loses_nothing() {
+    for (option, cap, verbs) in [
+        ("--max-checkpoint", "1MB", "write-random=1000001"),
+        ("--max-checkpoint", "1MB", "stream=30000000"),
+        ("--max-checkpoint", "1MB", "files=/data/f=300 save=/data/f"),
+        (
+            "--max-checkpoint",
+            "1MB",
+            "files=/data/f=300 save-in-background=/data/f",
+        ),
+        ("--quota", "2MB", "write-random=3000000"),
+        ("--max-files", "10", "files=/data/f=10 save=/data/f"),
+        ("--max-path", "4", "files=/data/f=1 save=/data/f"),
+        (
+            "--max-annotations",
+            "10B",
+            "annotate=key=a-long-value write=x",
+        ),
+        ("--max-annotations", "10B", "schema=a-long-schema=allow"),
+        ("--max-saves", "2", "write=kept write=kept write=x"),
+    ] {
+        let place = Place::new();
+        place.run("write=kept").printed(["write 2"]);
+        let outcome = place.cli().options([option, cap]).verbs(verbs).outcome();
+        let last = outcome.lines.last().map(String::as_str);
+        assert_eq!(last, Some(MOST), "{option} {verbs}: {}", outcome.text());
+        place.run("read").printed(["read \"kept\""]);
+    }
+}
+
+#[test]
+fn what_is_replaced_counts_no_longer() {
+    let place = Place::new();
+    // The kept checkpoints and the new one fit, however many there have been.
+    let cli = place.cli().options(["--quota", "9MB", "--keep", "1"]);
+    let verbs = "write-random=4000000 write-random=4100000 ".repeat(5);
+    let outcome = cli.verbs(&verbs).outcome();
+    assert_eq!(outcome.code, Some(0));
+    assert!(
+        outcome
+            .lines
+            .iter()
+            .all(|line| line.starts_with("write-random "))
+    );
+}
+
+#[test]
+fn a_stored_checkpoint_beyond_the_caps_is_not_restored() {
+    let place = Place::new();
+    let outcome = place.run("files=/data/f=20 save=/data/f");
+    assert_eq!(outcome.code, Some(0));
+    let cli = place.cli().options(["--max-files", "10"]);
+    let outcome = cli.verbs("restore=/data/g").outcome();
+    assert_eq!(outcome.lines, [MOST]);
+    assert!(!place.work().join("g").exists(), "nothing was written");
+}
+
+#[test]
+fn a_task_can_ask_what_it_may_store() {
+    let place = Place::new();
+    let cli = place.cli().options(["--quota", "1GB", "--max-saves", "7"]);
+    let outcome = cli.verbs("limits").outcome();
+    assert!(outcome.lines[0].contains("bytes-left: 1000000000"));
+    assert!(outcome.lines[0].contains("saves-per-minute: 7"));
+}

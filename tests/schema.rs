@@ -1,0 +1,42 @@
+//! Tasks whose checkpoints change their form, and what tasks say about them.
+
+use crate::support::Place;
+
+#[test]
+fn a_changed_schema_is_refused_ignored_or_allowed_as_the_task_says() {
+    let place = Place::new();
+    place
+        .run("schema=weights/1=refuse write=one")
+        .printed(["schema declared", "write 2"]);
+    let outcome = place.run("schema=weights/2=refuse prev-exists read resume");
+    assert_eq!(outcome.lines[1..], ["error: schema-mismatch"; 3]);
+    place
+        .run("schema=weights/1=refuse read")
+        .printed(["schema declared", "read \"one\""]);
+    place
+        .run("schema=weights/2=allow read")
+        .printed(["schema declared", "read \"one\""]);
+    place
+        .run("schema=weights/2=start-fresh prev-exists read resume write=two read")
+        .printed([
+            "schema declared",
+            "prev-exists false",
+            "read none",
+            "resume fresh",
+            "write 7",
+            "read \"two\"",
+        ]);
+    // Without a declaration anything is given.
+    place.run("read").printed(["read \"two\""]);
+}
+
+#[test]
+fn typed_state_comes_back_and_is_not_mistaken() {
+    let place = Place::new();
+    place
+        .run("load store=2 load")
+        .printed(["load none", "store 2", "load step 2 with [0.5, 0.5]"]);
+    place.run("load").printed(["load step 2 with [0.5, 0.5]"]);
+    let outcome = place.run("write=other load");
+    assert_eq!(outcome.lines[1], "error: schema-mismatch");
+}
