@@ -83,7 +83,7 @@ fn any_checkpoint_that_is_listed_can_be_taken_out() {
     let place = Place::new();
     place.run("write=one write=two write=three write=four");
     let listed = json(&operate(&place, "ls", &["--json"]));
-    let listed = listed.as_array().unwrap();
+    let listed = listed["checkpoints"].as_array().unwrap();
     let listed: Vec<_> = listed
         .iter()
         .map(|c| c["sequence"].as_u64().unwrap())
@@ -168,4 +168,126 @@ fn doctor_passes_what_is_fit_and_leaves_nothing() {
     let url = "s3://bucket/task";
     let outcome = Cli::new(["doctor", url]).envs(server.env()).outcome();
     assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+}
+
+#[test]
+fn every_result_can_be_had_as_one_json_object() {
+    let place = Place::new();
+    let (file, store) = (place.work().join("file"), place.store());
+    let store = store.to_str().unwrap();
+    fs::write(&file, Random::new(1).bytes(100_000)).unwrap();
+    let result = |verb: &str, args: &[&str]| {
+        let outcome = operate(&place, verb, &[args, &["--json"]].concat());
+        assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+        assert_eq!(outcome.stderr, "", "what is said is in the object");
+        let mut result = json(&outcome);
+        // It differs from run to run.
+        if let Some(saved_at) = result.get_mut("saved_at") {
+            assert!(saved_at.as_str().unwrap().ends_with('Z'), "{saved_at}");
+            *saved_at = "then".into();
+        }
+        result
+    };
+    let import = |expected: u64| {
+        let line = ["import", file.to_str().unwrap(), store, "--json"];
+        let imported = json(&Cli::new(line).outcome());
+        let uploaded = imported["uploaded_bytes"].as_u64().unwrap();
+        assert!(uploaded > 0);
+        let expected = serde_json::json!({
+            "location": store,
+            "sequence": expected,
+            "logical_bytes": 100_000,
+            "uploaded_bytes": uploaded,
+        });
+        assert_eq!(imported, expected);
+    };
+    import(2);
+    fs::write(&file, Random::new(2).bytes(100_000)).unwrap();
+    import(4);
+
+    let to = place.work().join("to");
+    let exported = result("export", &[to.to_str().unwrap()]);
+    let expected = serde_json::json!({
+        "location": store,
+        "target": to.to_str().unwrap(),
+        "sequence": 4,
+        "attempt": 0,
+        "saved_at": "then",
+        "files": 1,
+        "logical_bytes": 100_000,
+        "schema": null,
+        "annotations": {},
+    });
+    assert_eq!(exported, expected);
+
+    let verified = result("verify", &[]);
+    let expected = serde_json::json!({
+        "location": store,
+        "records": 4,
+        "objects": 2,
+        "object_bytes": verified["object_bytes"].as_u64().unwrap(),
+        "whole_checkpoints": [2, 4],
+        "findings": [],
+    });
+    assert_eq!(verified, expected);
+
+    let pruned = |dry_run: bool, kept: u64| {
+        serde_json::json!({
+            "location": store,
+            "dry_run": dry_run,
+            "deleted": [2],
+            "kept": [kept],
+        })
+    };
+    let plan = result("prune", &["--keep", "1", "--dry-run"]);
+    assert_eq!(plan, pruned(true, 4));
+    assert_eq!(result("prune", &["--keep", "1"]), pruned(false, 6));
+    assert_eq!(
+        result("ls", &[])["checkpoints"][0]["sequence"],
+        serde_json::json!(6),
+        "what is said to be kept is what is listed"
+    );
+
+    let doctor = result("doctor", &[]);
+    assert_eq!(doctor["fit"], true);
+    let probes = doctor["probes"].as_array().unwrap();
+    assert!(probes.iter().all(|probe| probe["fault"].is_null()));
+}
+
+#[test]
+fn what_a_task_says_of_a_checkpoint_is_listed() {
+    let place = Place::new();
+    place.run("schema=model/2=refuse annotate=step=7 write=one");
+    let listed = json(&operate(&place, "ls", &["--json"]));
+    assert_eq!(listed["checkpoints"][0]["schema"], "model/2");
+    assert_eq!(listed["checkpoints"][0]["annotations"]["step"], "7");
+    let shown = operate(&place, "show", &[]);
+    let said = ["schema \"model/2\"", "annotation \"step\": \"7\""];
+    assert_eq!(shown.lines[1..3], said, "{}", shown.text());
+}
+
+#[test]
+fn an_empty_location_is_an_empty_list_and_nothing_to_prune() {
+    let place = Place::new();
+    let listed = json(&operate(&place, "ls", &["--json"]));
+    assert_eq!(listed["checkpoints"], serde_json::json!([]));
+    let pruned = json(&operate(&place, "prune", &["--keep", "2", "--json"]));
+    assert_eq!(pruned["deleted"], serde_json::json!([]));
+    assert_eq!(pruned["kept"], serde_json::json!([]));
+    assert!(!place.store().exists(), "nothing is claimed");
+}
+
+#[test]
+fn progress_is_shown_to_terminals_only() {
+    let place = Place::new();
+    let file = place.work().join("file");
+    fs::write(&file, Random::new(1).bytes(20 << 20)).unwrap();
+    let imported = import(&place, file.to_str().unwrap());
+    let to = place.work().join("to");
+    let exported = operate(&place, "export", &[to.to_str().unwrap()]);
+    for outcome in [imported, exported] {
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.text());
+        assert!(!outcome.stderr.contains(['\r', '\u{1b}']));
+    }
+    assert_eq!(operate(&place, "verify", &[]).stderr, "");
 }

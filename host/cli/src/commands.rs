@@ -9,10 +9,14 @@ mod run;
 mod show;
 mod verify;
 
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
 
-use checkpoint_storage::{Checkpoint, Location};
+use checkpoint_storage::{Checkpoint, CheckpointInfo, Labels, Location};
 use clap::Subcommand;
+use serde::Serialize;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -39,6 +43,52 @@ impl Command {
             Self::Doctor(args) => args.exec().await,
         }
     }
+}
+
+/// What `--json` says of a checkpoint, in every command alike.
+#[derive(Serialize)]
+struct CheckpointRow {
+    sequence: u64,
+    attempt: u32,
+    saved_at: String,
+    files: u64,
+    logical_bytes: u64,
+    schema: Option<String>,
+    annotations: BTreeMap<String, String>,
+}
+
+impl From<CheckpointInfo> for CheckpointRow {
+    fn from(info: CheckpointInfo) -> Self {
+        let Labels {
+            annotations,
+            schema,
+        } = info.labels;
+        Self {
+            sequence: info.sequence,
+            attempt: info.attempt,
+            saved_at: rfc3339(info.saved_at),
+            files: info.files,
+            logical_bytes: info.logical_bytes,
+            schema,
+            annotations,
+        }
+    }
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    // The formatter has no years before 1970 or after 9999.
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    match (SystemTime::UNIX_EPOCH..=last).contains(&time) {
+        true => humantime::format_rfc3339_seconds(time).to_string(),
+        false => "-".to_owned(),
+    }
+}
+
+/// Prints the result of a command, one object, on stdout.
+fn print_json(result: &impl Serialize) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(result)?;
+    writeln!(std::io::stdout().lock(), "{text}")?;
+    Ok(())
 }
 
 /// The checkpoint of this number, or the newest one.

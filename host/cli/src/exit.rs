@@ -28,6 +28,7 @@ reports each of its codes but 0 as 1.";
 /// A failure that has an exit code of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
+    Usage = 2,
     NotComponent = 121,
     UnknownImport = 122,
     WrongLocation = 123,

@@ -6,6 +6,7 @@ mod commands;
 mod exit;
 mod memory;
 mod options;
+mod progress;
 mod signals;
 mod task;
 

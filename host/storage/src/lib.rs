@@ -53,6 +53,8 @@ mod log;
 mod objects;
 mod packer;
 mod paths;
+#[cfg(all(feature = "dir", not(target_family = "wasm")))]
+mod plain;
 mod restore;
 mod save;
 mod source;
@@ -75,6 +77,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use labels::Labels;
 pub use limits::Limits;
 pub use location::Location;
+#[cfg(all(feature = "dir", not(target_family = "wasm")))]
+pub use plain::PlainObjects;
 pub use stream::{ReadStream, SaveStream};
 pub use tree::{Entry, Existing, FileTree, Node, TargetState, Tree, TreeReader, TreeWriter};
 pub use verify::{Finding, Verification};

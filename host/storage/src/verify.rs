@@ -49,6 +49,18 @@ impl Location {
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the storage cannot be read. Damage is no error.
     pub async fn verify(&self) -> Result<Verification> {
+        self.verify_watched(|_, _| {}).await
+    }
+
+    /// The same, and tells how far it is: how many bytes of contents have been read, and of how many.
+    /// Both are known once the records are read, before any of the contents.
+    ///
+    /// # Errors
+    /// Those of [`verify`](Self::verify).
+    pub async fn verify_watched(
+        &self,
+        mut watch: impl FnMut(u64, u64) + Send,
+    ) -> Result<Verification> {
         let mut report = Verification::default();
         // Only these are restorable. Other commits may have lost their data for good reasons.
         let retained = History::load(self).await?.retained();
@@ -72,8 +84,18 @@ impl Location {
             }
         }
         referring.retain(|checkpoint| retained.contains(&checkpoint.sequence));
+        let objects = list_objects(self).await?;
+        let sizes = objects.iter().map(|(_, size_bytes)| *size_bytes);
+        let sizes = sizes.chain(referring.iter().map(logical_bytes));
+        let total = sizes.fold(0, u64::saturating_add);
+        let mut done: u64 = 0;
+        let mut watch = |more| {
+            done = done.saturating_add(more);
+            watch(done, total);
+        };
+        watch(0);
         let mut present = BTreeSet::new();
-        for (name, size_bytes) in list_objects(self).await? {
+        for (name, size_bytes) in objects {
             present.insert(name);
             report.objects += 1;
             report.object_bytes += size_bytes;
@@ -84,6 +106,7 @@ impl Location {
                 }
                 Err(error) => return Err(error),
             }
+            watch(size_bytes);
         }
         let needed = referring.iter().flat_map(|c| c.commit.contents.objects());
         let needed: BTreeSet<_> = needed.map(|object| object.name()).collect();
@@ -92,7 +115,7 @@ impl Location {
             report.find(object_name(*name), &missing, costs(&referring, *name));
         }
         for checkpoint in &referring {
-            report.restore(checkpoint).await?;
+            report.restore(checkpoint, &mut watch).await?;
         }
         Ok(report)
     }
@@ -112,15 +135,20 @@ impl Verification {
     }
 
     /// Reads a checkpoint in full, unless it is known that this fails.
-    async fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+    async fn restore(
+        &mut self,
+        checkpoint: &Checkpoint,
+        watch: &mut (impl FnMut(u64) + Send),
+    ) -> Result<()> {
         let sequence = checkpoint.sequence;
         if self.findings.iter().any(|f| f.costs.contains(&sequence)) {
+            watch(logical_bytes(checkpoint));
             return Ok(());
         }
         let mut contents = checkpoint.contents();
         while let Some(piece) = contents.next().await {
             match piece {
-                Ok(_) => {}
+                Ok(piece) => watch(piece.len() as u64),
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     self.find(format!("checkpoint {sequence}"), &error, vec![sequence]);
                     return Ok(());
@@ -131,6 +159,10 @@ impl Verification {
         self.checkpoints.push(sequence);
         Ok(())
     }
+}
+
+fn logical_bytes(checkpoint: &Checkpoint) -> u64 {
+    checkpoint.tree().size_bytes().unwrap_or(u64::MAX)
 }
 
 async fn verify_object(location: &Location, name: ObjectName, size_bytes: u64) -> Result<()> {

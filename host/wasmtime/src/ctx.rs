@@ -15,6 +15,10 @@ pub struct CheckpointCtx {
     pub(crate) background: Arc<BackgroundSaves>,
     pub(crate) advisor: Advisor,
     pub(crate) failure: Option<Error>,
+    /// Who holds a clone of these writes or reads a stream. Each takes the memory of a whole pipeline, so
+    /// there is one of either kind at a time.
+    pub(crate) writing: Arc<()>,
+    pub(crate) reading: Arc<()>,
 }
 
 impl CheckpointCtx {
@@ -27,6 +31,8 @@ impl CheckpointCtx {
             background: Arc::default(),
             advisor: Advisor::new(Instant::now()),
             failure: None,
+            writing: Arc::default(),
+            reading: Arc::default(),
         }
     }
 

@@ -25,6 +25,8 @@ const PERMIT_BYTES: usize = 1 << 20;
 pub struct SaveStream {
     shared: Arc<Mutex<Shared>>,
     lent: bool,
+    /// Of [`CheckpointCtx`](crate::CheckpointCtx).
+    _writing: Arc<()>,
 }
 
 /// What the guest's stream and the save have in common.
@@ -52,9 +54,19 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn is_held(token: &Arc<()>) -> bool {
+    Arc::strong_count(token) > 1
+}
+
+fn one_at_a_time() -> Error {
+    let what = "a task writes one stream at a time and reads one; end the one that is open";
+    Error::new(ErrorKind::QuotaExceeded, what)
+}
+
 impl streams::Host for CheckpointCtxView<'_> {
     async fn read(&mut self) -> Answer<Option<streams::Reading>> {
         let answer = match self.settled().await {
+            Ok(()) if is_held(&self.ctx.reading) => Err(one_at_a_time()),
             Ok(()) => self.ctx.attempt.read_stream().await,
             Err(error) => Err(error),
         };
@@ -64,7 +76,7 @@ impl streams::Host for CheckpointCtxView<'_> {
             Err(error) => return Ok(Err(error)),
         };
         let info = reading.info();
-        let contents: DynInputStream = Box::new(Reading::new(reading));
+        let contents: DynInputStream = Box::new(Reading::new(reading, self.ctx.reading.clone()));
         Ok(Ok(Some(streams::Reading {
             contents: self.table.push(contents)?,
             size: info.logical_bytes,
@@ -75,7 +87,10 @@ impl streams::Host for CheckpointCtxView<'_> {
 
 impl streams::HostSaveStream for CheckpointCtxView<'_> {
     async fn begin(&mut self, annotations: types::Annotations) -> Answer<Resource<SaveStream>> {
-        let begun = self.ctx.attempt.write_stream(labels(annotations)).await;
+        let begun = match is_held(&self.ctx.writing) {
+            true => Err(one_at_a_time()),
+            false => self.ctx.attempt.write_stream(labels(annotations)).await,
+        };
         let stream = match self.answer(begun) {
             Ok(stream) => stream,
             Err(error) => return Ok(Err(error)),
@@ -87,6 +102,7 @@ impl streams::HostSaveStream for CheckpointCtxView<'_> {
         let stream = SaveStream {
             shared: Arc::new(Mutex::new(shared)),
             lent: false,
+            _writing: self.ctx.writing.clone(),
         };
         Ok(Ok(self.table.push(stream)?))
     }
@@ -108,11 +124,13 @@ impl streams::HostSaveStream for CheckpointCtxView<'_> {
         let stream = self.table.delete(this)?;
         let state = {
             let mut shared = lock(&stream.shared);
+            // Whatever the guest still writes goes nowhere.
+            let state = std::mem::replace(&mut shared.stream, State::Over);
             if shared.open {
                 let what = "the output stream is to be dropped before the commit";
                 return Ok(Err(types::Error::Other(what.into())));
             }
-            std::mem::replace(&mut shared.stream, State::Over)
+            state
         };
         let stream = match state {
             State::Idle(stream) => Ok(stream),
@@ -207,6 +225,8 @@ impl OutputStream for Writing {
 struct Reading {
     state: Progress,
     piece: Bytes,
+    /// Of [`CheckpointCtx`](crate::CheckpointCtx).
+    _reading: Arc<()>,
 }
 
 enum Progress {
@@ -216,8 +236,9 @@ enum Progress {
 }
 
 impl Reading {
-    fn new(stream: ReadStream) -> Self {
+    fn new(stream: ReadStream, reading: Arc<()>) -> Self {
         Self {
+            _reading: reading,
             state: Progress::Fetching(fetch(stream)),
             piece: Bytes::new(),
         }

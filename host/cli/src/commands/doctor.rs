@@ -16,15 +16,22 @@ use crate::exit::Code;
 pub(crate) struct Args {
     /// The URL or path of the location
     location: String,
-    /// Print a JSON array
+    /// Print a JSON object
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Serialize)]
+struct Report {
+    location: String,
+    fit: bool,
+    probes: Vec<Row>,
+}
+
+#[derive(Serialize)]
 struct Row {
     probe: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What is wrong, if something is.
     fault: Option<String>,
 }
 
@@ -35,25 +42,29 @@ impl Args {
             probe: probe.name,
             fault: probe.fault,
         });
-        let rows: Vec<_> = rows.collect();
-        let fit = rows.iter().all(|row| row.fault.is_none());
-        let mut out = std::io::stdout().lock();
+        let probes: Vec<_> = rows.collect();
+        let report = Report {
+            location: self.location,
+            fit: probes.iter().all(|row| row.fault.is_none()),
+            probes,
+        };
         if self.json {
-            writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;
+            super::print_json(&report)?;
         } else {
-            for row in &rows {
+            let mut out = std::io::stdout().lock();
+            for row in &report.probes {
                 match &row.fault {
                     None => writeln!(out, "yes  {}", row.probe)?,
                     Some(fault) => writeln!(out, "NO   {}: {fault}", row.probe)?,
                 }
             }
         }
-        if fit {
+        if report.fit {
             return Ok(ExitCode::SUCCESS);
         }
         eprintln!(
             "wasm-checkpoint: {} is not fit to hold checkpoints",
-            self.location
+            report.location
         );
         Ok(Code::WrongLocation.into())
     }

@@ -4,10 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use checkpoint_storage::{BeneathDir, Existing, Limits};
+use serde::Serialize;
+
+use super::CheckpointRow;
+use crate::progress::{Counted, Progress};
 
 /// Restore a checkpoint to a directory, or to a file if it is one
 ///
-/// Claims nothing, so a running task does not notice. Every byte is verified.
+/// Claims nothing, so a running task does not notice. Every byte is verified. Shows how far it is if
+/// stderr is a terminal.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The URL or path of the location
@@ -17,21 +22,42 @@ pub(crate) struct Args {
     /// The sequence number of the checkpoint [default: the newest]
     #[arg(long = "seq", value_name = "N")]
     sequence: Option<u64>,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Exported {
+    location: String,
+    target: String,
+    #[serde(flatten)]
+    checkpoint: CheckpointRow,
 }
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         let checkpoint = super::find(&self.location, self.sequence).await?;
         let target = BeneathDir::ambient(&self.target)?;
+        let info = checkpoint.info();
+        let progress = Progress::start("exporting");
+        progress.set_total(info.logical_bytes);
         let limits = Limits::default();
         checkpoint
-            .restore(target, Existing::Refuse, &limits)
+            .restore(Counted::new(target, &progress), Existing::Refuse, &limits)
             .await?;
-        let sequence = checkpoint.info().sequence;
-        eprintln!(
-            "wasm-checkpoint: exported checkpoint {sequence} to {}",
-            self.target.display()
-        );
+        drop(progress);
+        let target = self.target.display().to_string();
+        if self.json {
+            super::print_json(&Exported {
+                location: self.location,
+                target,
+                checkpoint: info.into(),
+            })?;
+        } else {
+            let sequence = info.sequence;
+            eprintln!("wasm-checkpoint: exported checkpoint {sequence} to {target}");
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

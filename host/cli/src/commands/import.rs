@@ -1,41 +1,78 @@
 //! `wasm-checkpoint import`
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use checkpoint_storage::{Attempt, AttemptSettings, BeneathDir, Location};
+use checkpoint_storage::{Attempt, AttemptSettings, Limits, Location, PlainObjects};
+use serde::Serialize;
 
+use crate::exit::{Code, failure};
 use crate::options::human_size;
+use crate::progress::{Counted, Progress};
 
-/// Save a directory or a file as the newest checkpoint of a location
+/// Save a directory, a file, or what flytekit has stored, as the newest checkpoint of a location
 ///
-/// Claims the location like an attempt, so a task that is running there is fenced.
+/// Claims the location like an attempt, so a task that is running there is fenced. Shows how far it is
+/// if stderr is a terminal.
+///
+/// flytekit stores plain objects. One that is called `_dst_cp` and alone, its bytes, becomes the single
+/// file that a task reads; anything else becomes a directory, as its `restore` makes it.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The directory or file
-    source: PathBuf,
+    /// The path of a directory or a file, or the URL under which flytekit has stored (file:///…, s3://…,
+    /// gs://…, az://…), which was its --checkpoint-path
+    source: String,
     /// The URL or path of the location
     location: String,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Imported {
+    location: String,
+    sequence: u64,
+    logical_bytes: u64,
+    uploaded_bytes: u64,
 }
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         let location = Location::parse(&self.location)?;
         // Before the claim: what cannot be read must not fence anybody.
-        let source = BeneathDir::ambient(&self.source)?;
-        anyhow::ensure!(
-            self.source.try_exists()?,
-            "{}: there is nothing",
-            self.source.display()
-        );
+        let source = Location::parse(&self.source)?;
+        let source = PlainObjects::list(&source, &Limits::default()).await?;
+        if source.holds(&location) {
+            let what = format!(
+                "{} lies in {}, which would be imported into itself; name another location",
+                self.location, self.source
+            );
+            return Err(failure(Code::Usage, what));
+        }
+        let progress = Progress::start("importing");
+        if Progress::is_seen()
+            && let Some(total) = source.size_bytes().await
+        {
+            progress.set_total(total);
+        }
         let attempt = Attempt::begin(location, AttemptSettings::default()).await?;
-        let saved = attempt.save(source).await?;
-        eprintln!(
-            "wasm-checkpoint: imported checkpoint {}, {} ({} uploaded)",
-            saved.sequence,
-            human_size(saved.logical_bytes),
-            human_size(saved.uploaded_bytes)
-        );
+        let saved = attempt.save(Counted::new(source, &progress)).await?;
+        drop(progress);
+        if self.json {
+            super::print_json(&Imported {
+                location: self.location,
+                sequence: saved.sequence,
+                logical_bytes: saved.logical_bytes,
+                uploaded_bytes: saved.uploaded_bytes,
+            })?;
+        } else {
+            eprintln!(
+                "wasm-checkpoint: imported checkpoint {}, {} ({} uploaded)",
+                saved.sequence,
+                human_size(saved.logical_bytes),
+                human_size(saved.uploaded_bytes)
+            );
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use checkpoint_storage::{Checkpoint, Location};
 use serde::Serialize;
 
+use super::CheckpointRow;
 use crate::options::human_size;
 
 /// List the checkpoints of a location that can be restored, newest first
@@ -15,49 +16,40 @@ use crate::options::human_size;
 pub(crate) struct Args {
     /// The URL or path of the location
     location: String,
-    /// Print a JSON array
+    /// Print a JSON object
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Serialize)]
-struct Row {
-    sequence: u64,
-    attempt: u32,
-    saved_at: String,
-    files: u64,
-    logical_bytes: u64,
+struct Listed {
+    location: String,
+    checkpoints: Vec<CheckpointRow>,
 }
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         let checkpoints = Location::parse(&self.location)?.checkpoints().await?;
-        let rows = checkpoints
-            .iter()
-            .map(Checkpoint::info)
-            .map(|checkpoint| Row {
-                sequence: checkpoint.sequence,
-                attempt: checkpoint.attempt,
-                saved_at: humantime::format_rfc3339_seconds(checkpoint.saved_at).to_string(),
-                files: checkpoint.files,
-                logical_bytes: checkpoint.logical_bytes,
-            });
-        let rows: Vec<_> = rows.collect();
-        let mut out = std::io::stdout().lock();
+        let rows = checkpoints.iter().map(Checkpoint::info);
+        let listed = Listed {
+            location: self.location,
+            checkpoints: rows.map(CheckpointRow::from).collect(),
+        };
         if self.json {
-            writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;
+            super::print_json(&listed)?;
             return Ok(ExitCode::SUCCESS);
         }
-        if rows.is_empty() {
-            eprintln!("wasm-checkpoint: no checkpoints in {}", self.location);
+        if listed.checkpoints.is_empty() {
+            eprintln!("wasm-checkpoint: no checkpoints in {}", listed.location);
             return Ok(ExitCode::SUCCESS);
         }
+        let mut out = std::io::stdout().lock();
         writeln!(
             out,
             "{:>10} {:>8} {:<20} {:>8} {:>10}",
             "SEQUENCE", "ATTEMPT", "SAVED", "FILES", "SIZE"
         )?;
-        for row in rows {
+        for row in listed.checkpoints {
             let size = human_size(row.logical_bytes);
             writeln!(
                 out,

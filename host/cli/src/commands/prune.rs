@@ -3,7 +3,8 @@
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
-use checkpoint_storage::{Attempt, AttemptSettings, Location};
+use checkpoint_storage::{Attempt, AttemptSettings, Checkpoint, Location};
+use serde::Serialize;
 
 /// Delete all but the newest checkpoints of a location
 ///
@@ -19,24 +20,53 @@ pub(crate) struct Args {
     /// Say what would be deleted, claim nothing and delete nothing
     #[arg(long)]
     dry_run: bool,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Pruned {
+    location: String,
+    dry_run: bool,
+    /// What was, or would be, deleted.
+    deleted: Vec<u64>,
+    /// What is there now, or would be, newest first. Of a dry run by the numbers of before.
+    kept: Vec<u64>,
 }
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         let location = Location::parse(&self.location)?;
-        let checkpoints = location.checkpoints().await?;
-        let dead = checkpoints.iter().skip(self.keep.get());
-        let dead: Vec<_> = dead.map(|c| c.info().sequence).collect();
-        if !self.dry_run && !checkpoints.is_empty() {
+        let mut kept = sequences(&location.checkpoints().await?);
+        let deleted = kept.split_off(self.keep.get().min(kept.len()));
+        if !self.dry_run && !kept.is_empty() {
             let settings = AttemptSettings::default().keep(self.keep);
-            Attempt::begin(location, settings).await?.prune().await?;
+            Attempt::begin(location.clone(), settings)
+                .await?
+                .prune()
+                .await?;
+            kept = sequences(&location.checkpoints().await?);
         }
-        let verb = match self.dry_run {
-            true => "would delete",
-            false => "deleted",
-        };
-        let kept = checkpoints.len() - dead.len();
-        eprintln!("wasm-checkpoint: {verb} checkpoints {dead:?}, {kept} kept");
+        if self.json {
+            super::print_json(&Pruned {
+                location: self.location,
+                dry_run: self.dry_run,
+                deleted,
+                kept,
+            })?;
+        } else {
+            let verb = match self.dry_run {
+                true => "would delete",
+                false => "deleted",
+            };
+            let kept = kept.len();
+            eprintln!("wasm-checkpoint: {verb} checkpoints {deleted:?}, {kept} kept");
+        }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn sequences(checkpoints: &[Checkpoint]) -> Vec<u64> {
+    checkpoints.iter().map(|c| c.info().sequence).collect()
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use checkpoint_storage::Node;
 use serde::Serialize;
 
+use super::{CheckpointRow, rfc3339};
 use crate::options::human_size;
 
 /// Show what a checkpoint holds
@@ -22,10 +23,9 @@ pub(crate) struct Args {
 
 #[derive(Serialize)]
 struct Shown {
-    sequence: u64,
-    attempt: u32,
-    saved_at: String,
-    logical_bytes: u64,
+    location: String,
+    #[serde(flatten)]
+    checkpoint: CheckpointRow,
     entries: Vec<Row>,
 }
 
@@ -44,7 +44,6 @@ struct Row {
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         let checkpoint = super::find(&self.location, self.sequence).await?;
-        let info = checkpoint.info();
         let rows = checkpoint.tree().entries().iter().map(|entry| {
             let (kind, size_bytes, target) = match &entry.node {
                 Node::File { size_bytes } => ("file", Some(*size_bytes), None),
@@ -61,30 +60,35 @@ impl Args {
             }
         });
         let shown = Shown {
-            sequence: info.sequence,
-            attempt: info.attempt,
-            saved_at: rfc3339(info.saved_at),
-            logical_bytes: info.logical_bytes,
+            location: self.location,
+            checkpoint: checkpoint.info().into(),
             entries: rows.collect(),
         };
-        let mut out = std::io::stdout().lock();
         if self.json {
-            writeln!(out, "{}", serde_json::to_string_pretty(&shown)?)?;
+            super::print_json(&shown)?;
             return Ok(ExitCode::SUCCESS);
         }
+        let mut out = std::io::stdout().lock();
+        let about = shown.checkpoint;
         writeln!(
             out,
             "checkpoint {} of attempt {}, saved {}, {} in {} files",
-            shown.sequence,
-            shown.attempt,
-            shown.saved_at,
-            human_size(shown.logical_bytes),
-            info.files
+            about.sequence,
+            about.attempt,
+            about.saved_at,
+            human_size(about.logical_bytes),
+            about.files
         )?;
+        // Escaped, here and below: text of a task's may hold what moves a terminal's cursor.
+        if let Some(schema) = about.schema {
+            writeln!(out, "schema {schema:?}")?;
+        }
+        for (key, value) in about.annotations {
+            writeln!(out, "annotation {key:?}: {value:?}")?;
+        }
         for row in shown.entries {
             let size = row.size_bytes.map(human_size).unwrap_or_default();
             let (kind, mode, modified) = (row.kind, row.mode, row.modified);
-            // Escaped: a name may hold what moves a terminal's cursor.
             write!(out, "{kind:<4} {mode} {modified} {size:>10} {:?}", row.path)?;
             match row.target {
                 Some(target) => writeln!(out, " -> {target:?}")?,
@@ -92,16 +96,5 @@ impl Args {
             }
         }
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-fn rfc3339(time: std::time::SystemTime) -> String {
-    // The formatter has no years before 1970 or after 9999.
-    let printable = time >= std::time::SystemTime::UNIX_EPOCH
-        && time
-            <= std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(253_402_300_799);
-    match printable {
-        true => humantime::format_rfc3339_seconds(time).to_string(),
-        false => "-".to_owned(),
     }
 }

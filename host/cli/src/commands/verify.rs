@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use crate::exit::Code;
 use crate::options::human_size;
+use crate::progress::Progress;
 
 /// Read everything that a location holds and report what is damaged
 ///
-/// Changes nothing. Exits with 126 if something is damaged.
+/// Changes nothing. Exits with 126 if something is damaged. Shows how far it is if stderr is a terminal.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The URL or path of the location
@@ -23,6 +24,7 @@ pub(crate) struct Args {
 
 #[derive(Serialize)]
 struct Report {
+    location: String,
     records: u64,
     objects: u64,
     object_bytes: u64,
@@ -39,23 +41,32 @@ struct Row {
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
-        let found = Location::parse(&self.location)?.verify().await?;
+        let location = Location::parse(&self.location)?;
+        let progress = Progress::start("verifying");
+        let found = location
+            .verify_watched(|done, total| {
+                progress.set_total(total);
+                progress.set_done(done);
+            })
+            .await?;
+        drop(progress);
         let findings = found.findings.into_iter().map(|finding| Row {
             object: finding.object,
             reason: finding.reason,
             costs: finding.costs,
         });
         let report = Report {
+            location: self.location,
             records: found.records,
             objects: found.objects,
             object_bytes: found.object_bytes,
             whole_checkpoints: found.checkpoints,
             findings: findings.collect(),
         };
-        let mut out = std::io::stdout().lock();
         if self.json {
-            writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+            super::print_json(&report)?;
         } else {
+            let mut out = std::io::stdout().lock();
             for finding in &report.findings {
                 write!(out, "{}: {}", finding.object, finding.reason)?;
                 match finding.costs.is_empty() {

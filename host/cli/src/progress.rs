@@ -1,0 +1,153 @@
+//! How far long work is: a bar on stderr, if that is a terminal. Else nothing at all, so that logs hold
+//! lines only.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use checkpoint_storage::{FileTree, Limits, Result, TargetState, Tree, TreeReader, TreeWriter};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+const WITH_TOTAL: &str =
+    "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left";
+const WITHOUT_TOTAL: &str = "{msg} {spinner} {binary_bytes} {binary_bytes_per_sec}, {elapsed}";
+
+/// Often enough to look alive while the storage does not answer.
+const TICK: Duration = Duration::from_millis(200);
+
+/// A bar, which is removed when this is dropped: what comes after it is the result or an error.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// Whether somebody is looking. If not, there is no need to find out how much there is to do.
+    pub(crate) fn is_seen() -> bool {
+        std::io::stderr().is_terminal()
+    }
+
+    /// Begins with nothing done of a total that is not known yet. `doing` is a word such as `importing`.
+    pub(crate) fn start(doing: &'static str) -> Self {
+        let target = match Self::is_seen() {
+            true => ProgressDrawTarget::stderr(),
+            false => ProgressDrawTarget::hidden(),
+        };
+        let bar = ProgressBar::with_draw_target(None, target).with_message(doing);
+        bar.set_style(style(WITHOUT_TOTAL));
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(TICK);
+        }
+        Self { bar }
+    }
+
+    pub(crate) fn set_total(&self, bytes: u64) {
+        if self.bar.length() != Some(bytes) {
+            self.bar.set_length(bytes);
+            self.bar.set_style(style(WITH_TOTAL));
+        }
+    }
+
+    pub(crate) fn set_done(&self, bytes: u64) {
+        self.bar.set_position(bytes);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are this module's, and a test parses both.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// A file tree whose contents are counted as they are read or written. It may outlive the progress: work
+/// that has failed may still be reading.
+#[derive(Debug)]
+pub(crate) struct Counted<T> {
+    tree: T,
+    bar: ProgressBar,
+}
+
+impl<T> Counted<T> {
+    pub(crate) fn new(tree: T, progress: &Progress) -> Self {
+        let bar = progress.bar.clone();
+        Self { tree, bar }
+    }
+}
+
+struct CountedReader {
+    reader: Box<dyn TreeReader>,
+    bar: ProgressBar,
+}
+
+struct CountedWriter {
+    writer: Box<dyn TreeWriter>,
+    bar: ProgressBar,
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<T: FileTree> FileTree for Counted<T> {
+    fn state(&self) -> Result<TargetState> {
+        self.tree.state()
+    }
+
+    fn reader(&self, limits: &Limits) -> Result<Box<dyn TreeReader>> {
+        Ok(Box::new(CountedReader {
+            reader: self.tree.reader(limits)?,
+            bar: self.bar.clone(),
+        }))
+    }
+
+    fn clear(&self) -> Result<()> {
+        self.tree.clear()
+    }
+
+    fn writer(&self, tree: &Tree) -> Result<Box<dyn TreeWriter>> {
+        Ok(Box::new(CountedWriter {
+            writer: self.tree.writer(tree)?,
+            bar: self.bar.clone(),
+        }))
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl TreeReader for CountedReader {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize> {
+        let count = self.reader.read(into)?;
+        self.bar.inc(count as u64);
+        Ok(count)
+    }
+
+    fn finish(self: Box<Self>) -> Result<Tree> {
+        self.reader.finish()
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl TreeWriter for CountedWriter {
+    fn write(&mut self, piece: &[u8]) -> Result<()> {
+        self.writer.write(piece)?;
+        self.bar.inc(piece.len() as u64);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        self.writer.finish()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_templates_parse() {
+        for template in [WITH_TOTAL, WITHOUT_TOTAL] {
+            ProgressStyle::with_template(template).unwrap();
+        }
+    }
+}

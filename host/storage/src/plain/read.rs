@@ -1,0 +1,222 @@
+//! Reading objects one after the other, ahead of what is being consumed.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStoreExt};
+use tokio::runtime::Handle;
+
+use super::Planned;
+use crate::{Entry, Error, ErrorKind, Location, Node, Result, Tree, TreeReader, blocking};
+
+/// The most that one request fetches: enough to fill a line, and little beside a data object.
+pub(super) const READ_BYTES: u64 = 4 << 20;
+
+/// How many objects are read ahead of what is being consumed, in their first pieces. The latency of a
+/// far store would otherwise be paid for each of many small files.
+const OBJECTS: usize = 8;
+
+/// How many further pieces of one object are read ahead: they are large, whatever the object is.
+const PIECES: usize = 4;
+
+/// The objects' contents as they come in. The calls block, on a thread of [`blocking`].
+pub(super) struct Reader {
+    runtime: Handle,
+    /// Whose files have as many bytes as have been given.
+    entries: Vec<Entry>,
+    pieces: BoxStream<'static, Result<Piece>>,
+    /// The index of the entry that `rest` is of.
+    entry: usize,
+    rest: Bytes,
+}
+
+impl Reader {
+    /// To be called where the calls to what it returns are made.
+    pub(super) fn new(location: &Location, planned: &Arc<[Planned]>) -> Self {
+        Self {
+            runtime: Handle::current(),
+            entries: planned.iter().map(|p| p.entry.clone()).collect(),
+            pieces: pieces(location.clone(), planned.clone()),
+            entry: 0,
+            rest: Bytes::new(),
+        }
+    }
+}
+
+/// Some of the contents of an entry.
+struct Piece {
+    entry: usize,
+    /// `None` if it turns out to be a directory.
+    contents: Option<Bytes>,
+}
+
+impl TreeReader for Reader {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize> {
+        while self.rest.is_empty() {
+            let Some(piece) = self.runtime.block_on(self.pieces.try_next())? else {
+                return Ok(0);
+            };
+            self.entry = piece.entry;
+            match (piece.contents, self.entries.get_mut(piece.entry)) {
+                (Some(contents), _) => self.rest = contents,
+                (None, Some(entry)) => (entry.node, entry.mode) = (Node::Dir, 0o755),
+                (None, None) => {}
+            }
+        }
+        let count = self.rest.len().min(into.len());
+        self.rest.copy_to_slice(&mut into[..count]);
+        if let Some(entry) = self.entries.get_mut(self.entry)
+            && let Node::File { size_bytes } = &mut entry.node
+        {
+            *size_bytes += count as u64;
+        }
+        Ok(count)
+    }
+
+    fn finish(self: Box<Self>) -> Result<Tree> {
+        Tree::new(self.entries)
+    }
+}
+
+/// The contents of the objects, in the order of their entries. Each request goes on while earlier
+/// pieces are consumed: one that nobody polled for a while would run out of time.
+fn pieces(location: Location, planned: Arc<[Planned]>) -> BoxStream<'static, Result<Piece>> {
+    let objects: Vec<_> = planned
+        .iter()
+        .enumerate()
+        .filter_map(|(entry, planned)| Some((entry, planned.object.clone()?)))
+        .collect();
+    let opened = stream::iter(objects).map({
+        let location = location.clone();
+        move |(entry, object)| blocking::start(open(location.clone(), entry, object))
+    });
+    opened
+        .buffered(OBJECTS)
+        .map_ok(move |(first, rest)| {
+            stream::iter([Ok(first)]).chain(read_on(location.clone(), rest))
+        })
+        .try_flatten()
+        .boxed()
+}
+
+/// What is to be read of an object after its first piece.
+struct Rest {
+    entry: usize,
+    /// What its first piece said. Every later one must be of the same version.
+    object: ObjectMeta,
+    from: u64,
+}
+
+/// Reads the first piece of an object, which decides what version of it is read.
+async fn open(
+    location: Location,
+    entry: usize,
+    listed: ObjectMeta,
+) -> Result<(Piece, Option<Rest>)> {
+    // There is no range of nothing.
+    let range = (listed.size > 0).then(|| GetRange::Bounded(0..listed.size.min(READ_BYTES)));
+    let options = GetOptions {
+        range,
+        ..Default::default()
+    };
+    let path = &listed.location;
+    let answer = match location.store().get_opts(path, options).await {
+        Ok(answer) => answer,
+        // `object_store` drops the slash that an object has at its end if it stands for a directory. So
+        // there is none of the name that was listed.
+        Err(object_store::Error::NotFound { .. }) if listed.size == 0 => {
+            let contents = None;
+            return Ok((Piece { entry, contents }, None));
+        }
+        Err(error) => return Err(unread(&location, &listed, error).await),
+    };
+    let object = answer.meta.clone();
+    // It may have grown since it was listed empty, to more than is to be held.
+    if answer.range.end - answer.range.start > READ_BYTES {
+        return Err(changed(&location, path));
+    }
+    let first = collect(&location, answer).await?;
+    let from = first.len() as u64;
+    let rest = (from < object.size).then_some(Rest {
+        entry,
+        object,
+        from,
+    });
+    let contents = Some(first);
+    Ok((Piece { entry, contents }, rest))
+}
+
+fn read_on(
+    location: Location,
+    rest: Option<Rest>,
+) -> impl Stream<Item = Result<Piece>> + Send + 'static {
+    let ranges = rest.into_iter().flat_map(
+        |Rest {
+             entry,
+             object,
+             from,
+         }| {
+            let starts = (from..object.size).step_by(READ_BYTES as usize);
+            starts.map(move |start| {
+                let end = object.size.min(start.saturating_add(READ_BYTES));
+                (entry, object.clone(), start..end)
+            })
+        },
+    );
+    stream::iter(ranges)
+        .map(move |(entry, object, range)| {
+            let location = location.clone();
+            blocking::start(async move {
+                let options = GetOptions {
+                    range: Some(GetRange::Bounded(range.clone())),
+                    if_match: object.e_tag.clone(),
+                    ..Default::default()
+                };
+                let answer = location.store().get_opts(&object.location, options).await;
+                let answer = match answer {
+                    Ok(answer) => answer,
+                    Err(error) => return Err(unread(&location, &object, error).await),
+                };
+                // Not every storage honours the condition.
+                if !same_version(&answer.meta, &object) || answer.range != range {
+                    return Err(changed(&location, &object.location));
+                }
+                let contents = Some(collect(&location, answer).await?);
+                Ok(Piece { entry, contents })
+            })
+        })
+        .buffered(PIECES)
+}
+
+async fn collect(location: &Location, answer: GetResult) -> Result<Bytes> {
+    let path = answer.meta.location.clone();
+    let contents = answer.bytes().await;
+    contents.map_err(|e| location.error(format!("{path} cannot be read"), e))
+}
+
+fn same_version(a: &ObjectMeta, b: &ObjectMeta) -> bool {
+    (a.size, &a.e_tag) == (b.size, &b.e_tag)
+}
+
+/// Why an object cannot be read, of which this was known.
+async fn unread(location: &Location, object: &ObjectMeta, error: object_store::Error) -> Error {
+    use object_store::Error as E;
+    let path = &object.location;
+    match &error {
+        E::NotFound { .. } | E::Precondition { .. } => return changed(location, path),
+        _ => {}
+    }
+    // A range beyond the end is an error of many forms; the size tells it from the others.
+    match location.store().head(path).await {
+        Ok(now) if !same_version(&now, object) => changed(location, path),
+        _ => location.error(format!("{path} cannot be read"), error),
+    }
+}
+
+fn changed(location: &Location, path: &Path) -> Error {
+    let url = location.url();
+    let what = format!("{url}: {path} changed while it was read; try again when nobody writes it");
+    Error::new(ErrorKind::Unavailable, what)
+}

@@ -1,0 +1,211 @@
+//! A host of plugins: every component in a folder, all at once on one engine, each with checkpoints,
+//! a quota and a time limit of its own. One that traps, runs for ever or stores too much disturbs nobody,
+//! and is run again from its last checkpoint.
+//!
+//! ```text
+//! cargo run -p wasmtime-checkpoint --example plugins -- PLUGINS STATE
+//! ```
+//!
+//! Each file `PLUGINS/<name>.wasm` is a component of the world in `plugin.wit`, which lies beside this
+//! file; its checkpoints go to `STATE/<name>`, and a later run of the host finds them there.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use checkpoint_storage::{Attempt, AttemptSettings, Limits, Location};
+use tokio::task::JoinSet;
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime_checkpoint::{CheckpointCtx, CheckpointCtxView, CheckpointView};
+
+/// How often a plugin that failed is run, the first time included.
+const ATTEMPTS: u32 = 3;
+
+/// How long an attempt may take.
+const TIME: Duration = Duration::from_secs(5);
+
+/// How often a plugin that only computes lets the others run.
+const TICK: Duration = Duration::from_millis(20);
+
+/// How much memory a plugin may use.
+const MEMORY_BYTES: usize = 16 << 20;
+
+/// How much a plugin may store, its older checkpoints included.
+const STORED_BYTES: u64 = 4 << 20;
+
+/// How long the end of an attempt waits for what it has saved in the background.
+const FLUSH: Duration = Duration::from_secs(10);
+
+/// What the store of a plugin holds.
+struct Plugin {
+    checkpoint: CheckpointCtx,
+    // Without WASI there are no resources, and the table stays empty.
+    table: ResourceTable,
+    limits: StoreLimits,
+}
+
+impl CheckpointView for Plugin {
+    fn checkpoint(&mut self) -> CheckpointCtxView<'_> {
+        CheckpointCtxView {
+            ctx: &mut self.checkpoint,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// What became of a plugin.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// The name of its file.
+    pub(crate) name: String,
+    /// How often it was run.
+    pub(crate) attempts: u32,
+    /// What it returned, or why its last attempt failed.
+    pub(crate) result: Result<String, String>,
+}
+
+/// The parts that all plugins share. They hold nothing of any plugin's.
+#[derive(Clone)]
+struct Host {
+    engine: Engine,
+    linker: Arc<Linker<Plugin>>,
+}
+
+impl Host {
+    fn new() -> wasmtime::Result<Self> {
+        let mut config = Config::new();
+        // So that a plugin which never returns can be stopped.
+        config.epoch_interruption(true);
+        let engine = Engine::new(&config)?;
+        let mut linker = Linker::new(&engine);
+        wasmtime_checkpoint::add_checkpointer_to_linker(&mut linker)?;
+        let linker = Arc::new(linker);
+        Ok(Self { engine, linker })
+    }
+
+    /// Runs a plugin until it returns, or has failed too often.
+    async fn run(self, file: PathBuf, state: PathBuf) -> Report {
+        let name = file.file_stem().unwrap_or_default();
+        let name = name.to_string_lossy().into_owned();
+        let state = state.join(&name);
+        let mut attempts = 0;
+        let result = loop {
+            attempts += 1;
+            match self.attempt(&file, &state, &name, attempts - 1).await {
+                Ok(result) => break result,
+                Err(error) if attempts == ATTEMPTS => break Err(format!("{error:#}")),
+                Err(_) => {}
+            }
+        };
+        Report {
+            name,
+            attempts,
+            result,
+        }
+    }
+
+    /// Runs a plugin once.
+    async fn attempt(
+        &self,
+        file: &Path,
+        state: &Path,
+        name: &str,
+        number: u32,
+    ) -> wasmtime::Result<Result<String, String>> {
+        // Compiling takes a while, and would hold up the other plugins.
+        let (engine, path) = (self.engine.clone(), file.to_owned());
+        let compiling = tokio::task::spawn_blocking(move || Component::from_file(&engine, path));
+        let component = compiling.await??;
+
+        // From here on an older attempt of this plugin, should one still run, saves no more.
+        let location = Location::parse(&state.to_string_lossy())?;
+        let settings = AttemptSettings::default().number(number).limits(Limits {
+            stored_bytes: STORED_BYTES,
+            ..Limits::default()
+        });
+        let attempt = Arc::new(Attempt::begin(location, settings).await?);
+
+        let checkpoint = CheckpointCtx::new(attempt.clone());
+        let background = checkpoint.background().clone();
+        let limits = StoreLimitsBuilder::new().memory_size(MEMORY_BYTES).build();
+        let mut store = Store::new(
+            &self.engine,
+            Plugin {
+                checkpoint,
+                table: ResourceTable::new(),
+                limits,
+            },
+        );
+        store.limiter(|plugin| &mut plugin.limits);
+        // In each call it passes no more to the host than its memory holds.
+        store.set_hostcall_fuel(MEMORY_BYTES);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+
+        let running = async {
+            let plugin = self
+                .linker
+                .instantiate_async(&mut store, &component)
+                .await?;
+            let run =
+                plugin.get_typed_func::<(&str,), (Result<String, String>,)>(&mut store, "run")?;
+            let (result,) = run.call_async(&mut store, (name,)).await?;
+            Ok(result)
+        };
+        let result = match tokio::time::timeout(TIME, running).await {
+            Ok(result) => result,
+            Err(_) => Err(wasmtime::Error::msg("it took too long")),
+        };
+        // However it ended: what it was told is staged is committed, and what that replaces deleted.
+        let _ = tokio::time::timeout(FLUSH, background.flush()).await;
+        let _ = tokio::time::timeout(FLUSH, attempt.settle()).await;
+        result
+    }
+}
+
+/// Runs all plugins of a folder, and reports in the order of their names.
+pub(crate) async fn run_all(plugins: &Path, state: &Path) -> wasmtime::Result<Vec<Report>> {
+    let host = Host::new()?;
+    // A thread of its own: a plugin that never yields would keep a task from running. It ends with the
+    // engine.
+    let engine = host.engine.weak();
+    std::thread::spawn(move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    });
+    let mut running = JoinSet::new();
+    for entry in std::fs::read_dir(plugins)? {
+        let file = entry?.path();
+        if file
+            .extension()
+            .is_some_and(|extension| extension == "wasm")
+        {
+            running.spawn(host.clone().run(file, state.to_owned()));
+        }
+    }
+    let mut reports = running.join_all().await;
+    reports.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(reports)
+}
+
+#[tokio::main]
+#[allow(dead_code, reason = "the tests include this file and call `run_all`")]
+async fn main() -> wasmtime::Result<()> {
+    let mut args = std::env::args_os().skip(1).map(PathBuf::from);
+    let (Some(plugins), Some(state)) = (args.next(), args.next()) else {
+        return Err(wasmtime::Error::msg("usage: plugins PLUGINS STATE"));
+    };
+    for report in run_all(&plugins, &state).await? {
+        let Report {
+            name,
+            attempts,
+            result,
+        } = report;
+        println!("{name}: {result:?} after {attempts} attempts");
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! A directory of many files on S3, against flytekit's SyncCheckpoint on the same server.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use checkpoint_storage::{Attempt, AttemptSettings, BeneathDir, Existing, Location};
+use object_store::path::Path as ObjectPath;
+use tempfile::TempDir;
+
+use crate::counting::Counting;
+use crate::measure::{
+    ROUNDS, Target, human_size, in_turn, noise, not_at_hand, note, ratio, row, time,
+};
+use crate::s3::{Fate, Server};
+
+const FILES: usize = 5000;
+const FILE: usize = 16 << 10;
+
+const SAVE: &str = "save 5,000 files x 16 KiB to S3: speed / flytekit";
+const RESTORE: &str = "restore 5,000 files x 16 KiB from S3: speed / flytekit";
+
+/// The times of saving and of restoring, and the requests of both together.
+struct Measured {
+    save: Duration,
+    restore: Duration,
+    requests: u64,
+    moved: String,
+}
+
+pub(crate) async fn files() {
+    let Some(python) = python() else {
+        let missing = "a Python with flytekit; FLYTEKIT_PYTHON may name one";
+        not_at_hand(SAVE, missing);
+        not_at_hand(RESTORE, missing);
+        return;
+    };
+    let source = tempfile::tempdir().unwrap();
+    for n in 0..FILES {
+        let mut contents = [0; FILE];
+        noise(n as u64, &mut contents);
+        std::fs::write(source.path().join(format!("{n:05}")), contents).unwrap();
+    }
+    let (mut saves, mut restores) = (Vec::new(), Vec::new());
+    let mut last = None;
+    for round in 0..ROUNDS {
+        let theirs = flytekit(&python, source.path());
+        let (theirs, ours) = in_turn(round, theirs, ours(source.path())).await;
+        saves.push(ratio(theirs.save, ours.save));
+        restores.push(ratio(theirs.restore, ours.restore));
+        last = Some((theirs, ours));
+    }
+    let (theirs, ours) = last.unwrap();
+    row(SAVE, saves, Target::AtLeast(20.0));
+    row(RESTORE, restores, Target::AtLeast(20.0));
+    for (name, by) in [("ours", &ours), ("flytekit", &theirs)] {
+        let Measured {
+            save,
+            restore,
+            requests,
+            moved,
+        } = by;
+        note(&format!(
+            "{name}: {requests} requests, {moved}; the last round {save:.2?} and {restore:.2?}"
+        ));
+    }
+}
+
+async fn ours(source: &Path) -> Measured {
+    let server = Server::start();
+    server.on_request(|_| Fate::Served);
+    let bucket = Counting::new(server.client("bucket"));
+    let location = Location::new(bucket.clone(), ObjectPath::from("task"), "s3://bucket/task");
+    let attempt = Attempt::begin(location, AttemptSettings::default()).await;
+    let attempt = attempt.unwrap();
+    let source = BeneathDir::ambient(source).unwrap();
+    let (save, saved) = time(attempt.save(source).into_future()).await;
+    saved.unwrap();
+    let target = TempDir::new().unwrap();
+    let into = BeneathDir::ambient(target.path()).unwrap();
+    let (restore, restored) = time(attempt.restore(into, Existing::Refuse)).await;
+    restored.unwrap();
+    assert_eq!(count(target.path()), FILES);
+    Measured {
+        save,
+        restore,
+        requests: server.requests(),
+        moved: bucket.take(1),
+    }
+}
+
+async fn flytekit(python: &str, source: &Path) -> Measured {
+    let server = Server::start();
+    server.on_request(|_| Fate::Served);
+    let env = server.env();
+    let env = |name: &str| env.iter().find(|(n, _)| *n == name).unwrap().1.clone();
+    let target = TempDir::new().unwrap();
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/benches/table/flytekit_files.py"
+    );
+    let child = Command::new(python)
+        .arg(script)
+        .arg("s3://bucket/task")
+        .args([source, target.path()])
+        .env("FLYTE_AWS_ENDPOINT", env("AWS_ENDPOINT"))
+        .env("FLYTE_AWS_ACCESS_KEY_ID", env("AWS_ACCESS_KEY_ID"))
+        .env("FLYTE_AWS_SECRET_ACCESS_KEY", env("AWS_SECRET_ACCESS_KEY"))
+        .env("AWS_DEFAULT_REGION", env("AWS_REGION"))
+        .stdout(Stdio::piped())
+        .spawn();
+    let child = child.unwrap();
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output());
+    let ended = ended.await.unwrap().unwrap();
+    assert!(ended.status.success(), "flytekit failed; see above");
+    assert_eq!(count(target.path()), FILES);
+    let printed = String::from_utf8(ended.stdout).unwrap();
+    let mut seconds = printed
+        .split_whitespace()
+        .map(|word| Duration::from_secs_f64(word.parse().unwrap()));
+    // What lies in the bucket went up once and came down once.
+    let stored = human_size((FILES * FILE) as u64);
+    Measured {
+        save: seconds.next().unwrap(),
+        restore: seconds.next().unwrap(),
+        requests: server.requests(),
+        moved: format!("{stored} up, {stored} down"),
+    }
+}
+
+fn count(dir: &Path) -> usize {
+    std::fs::read_dir(dir).unwrap().count()
+}
+
+/// A Python that has flytekit.
+fn python() -> Option<String> {
+    let python = std::env::var("FLYTEKIT_PYTHON").unwrap_or_else(|_| "python3".into());
+    let mut command = Command::new(&python);
+    command.args(["-c", "import flytekit, s3fs"]);
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status
+        .is_ok_and(|status| status.success())
+        .then_some(python)
+}

@@ -1,0 +1,189 @@
+//! Rows on the local disk, against puts and gets of the same bytes through the same client.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use checkpoint_storage::{Attempt, AttemptSettings, BeneathDir, Existing, Location};
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+
+use crate::counting::Counting;
+use crate::measure::{MIB, ROUNDS, Target, in_turn, noise, note, ratio, row, time};
+
+const GIB: usize = 1024 * MIB;
+
+/// What a raw client would put in one object, and how many of them at once.
+const OBJECT: usize = 16 * MIB;
+const AT_ONCE: usize = 4;
+
+type Disk = Counting<LocalFileSystem>;
+
+/// A fresh directory as a store.
+fn disk(dir: &Path) -> Arc<Disk> {
+    let disk = LocalFileSystem::new_with_prefix(dir).unwrap();
+    // As locations on disk are opened.
+    Counting::new(disk.with_fsync(true))
+}
+
+async fn begin(disk: &Arc<Disk>) -> Attempt {
+    let location = Location::new(disk.clone(), ObjectPath::from("location"), "the disk");
+    let attempt = Attempt::begin(location, AttemptSettings::default()).await;
+    disk.take(1);
+    attempt.unwrap()
+}
+
+/// The times of saving and of restoring, and what was asked of the store for each.
+struct Measured {
+    save: (Duration, String),
+    restore: (Duration, String),
+}
+
+/// All of a large checkpoint, there and back.
+pub(crate) async fn gib() {
+    let mut contents = vec![0; GIB];
+    noise(0, &mut contents);
+    let contents = Bytes::from(contents);
+    let (mut saves, mut restores) = (Vec::new(), Vec::new());
+    let mut last = None;
+    for round in 0..ROUNDS {
+        let (raw, ours) = in_turn(round, raw_gib(&contents), our_gib(&contents)).await;
+        saves.push(ratio(raw.save.0, ours.save.0));
+        restores.push(ratio(raw.restore.0, ours.restore.0));
+        last = Some((raw, ours));
+    }
+    let (raw, ours) = last.unwrap();
+    let target = Target::AtLeast(0.8);
+    row("save 1 GiB of new bytes: speed / raw puts", saves, target);
+    note(&format!("{}; raw {}", ours.save.1, raw.save.1));
+    row(
+        "restore 1 GiB to a file: speed / raw gets",
+        restores,
+        target,
+    );
+    note(&format!("{}; raw {}", ours.restore.1, raw.restore.1));
+}
+
+async fn raw_gib(contents: &Bytes) -> Measured {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = disk(dir.path());
+    let save = time(raw_put(&*disk, contents)).await.0;
+    let save = (save, disk.take(1));
+    let target = dir.path().join("file");
+    let restore = time(raw_get(&*disk, &target, contents.len())).await.0;
+    let restore = (restore, disk.take(1));
+    Measured { save, restore }
+}
+
+async fn our_gib(contents: &Bytes) -> Measured {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = disk(dir.path());
+    let attempt = begin(&disk).await;
+    let (save, saved) = time(attempt.write(contents.clone()).into_future()).await;
+    saved.unwrap();
+    let save = (save, disk.take(1));
+    let target = BeneathDir::ambient(&dir.path().join("file")).unwrap();
+    let (restore, restored) = time(attempt.restore(target, Existing::Refuse)).await;
+    restored.unwrap();
+    let restore = (restore, disk.take(1));
+    Measured { save, restore }
+}
+
+async fn raw_put(store: &dyn ObjectStore, contents: &Bytes) {
+    let objects =
+        (0..contents.len() / OBJECT).map(|n| (n, contents.slice(n * OBJECT..(n + 1) * OBJECT)));
+    stream::iter(objects)
+        .map(|(n, bytes)| async move { store.put(&name(n), bytes.into()).await })
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<Vec<_>>()
+        .await
+        .unwrap();
+}
+
+async fn raw_get(store: &dyn ObjectStore, target: &Path, size: usize) {
+    let mut objects = stream::iter(0..size / OBJECT)
+        .map(|n| async move { store.get(&name(n)).await?.bytes().await })
+        .buffered(AT_ONCE);
+    let mut file = File::create(target).unwrap();
+    while let Some(bytes) = objects.try_next().await.unwrap() {
+        file = tokio::task::spawn_blocking(move || file.write_all(&bytes).map(|()| file))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    tokio::task::spawn_blocking(move || file.sync_all())
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+/// A contiguous hundredth is changed.
+pub(crate) async fn change() {
+    let mut contents = vec![0; GIB];
+    noise(0, &mut contents);
+    let contents = Bytes::from(contents);
+    let dir = tempfile::tempdir().unwrap();
+    let disk = disk(dir.path());
+    let attempt = begin(&disk).await;
+    attempt.write(contents.clone()).await.unwrap();
+    let changed = GIB / 100;
+    let mut ratios = Vec::new();
+    let mut asked = String::new();
+    for round in 1..=ROUNDS {
+        let mut next = contents.to_vec();
+        let start = round * GIB / (ROUNDS + 2);
+        noise(round as u64, &mut next[start..start + changed]);
+        attempt.settle().await;
+        disk.take(1);
+        let saved = attempt.write(next.into()).await.unwrap();
+        asked = disk.take(1);
+        // Back to the first contents, most of which is stored still.
+        attempt.write(contents.clone()).await.unwrap();
+        ratios.push(saved.uploaded_bytes as f64 / changed as f64);
+    }
+    row(
+        "save again after 1 % changed: bytes uploaded / changed",
+        ratios,
+        Target::AtMost(2.0),
+    );
+    note(&asked);
+}
+
+/// One request.
+pub(crate) async fn small() {
+    const WRITES: usize = 200;
+    let dir = tempfile::tempdir().unwrap();
+    let disk = disk(dir.path());
+    let raw = LocalFileSystem::new_with_prefix(dir.path()).unwrap();
+    let raw = raw.with_fsync(true);
+    let attempt = begin(&disk).await;
+    let contents = Bytes::from(vec![7; 1024]);
+    let mut ratios = Vec::new();
+    for round in 0..WRITES {
+        let path = name(round);
+        let options = PutOptions::from(PutMode::Create);
+        let put = time(raw.put_opts(&path, contents.clone().into(), options));
+        let write = time(attempt.write(contents.clone()).into_future());
+        let ((put, raw), (write, ours)) = in_turn(round, put, write).await;
+        (raw.unwrap(), ours.unwrap());
+        ratios.push(ratio(write, put));
+        // What it replaces is deleted after it has returned; not while a raw put is timed.
+        attempt.settle().await;
+    }
+    row(
+        "write 1 KiB: time / one raw put",
+        ratios,
+        Target::AtMost(1.2),
+    );
+    let each = disk.take(WRITES as u64);
+    note(&format!("each {each}, the deletes after it has returned"));
+}
+
+fn name(n: usize) -> ObjectPath {
+    ObjectPath::from(format!("raw/{n}"))
+}

@@ -1,0 +1,84 @@
+//! Times, medians, and the lines of the table.
+
+use std::time::{Duration, Instant};
+
+/// How often each row is measured.
+pub(crate) const ROUNDS: usize = 5;
+
+pub(crate) const MIB: usize = 1 << 20;
+
+/// What DESIGN.md asks of a row.
+#[derive(Clone, Copy)]
+pub(crate) enum Target {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+pub(crate) async fn time<T>(work: impl Future<Output = T>) -> (Duration, T) {
+    let start = Instant::now();
+    let value = work.await;
+    (start.elapsed(), value)
+}
+
+/// How often `b` goes into `a`.
+pub(crate) fn ratio(a: Duration, b: Duration) -> f64 {
+    a.as_secs_f64() / b.as_secs_f64()
+}
+
+/// Awaits both, in one order in even rounds and in the other in odd ones: what comes second finds the
+/// machine as the first has left it.
+pub(crate) async fn in_turn<A, B>(
+    round: usize,
+    a: impl Future<Output = A>,
+    b: impl Future<Output = B>,
+) -> (A, B) {
+    if round.is_multiple_of(2) {
+        let a = a.await;
+        (a, b.await)
+    } else {
+        let b = b.await;
+        (a.await, b)
+    }
+}
+
+/// Prints a row: the median of its rounds.
+pub(crate) fn row(what: &str, mut rounds: Vec<f64>, target: Target) {
+    rounds.sort_by(f64::total_cmp);
+    let (least, most) = (rounds[0], rounds[rounds.len() - 1]);
+    let median = rounds[rounds.len() / 2];
+    let (wanted, met) = match target {
+        Target::AtLeast(wanted) => (format!(">= {wanted}"), median >= wanted),
+        Target::AtMost(wanted) => (format!("<= {wanted}"), median <= wanted),
+    };
+    let mark = if met { "" } else { "  MISSED" };
+    println!(
+        "{what:<58} {median:>7.2}  ({least:.2} to {most:.2}, {} rounds)  target {wanted}{mark}",
+        rounds.len()
+    );
+}
+
+/// Prints more about the row before.
+pub(crate) fn note(what: &str) {
+    println!("    {what}");
+}
+
+/// Prints a row that cannot be measured here.
+pub(crate) fn not_at_hand(what: &str, missing: &str) {
+    println!("{what:<58} not at hand: {missing}");
+}
+
+pub(crate) fn human_size(bytes: u64) -> String {
+    let mib = bytes as f64 / MIB as f64;
+    match bytes {
+        0..10_000 => format!("{bytes} B"),
+        10_000..10_000_000 => format!("{:.1} KiB", mib * 1024.0),
+        _ => format!("{mib:.1} MiB"),
+    }
+}
+
+/// Bytes that do not compress, the same for the same seed.
+pub(crate) fn noise(seed: u64, into: &mut [u8]) {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes());
+    hasher.finalize_xof().fill(into);
+}

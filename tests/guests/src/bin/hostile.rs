@@ -1,0 +1,176 @@
+//! Misuses the import, as its argument says, and prints what came of it. Whatever it does, the host
+//! goes on.
+//!
+//! | argument | what it tries |
+//! |---|---|
+//! | `paths` | to save from and restore to paths outside its directory |
+//! | `not-a-directory` | to pass a file for a directory |
+//! | `forged-handle`, `dropped-handle`, `wrong-handle` | handles that are none, or none any more, or of another type |
+//! | `long-path`, `many-annotations`, `overlapping-annotations` | lists and strings as long as they get |
+//! | `many-streams` | to open streams without end |
+//! | `commit-while-writing`, `contents-twice` | to use a stream out of order |
+//! | `save-within-save` | to save while a stream is open |
+//! | `deep`, `wide` | directories as deep, or with as many entries, as they get |
+
+use std::fs;
+use std::io::Write;
+
+use task_checkpoint::bindings::task::checkpoint::types::Error;
+use task_checkpoint::bindings::task::checkpoint::{checkpointer, files, streams};
+use task_checkpoint::{SaveOptions, SaveStream};
+use wasip2::filesystem::preopens::get_directories;
+use wasip2::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
+
+fn main() {
+    let argument = std::env::args().nth(1).expect("an argument");
+    match argument.as_str() {
+        "paths" => paths(),
+        "not-a-directory" => {
+            let file = open_file();
+            say("save", files::save(&file, "", &[]));
+            say(
+                "restore",
+                files::restore(&file, "", files::Existing::Replace),
+            );
+        }
+        "forged-handle" => {
+            // SAFETY: it is none, which is the point: the host must find out.
+            let forged = unsafe { Descriptor::from_handle(12_345) };
+            say("save", files::save(&forged, "a", &[]));
+        }
+        "dropped-handle" => {
+            let dir = data();
+            // SAFETY: the number is that of a handle, which is dropped before it is used.
+            let again = unsafe { Descriptor::from_handle(dir.handle()) };
+            drop(dir);
+            say("save", files::save(&again, "a", &[]));
+        }
+        "wrong-handle" => {
+            let stream = streams::SaveStream::begin(&[]).expect("a stream");
+            // SAFETY: the number is that of a handle of another type: the host must find out.
+            let wrong = unsafe { Descriptor::from_handle(stream.handle()) };
+            say("save", files::save(&wrong, "a", &[]));
+        }
+        "long-path" => {
+            let path = "a/".repeat(30_000_000);
+            say("save", files::save(&data(), &path, &[]));
+            let path = "a".repeat(60_000_000);
+            say(
+                "restore",
+                files::restore(&data(), &path, files::Existing::Refuse),
+            );
+        }
+        "many-annotations" => {
+            let many: Vec<_> = (0..300_000)
+                .map(|n| (n.to_string(), String::new()))
+                .collect();
+            say("write", checkpointer::write(b"x", &many));
+        }
+        "overlapping-annotations" => {
+            // Each pair names the same megabyte, so that little memory here is much there.
+            let key = "k".repeat(1 << 20);
+            let pairs = vec![(key, String::new()); 8];
+            say("write", checkpointer::write(b"x", &pairs));
+        }
+        "many-streams" => {
+            let first = streams::SaveStream::begin(&[]).expect("a stream");
+            say("begin", streams::SaveStream::begin(&[]));
+            drop(first);
+            say("begin", streams::SaveStream::begin(&[]));
+            checkpointer::write(b"x", &[]).expect("a save");
+            let first = streams::read().expect("a stream");
+            say("read", streams::read());
+            drop(first);
+            say("read", streams::read());
+        }
+        "commit-while-writing" => {
+            let stream = streams::SaveStream::begin(&[]).expect("a stream");
+            let contents = stream.contents().expect("contents");
+            say("commit", streams::SaveStream::commit(stream));
+            // The stream leads nowhere now.
+            println!("write {}", contents.check_write().is_err());
+        }
+        "contents-twice" => {
+            let stream = streams::SaveStream::begin(&[]).expect("a stream");
+            let _first = stream.contents().expect("contents");
+            say("contents", stream.contents());
+        }
+        "save-within-save" => {
+            let mut stream = SaveStream::begin().expect("a stream");
+            stream.write_all(&[1; 3_000_000]).expect("a stream");
+            SaveOptions::new().write("inner").expect("a save");
+            say(
+                "read",
+                checkpointer::read().map(|read| read.map(|bytes| bytes.len())),
+            );
+            stream.write_all(&[2; 3_000_000]).expect("a stream");
+            stream.commit().expect("a commit");
+            say(
+                "read",
+                checkpointer::read().map(|read| read.map(|bytes| bytes.len())),
+            );
+        }
+        "deep" => {
+            let mut path = "/data/deep".to_owned();
+            for _ in 0..200 {
+                path.push_str("/d");
+            }
+            fs::create_dir_all(path).expect("directories");
+            say("save", files::save(&data(), "deep", &[]));
+        }
+        "wide" => {
+            fs::create_dir("/data/wide").expect("a directory");
+            for n in 0..2_000 {
+                fs::write(format!("/data/wide/{n}"), "").expect("a file");
+            }
+            say("save", files::save(&data(), "wide", &[]));
+        }
+        other => panic!("no trick {other:?}"),
+    }
+}
+
+fn paths() {
+    for path in [
+        "..",
+        "../outside",
+        "a/../../outside",
+        "/etc/passwd",
+        "/",
+        "link-to-outside",
+        "link-to-outside/file",
+        "a\0b",
+    ] {
+        say(path, files::save(&data(), path, &[]));
+    }
+    checkpointer::write(b"mine", &[]).expect("a save");
+    for path in ["..", "../outside", "/tmp/outside", "link-to-outside/new"] {
+        say(
+            path,
+            files::restore(&data(), path, files::Existing::Replace),
+        );
+    }
+}
+
+fn data() -> Descriptor {
+    let mut directories = get_directories();
+    let data = directories.iter().position(|(_, name)| name == "/data");
+    directories.swap_remove(data.expect("a directory /data")).0
+}
+
+fn open_file() -> Descriptor {
+    let create = OpenFlags::CREATE;
+    let flags = DescriptorFlags::READ | DescriptorFlags::WRITE;
+    let opened = data().open_at(PathFlags::empty(), "file", create, flags);
+    opened.expect("a file")
+}
+
+fn say<T>(what: &str, answer: Result<T, Error>) {
+    let answer = match answer {
+        Ok(_) => "ok",
+        Err(Error::InvalidPath(_)) => "invalid-path",
+        Err(Error::QuotaExceeded(_)) => "quota-exceeded",
+        Err(Error::Other(_)) => "other",
+        Err(_) => "another error",
+    };
+    println!("{what:?} {answer}");
+}

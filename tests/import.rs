@@ -1,0 +1,239 @@
+//! What flytekit has stored becomes a checkpoint.
+
+use std::fs;
+use std::path::Path;
+
+use checkpoint_storage::Location;
+use object_store::ObjectStoreExt;
+use object_store::path::Path as Key;
+
+use crate::support::cli::{Cli, Outcome};
+use crate::support::s3::{Fate, Server};
+use crate::support::{Place, Random, tree};
+
+/// Names that a glob, a URL or a staging file would get wrong. `%25` is not `%`.
+const NAMES: [&str; 7] = [
+    "100%",
+    "100%25",
+    "[x]*?.txt",
+    "a b",
+    "sub/deep/state",
+    "sub-1",
+    "\u{fc}#1",
+];
+
+/// What `SyncCheckpoint` stores beneath a prefix for each of its calls.
+fn write_bytes(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    vec![("_dst_cp".into(), bytes.into())]
+}
+
+fn save_file() -> Vec<(String, Vec<u8>)> {
+    vec![("model.bin".into(), b"weights".into())]
+}
+
+fn save_directory() -> Vec<(String, Vec<u8>)> {
+    let mut objects: Vec<_> = NAMES
+        .iter()
+        .map(|name| ((*name).to_owned(), name.as_bytes().to_vec()))
+        .collect();
+    // Several requests long, and in the middle.
+    objects.push(("large".into(), Random::new(3).bytes(9 << 20)));
+    objects.push(("empty".into(), Vec::new()));
+    objects
+}
+
+fn lay_out(dir: &Path, objects: &[(String, Vec<u8>)]) {
+    for (name, contents) in objects {
+        let path = dir.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, contents).unwrap();
+    }
+}
+
+async fn upload(server: &Server, prefix: &str, objects: &[(String, Vec<u8>)]) {
+    let client = server.client("bucket");
+    for (name, contents) in objects {
+        // As flytekit does: the name is the key, with nothing encoded.
+        let key = Key::parse(format!("{prefix}/{name}")).unwrap();
+        client.put(&key, contents.clone().into()).await.unwrap();
+    }
+}
+
+/// The paths and contents of the files beneath a directory.
+fn files(root: &Path) -> Vec<(String, Vec<u8>)> {
+    let paths = tree(root).into_iter();
+    let files = paths.filter(|(_, what)| what.starts_with("file "));
+    files
+        .map(|(name, _)| (name.clone(), fs::read(root.join(&name)).unwrap()))
+        .collect()
+}
+
+fn sorted(mut objects: Vec<(String, Vec<u8>)>) -> Vec<(String, Vec<u8>)> {
+    objects.sort();
+    objects
+}
+
+fn import(source: &str, place: &Place) -> Outcome {
+    let store = place.store();
+    Cli::new(["import", source, store.to_str().unwrap()]).outcome()
+}
+
+fn import_from(server: &Server, source: &str, place: &Place) -> Outcome {
+    let store = place.store();
+    Cli::new(["import", source, store.to_str().unwrap()])
+        .envs(server.env())
+        .outcome()
+}
+
+#[track_caller]
+fn succeeded(outcome: &Outcome) {
+    assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+}
+
+#[test]
+fn bytes_on_disk_are_what_the_task_reads() {
+    for bytes in [&b"step-7"[..], b""] {
+        for scheme in ["", "file://"] {
+            let place = Place::new();
+            let from = place.work().join("_flytecheckpoints");
+            lay_out(&from, &write_bytes(bytes));
+            succeeded(&import(
+                &format!("{scheme}{}", from.to_str().unwrap()),
+                &place,
+            ));
+            let text = String::from_utf8(bytes.to_vec()).unwrap();
+            place.run("read").printed([format!("read {text:?}")]);
+        }
+    }
+}
+
+#[test]
+fn files_on_disk_are_what_the_task_restores() {
+    for objects in [save_file(), save_directory()] {
+        let place = Place::new();
+        let from = place.work().join("from");
+        lay_out(&from, &objects);
+        let url = format!("file://{}", from.to_str().unwrap());
+        succeeded(&import(&url, &place));
+        succeeded(&place.run("restore=/data/to"));
+        assert_eq!(files(&place.work().join("to")), sorted(objects));
+    }
+}
+
+#[tokio::test]
+async fn bytes_on_s3_are_what_the_task_reads() {
+    let server = Server::start();
+    upload(&server, "x/bytes", &write_bytes(b"step-7")).await;
+    // Another task's, beneath a prefix that begins alike.
+    upload(&server, "x/bytes2", &save_file()).await;
+    for source in ["s3://bucket/x/bytes", "s3://bucket/x/bytes/"] {
+        let place = Place::new();
+        succeeded(&import_from(&server, source, &place));
+        place.run("read").printed(["read \"step-7\""]);
+    }
+}
+
+#[tokio::test]
+async fn files_on_s3_are_what_the_task_restores() {
+    let server = Server::start();
+    // A few pages of listing.
+    let many = (0..250).map(|n| (format!("d{}/{n}", n % 7), vec![n as u8; n]));
+    for (number, objects) in [save_file(), save_directory(), many.collect()]
+        .into_iter()
+        .enumerate()
+    {
+        upload(&server, &format!("run/{number}"), &objects).await;
+        let place = Place::new();
+        let url = format!("s3://bucket/run/{number}");
+        succeeded(&import_from(&server, &url, &place));
+        succeeded(&place.run("restore=/data/to"));
+        assert!(files(&place.work().join("to")) == sorted(objects), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_prefix_becomes_a_location_where_it_is() {
+    let server = Server::start();
+    upload(&server, "run/1", &write_bytes(b"step-7")).await;
+    let url = "s3://bucket/run/1";
+    let import = || Cli::new(["import", url, url]).envs(server.env()).outcome();
+    succeeded(&import());
+    let read = Cli::run(["--store", url]).envs(server.env()).verbs("read");
+    read.outcome().printed(["read \"step-7\""]);
+    // Its records are no contents of a checkpoint.
+    let again = import().failed(1);
+    assert!(again.contains("holds checkpoints already"), "{again}");
+}
+
+#[tokio::test]
+async fn a_source_without_anything_is_named_and_nobody_is_fenced() {
+    let server = Server::start();
+    upload(&server, "elsewhere", &save_file()).await;
+    let place = Place::new();
+    let empty = place.work().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let sources = [
+        "s3://bucket/nothing".to_owned(),
+        "memory:///nothing".to_owned(),
+        format!("file://{}", empty.to_str().unwrap()),
+        format!("file://{}/missing", empty.to_str().unwrap()),
+    ];
+    for source in sources {
+        let error = import_from(&server, &source, &place).failed(1);
+        assert!(error.contains(&source), "{error}");
+        assert!(error.contains("there is nothing"), "{error}");
+    }
+    assert!(!place.store().exists());
+}
+
+#[tokio::test]
+async fn a_source_that_fails_half_way_leaves_the_checkpoint_that_was_there() {
+    const UNAVAILABLE: i32 = 125;
+    let server = Server::start();
+    upload(&server, "run/1", &save_directory()).await;
+    let place = Place::new();
+    place.run("write=before").printed(["write 2"]);
+    server.on_request(|seen| match (seen.method, seen.path) {
+        ("GET", path) if path.ends_with("/sub-1") => Fate::Failed(403),
+        _ => Fate::Served,
+    });
+    let error = import_from(&server, "s3://bucket/run/1", &place).failed(UNAVAILABLE);
+    assert!(error.contains("run/1/sub-1"), "{error}");
+    place.run("read").printed(["read \"before\""]);
+}
+
+#[test]
+fn a_directory_is_not_imported_into_itself() {
+    const USAGE: i32 = 2;
+    let place = Place::new();
+    lay_out(&place.work(), &save_file());
+    let before = tree(&place.work());
+    let within = place.work().join("checkpoints/task");
+    let (from, to) = (place.work(), within);
+    let line = ["import".as_ref(), from.as_os_str(), to.as_os_str()];
+    let error = Cli::new(line).outcome().failed(USAGE);
+    assert!(error.contains("name another location"), "{error}");
+    assert_eq!(tree(&place.work()), before);
+}
+
+#[tokio::test]
+async fn a_library_imports_as_the_command_line_does() {
+    use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, Limits, PlainObjects};
+
+    let place = Place::new();
+    lay_out(&place.work(), &write_bytes(b"step-7"));
+    let work = place.work();
+    let source = Location::parse(work.to_str().unwrap()).unwrap();
+    let limits = Limits::default();
+    let plain = PlainObjects::list(&source, &limits).await.unwrap();
+    assert_eq!(plain.size_bytes().await, Some(6));
+    let location = Location::parse(place.store().to_str().unwrap()).unwrap();
+    assert!(!plain.holds(&location));
+    let attempt = Attempt::begin(location.clone(), AttemptSettings::default())
+        .await
+        .unwrap();
+    attempt.save(plain).await.unwrap();
+    assert_eq!(attempt.read().await.unwrap().unwrap(), "step-7");
+    let own = PlainObjects::list(&location, &limits).await.unwrap_err();
+    assert_eq!(own.kind(), ErrorKind::InvalidPath);
+}
