@@ -190,3 +190,12 @@ fn a_task_cannot_see_the_credentials_of_its_host() {
         .outcome();
     outcome.printed(["environment MINE"]);
 }
+
+#[test]
+fn a_directory_that_cannot_be_opened_is_wrong_usage() {
+    let place = Place::new();
+    let missing = place.work().join("missing");
+    let outcome = place.cli().dir(&missing, "/x").verbs("write=x").outcome();
+    assert!(outcome.failed(2).contains("missing"));
+    assert!(!place.store().exists(), "nothing is claimed");
+}

@@ -214,7 +214,7 @@ impl Attempt {
     /// # Errors
     /// Those of [`write`](Self::write), of [`FileTree::reader`] and of what that returns.
     pub fn save(&self, source: impl FileTree) -> Save<'_> {
-        Save::of_tree(self, Box::new(source))
+        Save::of_tree(self, Arc::new(source))
     }
 
     /// Replaces the checkpoint by one unnamed file whose contents are written piece by piece.
@@ -266,6 +266,11 @@ impl Attempt {
     /// Those of [`write`](Self::write).
     pub async fn prune(&self) -> Result<Option<u64>> {
         let mut state = self.state.lock().await;
+        if state.writer.is_damaged() {
+            // A commit on top would hide what is newer, and its data would be swept.
+            let what = "something newer is damaged, so nothing is pruned; `verify` says what, and a task that runs here goes on from the newest whole checkpoint";
+            return Err(Error::corrupt(what));
+        }
         let Some(newest) = state.writer.newest() else {
             return Ok(None);
         };
@@ -328,6 +333,11 @@ impl Attempt {
     /// Takes note that `checkpoint` turned out damaged. Passes on any other error.
     pub(crate) async fn pass_over(&self, checkpoint: &Checkpoint, error: Error) -> Result<()> {
         self.state.lock().await.pass_over(checkpoint, error).await
+    }
+
+    /// Takes note that something turned out damaged which a save would have reused.
+    pub(crate) async fn distrust(&self) {
+        self.state.lock().await.writer.distrust();
     }
 
     /// Begins a save, before anything is stored for it.

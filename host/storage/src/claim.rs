@@ -2,8 +2,7 @@
 
 use futures::StreamExt;
 use futures::stream;
-use object_store::ObjectStore;
-use object_store::path::Path;
+use object_store::{ObjectStore, PutMode, PutOptions};
 
 use crate::checkpoint::Checkpoint;
 use crate::format::{Claim, Record, WriteId};
@@ -45,9 +44,10 @@ pub(crate) async fn claim(location: &Location, settings: &AttemptSettings) -> Re
         };
         let write_id = claim.write_id;
         let bytes = Record::Claim(claim).encode()?;
-        let put = log::put(location, sequence, bytes, write_id).await;
+        let put = log::put(location, sequence, bytes.clone(), write_id).await;
         match put {
             Ok(Put::Stands) => {
+                check_conditions(location, sequence, bytes).await?;
                 // The list may be from before the last owner's newest commits, which may have pruned
                 // this very slot. Then something lies above the claim, and it fences nobody.
                 let history = History::load(location).await?;
@@ -69,6 +69,34 @@ pub(crate) async fn claim(location: &Location, settings: &AttemptSettings) -> Re
         ErrorKind::Unavailable,
         format!("{location}: {MAX_ROUNDS} other attempts claimed the location meanwhile"),
     ))
+}
+
+/// Puts the claim once more, which must fail. A storage that ignores the condition would let every
+/// writer win, in silence.
+///
+/// # Errors
+/// `InvalidLocation`, if it does not fail.
+async fn check_conditions(location: &Location, sequence: u64, claim: Vec<u8>) -> Result<()> {
+    if location.keeps_conditions() {
+        return Ok(());
+    }
+    let path = paths::record(location.prefix(), sequence);
+    let options = PutOptions::from(PutMode::Create);
+    match location
+        .store()
+        .put_opts(&path, claim.into(), options)
+        .await
+    {
+        // The same bytes: nothing is lost by it.
+        Ok(_) => Err(Error::new(
+            ErrorKind::InvalidLocation,
+            format!(
+                "{location}: this storage puts an object over another one although it is asked not to, so attempts could overwrite each other; use another"
+            ),
+        )),
+        // Whatever else went wrong, the next request meets too.
+        Err(_) => Ok(()),
+    }
 }
 
 async fn finish(
@@ -97,7 +125,8 @@ async fn finish(
 }
 
 /// Deletes the commits that the last owner would have deleted after its newest one, had it lived: those
-/// of its epoch that are not retained. What is older it has swept itself, when it claimed.
+/// of its epoch that are not retained. Older ones it has swept itself, when it claimed, but for those that
+/// died with its last saves: to look for them too would read all claims, which are never deleted.
 ///
 /// A record of its epoch below its newest commit is not the last one before a claim, and the owner
 /// itself has seen every slot up to there: no stale writer needs it.
@@ -163,9 +192,8 @@ fn sweep_staging(dir: &std::path::Path, epoch: u64) {
             let Some((name, number)) = name.to_str().and_then(|name| name.split_once('#')) else {
                 continue;
             };
-            let object = Path::from(name);
-            let older = paths::parse_record(&object).is_some_and(|sequence| sequence <= epoch)
-                || paths::parse_object(&object).is_some_and(|object| object.epoch < epoch);
+            let older = paths::parse_record_name(name).is_some_and(|sequence| sequence <= epoch)
+                || paths::parse_object_name(name).is_some_and(|object| object.epoch < epoch);
             if older && number.bytes().all(|b| b.is_ascii_digit()) {
                 let _ = std::fs::remove_file(entry.path());
             }

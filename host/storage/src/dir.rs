@@ -109,14 +109,14 @@ impl FileTree for BeneathDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // A link to nothing is something.
                 return match self.dir.symlink_metadata(&self.path) {
-                    Ok(_) => Ok(TargetState::Occupied),
+                    Ok(_) => Ok(TargetState::File),
                     Err(_) => Ok(TargetState::Absent),
                 };
             }
             Err(error) => return Err(self.failed(error)),
         };
         if !metadata.is_dir() {
-            return Ok(TargetState::Occupied);
+            return Ok(TargetState::File);
         }
         let dir = self.open().map_err(|e| self.failed(e))?;
         if dir.symlink_metadata(MARKER).is_ok() {
@@ -124,7 +124,7 @@ impl FileTree for BeneathDir {
         }
         let mut entries = dir.entries().map_err(|e| self.failed(e))?;
         match entries.next() {
-            Some(_) => Ok(TargetState::Occupied),
+            Some(_) => Ok(TargetState::Dir),
             None => Ok(TargetState::EmptyDir),
         }
     }

@@ -27,6 +27,14 @@ impl Record {
         }
     }
 
+    /// Whether it can lie in this slot: a claim names its own, and a commit is above its claim.
+    pub(crate) fn fits(&self, sequence: u64) -> bool {
+        match self {
+            Self::Claim(claim) => claim.epoch == sequence,
+            Self::Commit(commit) => commit.epoch < sequence,
+        }
+    }
+
     pub(crate) fn encode(&self) -> Result<Vec<u8>> {
         match self {
             Self::Claim(claim) => frame::encode(frame::Kind::Claim, &payload::encode_claim(claim)),

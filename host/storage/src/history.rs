@@ -14,6 +14,9 @@ use crate::{Error, ErrorKind, Location, Result, log, paths};
 /// gives each attempt its own location retries far less often.
 const MAX_PREDECESSORS: usize = 64;
 
+/// How often a location is read again while its owner prunes it. Each time the owner has committed.
+const MAX_READS: usize = 16;
+
 /// What a location held when it was read.
 #[derive(Debug, Default)]
 pub(crate) struct History {
@@ -25,6 +28,8 @@ pub(crate) struct History {
     pub(crate) sequences: Vec<u64>,
     /// The location that the newest claim with one inherits from.
     inherits: Option<String>,
+    /// Whether something that was listed or named is gone.
+    incomplete: bool,
 }
 
 /// A record or a checkpoint that cannot be restored.
@@ -40,6 +45,19 @@ impl History {
     /// The newest readable commit names what is restorable beside it: whatever else is listed may
     /// have lost its data already.
     pub(crate) async fn load(location: &Location) -> Result<Self> {
+        for _ in 0..MAX_READS {
+            let history = Self::load_once(location).await?;
+            // Something was listed and is gone, which an owner that goes on may have pruned: then the
+            // log has a newer end. If it has not, that is damage.
+            if !history.incomplete || log::list(location).await? == history.sequences {
+                return Ok(history);
+            }
+        }
+        let what = format!("{location}: it changes faster than it can be read");
+        Err(Error::new(ErrorKind::Unavailable, what))
+    }
+
+    async fn load_once(location: &Location) -> Result<Self> {
         let mut history = Self {
             sequences: log::list(location).await?,
             ..Self::default()
@@ -47,8 +65,7 @@ impl History {
         let mut retained: Vec<u64> = Vec::new();
         for &sequence in history.sequences.iter().rev() {
             match log::read(location, sequence).await {
-                // Pruned since it was listed.
-                Ok(None) => {}
+                Ok(None) => history.incomplete = true,
                 Ok(Some(Record::Claim(claim))) => {
                     history.inherits = history.inherits.or(claim.inherits);
                 }
@@ -68,6 +85,10 @@ impl History {
                 Err(error) => return Err(error),
             }
         }
+        // A forged commit may name any number of others; only those that are there cost anything.
+        let listed = retained.len();
+        retained.retain(|named| history.sequences.binary_search(named).is_ok());
+        history.incomplete |= retained.len() < listed;
         retained.sort_unstable_by(|a, b| b.cmp(a));
         retained.dedup();
         for sequence in retained {
@@ -77,7 +98,8 @@ impl History {
                     sequence,
                     commit: Arc::from(commit),
                 }),
-                Ok(Some(Record::Claim(_)) | None) => {}
+                Ok(Some(Record::Claim(_))) => {}
+                Ok(None) => history.incomplete = true,
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     history.damaged.push(Damage::new(sequence, &error));
                 }
@@ -164,6 +186,7 @@ impl History {
                 .iter()
                 .find(|object| sizes.get(&object.name()) != Some(&object.size_bytes));
             let Some(lost) = lost else { return true };
+            self.incomplete = true;
             self.damaged.push(Damage {
                 sequence: checkpoint.sequence,
                 reason: format!(
@@ -200,7 +223,8 @@ pub(crate) async fn list_objects(location: &Location) -> Result<Vec<(ObjectName,
     store
         .list(Some(&paths::data(location.prefix())))
         .try_filter_map(|meta| async move {
-            Ok(paths::parse_object(&meta.location).map(|name| (name, meta.size)))
+            let name = paths::parse_object(location.prefix(), &meta.location);
+            Ok(name.map(|name| (name, meta.size)))
         })
         .try_collect()
         .await

@@ -100,6 +100,11 @@ impl Location {
         self.local.as_deref()
     }
 
+    /// Whether it is known to put an object only where none is, if it is asked to.
+    pub(crate) fn keeps_conditions(&self) -> bool {
+        self.local.is_some() || self.url.starts_with("memory:")
+    }
+
     pub(crate) fn prefix(&self) -> &Path {
         &self.prefix
     }

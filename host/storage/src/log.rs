@@ -20,16 +20,70 @@ pub(crate) enum Put {
 
 /// The sequence numbers of all records, ascending.
 pub(crate) async fn list(location: &Location) -> Result<Vec<u64>> {
+    #[cfg(not(target_family = "wasm"))]
+    if let Some(dir) = location.local_dir() {
+        return list_local(location, dir).await;
+    }
     let prefix = paths::log(location.prefix());
     let mut sequences: Vec<u64> = location
         .store()
         .list(Some(&prefix))
-        .try_filter_map(|meta| async move { Ok(paths::parse_record(&meta.location)) })
+        .try_filter_map(
+            |meta| async move { Ok(paths::parse_record(location.prefix(), &meta.location)) },
+        )
         .try_collect()
         .await
         .map_err(|e| location.error("the log cannot be listed", e))?;
     sequences.sort_unstable();
     Ok(sequences)
+}
+
+/// How often a directory is listed until two lists agree.
+#[cfg(not(target_family = "wasm"))]
+const MAX_LISTS: usize = 100;
+
+/// A directory is not listed at one moment: of a log that grows at one end and is pruned at the other, a
+/// list may hold neither the old records nor the new. Two that agree were taken while nothing changed.
+/// The names alone are read, because a record that is pruned before its size is asked would be missing.
+#[cfg(not(target_family = "wasm"))]
+async fn list_local(location: &Location, dir: &std::path::Path) -> Result<Vec<u64>> {
+    let dir = dir.join("log");
+    let listed = crate::blocking::run(move || {
+        let mut before = None;
+        for _ in 0..MAX_LISTS {
+            let mut now = Vec::new();
+            match std::fs::read_dir(&dir) {
+                Ok(entries) => {
+                    for entry in entries {
+                        let name = entry?.file_name();
+                        now.extend(name.to_str().and_then(paths::parse_record_name));
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            now.sort_unstable();
+            if before.as_ref() == Some(&now) {
+                return Ok(Some(now));
+            }
+            before = Some(now);
+        }
+        Ok(None)
+    });
+    match listed.await? {
+        Ok(Some(sequences)) => Ok(sequences),
+        Ok(None) => {
+            let what = format!("{location}: the log changes faster than it can be listed");
+            Err(Error::new(ErrorKind::Unavailable, what))
+        }
+        Err(source) => {
+            let source = object_store::Error::Generic {
+                store: "LocalFileSystem",
+                source: source.into(),
+            };
+            Err(location.error("the log cannot be listed", source))
+        }
+    }
 }
 
 /// The slot after this one.
@@ -59,9 +113,16 @@ pub(crate) async fn read(location: &Location, sequence: u64) -> Result<Option<Re
         )));
     }
     let bytes = answer.bytes().await.map_err(failed)?;
-    Record::decode(&bytes).map(Some).map_err(|error| {
+    // That of a large record takes long.
+    let decoded = crate::blocking::run(move || Record::decode(&bytes)).await?;
+    let damaged = |error: Error| {
         Error::new(error.kind(), format!("record {sequence} is damaged")).with_source(error)
-    })
+    };
+    let record = decoded.map_err(damaged)?;
+    match record.fits(sequence) {
+        true => Ok(Some(record)),
+        false => Err(damaged(Error::corrupt("a record of another slot"))),
+    }
 }
 
 /// Puts a record in an empty slot.
@@ -95,7 +156,14 @@ pub(crate) async fn put(
         }
     };
     match (read(location, sequence).await, error) {
-        (Ok(Some(record)), _) if record.write_id() == write_id => Ok(Put::Stands),
+        (Ok(Some(record)), None) if record.write_id() == write_id => Ok(Put::Stands),
+        // The name of the record may not be durable, if that is what failed.
+        (Ok(Some(record)), Some(error)) if record.write_id() == write_id => {
+            match sync(location).await {
+                Ok(()) => Ok(Put::Stands),
+                Err(_) => Ok(Put::Unknown(error)),
+            }
+        }
         (Ok(Some(record)), _) => Ok(Put::Taken(record)),
         (Ok(None), Some(error)) => Ok(Put::Unknown(error)),
         (Ok(None), None) => Ok(Put::Unknown(Error::new(
@@ -105,4 +173,18 @@ pub(crate) async fn put(
         (Err(damaged), _) if damaged.kind() == ErrorKind::Corrupt => Err(damaged),
         (Err(unread), error) => Ok(Put::Unknown(error.unwrap_or(unread))),
     }
+}
+
+/// Makes the names of the log's records durable, where that is a thing of its own.
+async fn sync(location: &Location) -> Result<()> {
+    #[cfg(not(target_family = "wasm"))]
+    if let Some(dir) = location.local_dir() {
+        let dir = dir.join("log");
+        let synced = crate::blocking::run(move || std::fs::File::open(dir)?.sync_all());
+        return synced.await?.map_err(|source| {
+            Error::new(ErrorKind::Unavailable, "the log cannot be synced").with_source(source)
+        });
+    }
+    let _ = location;
+    Ok(())
 }

@@ -83,14 +83,14 @@ impl Staged {
     }
 
     /// A commit that refers to the objects is about to be put. To be called before the put, which may
-    /// be dropped while it is under way.
+    /// be dropped while it is under way. Nothing takes this back: whatever a store answers, it may have
+    /// answered to a repetition of a put that took effect.
     pub(crate) fn offer(&mut self) {
         self.offered = true;
     }
 
-    /// The commit never stands.
-    pub(crate) fn withdraw(&mut self) {
-        self.offered = false;
+    pub(crate) fn holds(&self, name: ObjectName) -> bool {
+        self.names.contains(&name)
     }
 
     /// The commit stands.

@@ -96,31 +96,41 @@ impl<'a> Packer<'a> {
         Ok(())
     }
 
-    /// Waits until everything is durable. Returns the contents, the bytes uploaded, and the objects.
-    pub(crate) async fn finish(mut self) -> Result<(Contents, u64, Staged)> {
+    /// Waits until everything is durable.
+    pub(crate) async fn finish(&mut self) -> Result<()> {
         self.salvage().await?;
         self.seal().await?;
         while let Some(uploaded) = self.uploads.join_next().await {
             ended(uploaded)?;
         }
-        self.drop_unused()?;
+        self.drop_unused()
+    }
+
+    /// Waits until nothing is under way, whatever comes of it.
+    pub(crate) async fn settle(&mut self) {
+        while self.uploads.join_next().await.is_some() {}
+    }
+
+    /// When it is finished: the contents, the bytes uploaded, and the objects.
+    pub(crate) fn into_parts(self) -> (Contents, u64, Staged) {
         let contents = Contents::Chunks {
             objects: self.objects,
             chunks: self.chunks,
         };
-        Ok((contents, self.uploaded_bytes, self.staged))
+        (contents, self.uploaded_bytes, self.staged)
     }
 
     /// Copies the chunks of mostly dead objects to new ones. So at least half of every object that a
     /// commit refers to is used by that commit alone, and a location never holds more than twice what
     /// its checkpoints need.
     async fn salvage(&mut self) -> Result<()> {
-        let mut used: HashMap<u32, HashMap<u64, Chunk>> = HashMap::new();
+        // By hash too: a forged commit may say of one place that it holds two things.
+        let mut used: HashMap<u32, HashMap<(u64, [u8; 32]), Chunk>> = HashMap::new();
         for chunk in &self.chunks {
             let chunks = used.entry(chunk.object).or_default();
-            chunks.insert(chunk.offset, *chunk);
+            chunks.insert((chunk.offset, chunk.hash), *chunk);
         }
-        let mut moved: HashMap<(u32, u64), Chunk> = HashMap::new();
+        let mut moved: HashMap<(u32, u64, [u8; 32]), Chunk> = HashMap::new();
         for (index, object) in self.objects.clone().into_iter().enumerate() {
             // Those of this very save hold nothing but what it needs.
             if self.own.contains(&object.name()) {
@@ -134,17 +144,20 @@ impl<'a> Packer<'a> {
             if live + pack::index_bytes(chunks.len()) >= object.size_bytes / 2 {
                 continue;
             }
-            for (offset, chunk) in chunks {
-                // What cannot be read now stays where it is: the commit is none the worse for it.
-                let Ok(packed) = fetch(self.location, object, chunk).await else {
-                    continue;
+            for ((offset, hash), chunk) in chunks {
+                let packed = match fetch(self.location, object, chunk).await {
+                    Ok(packed) => packed,
+                    // A commit must not refer to what is known to be damaged.
+                    Err(error) if error.kind() == ErrorKind::Corrupt => return Err(error),
+                    // What cannot be read now stays where it is: the commit is none the worse for it.
+                    Err(_) => continue,
                 };
                 let copy = self.append(packed, chunk.size_bytes, chunk.hash).await?;
-                moved.insert((index, offset), copy);
+                moved.insert((index, offset, hash), copy);
             }
         }
         for chunk in &mut self.chunks {
-            if let Some(copy) = moved.get(&(chunk.object, chunk.offset)) {
+            if let Some(copy) = moved.get(&(chunk.object, chunk.offset, chunk.hash)) {
                 *chunk = *copy;
             }
         }

@@ -23,22 +23,32 @@ pub(crate) fn object(prefix: &Path, name: ObjectName) -> Path {
     data(prefix).join(format!("{}-{}", name.epoch, name.counter))
 }
 
-/// The sequence number of a record's path; `None` for anything else that lies in the log's folder.
-pub(crate) fn parse_record(path: &Path) -> Option<u64> {
-    let name = path.filename()?;
+/// The sequence number of a record's path; `None` for anything else that lies in the log's folder or
+/// beneath it.
+pub(crate) fn parse_record(prefix: &Path, path: &Path) -> Option<u64> {
+    let sequence = parse_record_name(path.filename()?)?;
+    (record(prefix, sequence) == *path).then_some(sequence)
+}
+
+pub(crate) fn parse_record_name(name: &str) -> Option<u64> {
     let digits = name.len() == SEQUENCE_DIGITS && name.bytes().all(|b| b.is_ascii_digit());
     digits.then(|| name.parse().ok())?
 }
 
-/// The name of a data object's path; `None` for anything else that lies in the folder.
-pub(crate) fn parse_object(path: &Path) -> Option<ObjectName> {
-    let (epoch, counter) = path.filename()?.split_once('-')?;
+/// The name of a data object's path; `None` for anything else that lies in the folder or beneath it.
+pub(crate) fn parse_object(prefix: &Path, path: &Path) -> Option<ObjectName> {
+    let name = parse_object_name(path.filename()?)?;
+    (object(prefix, name) == *path).then_some(name)
+}
+
+pub(crate) fn parse_object_name(text: &str) -> Option<ObjectName> {
+    let (epoch, counter) = text.split_once('-')?;
     let name = ObjectName {
         epoch: epoch.parse().ok()?,
         counter: counter.parse().ok()?,
     };
     // Only the one spelling that `object` gives, so that no name has two paths.
-    (format!("{}-{}", name.epoch, name.counter) == path.filename()?).then_some(name)
+    (format!("{}-{}", name.epoch, name.counter) == text).then_some(name)
 }
 
 #[cfg(test)]
@@ -49,22 +59,27 @@ mod tests {
     fn paths_parse_back_and_nothing_else_does() {
         let prefix = Path::from("a/b");
         assert_eq!(record(&prefix, 7).as_ref(), "a/b/log/00000000000000000007");
-        assert_eq!(parse_record(&record(&prefix, u64::MAX)), Some(u64::MAX));
+        assert_eq!(
+            parse_record(&prefix, &record(&prefix, u64::MAX)),
+            Some(u64::MAX)
+        );
         let name = ObjectName {
             epoch: 12,
             counter: 3,
         };
         assert_eq!(object(&prefix, name).as_ref(), "a/b/data/12-3");
-        assert_eq!(parse_object(&object(&prefix, name)), Some(name));
+        assert_eq!(parse_object(&prefix, &object(&prefix, name)), Some(name));
         for other in [
-            "log/7",
-            "log/0000000000000000000x",
-            "log/99999999999999999999",
+            "a/b/log/7",
+            "a/b/log/0000000000000000000x",
+            "a/b/log/99999999999999999999",
+            "a/b/log/x/00000000000000000007",
         ] {
-            assert_eq!(parse_record(&Path::from(other)), None, "{other}");
+            assert_eq!(parse_record(&prefix, &Path::from(other)), None, "{other}");
         }
-        for other in ["data/1", "data/01-2", "data/1-2-3", "data/+1-2"] {
-            assert_eq!(parse_object(&Path::from(other)), None, "{other}");
+        for other in ["1", "01-2", "1-2-3", "+1-2", "x/1-2"] {
+            let other = format!("a/b/data/{other}");
+            assert_eq!(parse_object(&prefix, &Path::from(other)), None);
         }
     }
 }

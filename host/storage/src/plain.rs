@@ -122,7 +122,7 @@ impl PlainObjects {
 impl FileTree for PlainObjects {
     fn state(&self) -> Result<TargetState> {
         match &self.source {
-            Source::Objects { .. } => Ok(TargetState::Occupied),
+            Source::Objects { .. } => Ok(TargetState::Dir),
             Source::Files(path) => BeneathDir::ambient(path)?.state(),
         }
     }
@@ -316,8 +316,8 @@ impl Objects {
 }
 
 fn is_record(path: &str) -> bool {
-    path.starts_with("log/")
-        && Path::parse(path).is_ok_and(|path| paths::parse_record(&path).is_some())
+    let name = path.strip_prefix("log/");
+    name.is_some_and(|name| paths::parse_record_name(name).is_some())
 }
 
 fn unlisted(location: &Location, error: object_store::Error) -> Error {

@@ -24,7 +24,7 @@ pub(crate) async fn prepare<T: FileTree>(
     existing: Existing,
 ) -> Result<Option<(T, TargetState)>> {
     let (mut target, state) = state_of(target).await?;
-    if state == TargetState::Occupied {
+    if matches!(state, TargetState::Dir | TargetState::File) {
         let equal;
         (target, equal) = equals(target, checkpoint).await?;
         if equal {
@@ -92,9 +92,11 @@ pub(crate) async fn write<T: FileTree>(
     };
     let commit = checkpoint.commit.clone();
     let (target, writer) = blocking::run(move || {
+        let is_dir = commit.tree.is_dir();
         let cleared = match state {
-            TargetState::Occupied => target.clear(),
-            TargetState::Absent | TargetState::EmptyDir | TargetState::Interrupted => Ok(()),
+            TargetState::Dir if !is_dir => target.clear(),
+            TargetState::File if is_dir => target.clear(),
+            _ => Ok(()),
         };
         let writer = cleared.and_then(|()| target.writer(&commit.tree));
         (target, writer)

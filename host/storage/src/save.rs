@@ -35,6 +35,8 @@ pub(crate) struct Stage {
     pub(crate) reusable: Vec<Checkpoint>,
     /// What the storage holds already.
     pub(crate) stored_bytes: u64,
+    /// Of the writer, when the stage began.
+    pub(crate) generation: u64,
 }
 
 /// Contents that are durable, or that the commit will hold.
@@ -43,6 +45,7 @@ pub(crate) struct Stored {
     pub(crate) contents: Contents,
     pub(crate) uploaded_bytes: u64,
     pub(crate) staged: Staged,
+    pub(crate) generation: u64,
     /// What the contents lie in besides is not deleted before the commit stands.
     _reused: Vec<Checkpoint>,
 }
@@ -66,6 +69,7 @@ impl Stage {
             staged: writer.objects().stage(),
             reusable: writer.reusable(),
             stored_bytes: writer.stored_bytes(),
+            generation: writer.generation(),
         }
     }
 
@@ -95,14 +99,24 @@ impl Stage {
             .try_buffered(PREPARING)
             .boxed();
         let mut packer = Packer::new(&self.location, self.staged, self.stored_bytes, limits);
-        while let Some(prepared) = prepared.try_next().await? {
-            packer.add(prepared).await?;
+        let packed = async {
+            while let Some(prepared) = prepared.try_next().await? {
+                packer.add(prepared).await?;
+            }
+            packer.finish().await
+        };
+        let packed = packed.await;
+        if packed.is_err() {
+            // Or what is still on its way would land after its deletion.
+            packer.settle().await;
         }
-        let (contents, uploaded_bytes, staged) = packer.finish().await?;
+        packed?;
+        let (contents, uploaded_bytes, staged) = packer.into_parts();
         Ok(Stored {
             contents,
             uploaded_bytes,
             staged,
+            generation: self.generation,
             _reused: self.reusable,
         })
     }
@@ -113,6 +127,7 @@ impl Stage {
             contents,
             uploaded_bytes: 0,
             staged: self.staged,
+            generation: self.generation,
             _reused: self.reusable,
         }
     }

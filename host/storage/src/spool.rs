@@ -42,7 +42,7 @@ impl Spooled {
 
 impl FileTree for Spooled {
     fn state(&self) -> Result<TargetState> {
-        Ok(TargetState::Occupied)
+        Ok(TargetState::File)
     }
 
     fn reader(&self, _limits: &Limits) -> Result<Box<dyn TreeReader>> {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, Either, select};
-use futures::stream::{self, BoxStream};
+use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 
 use crate::checkpoint::{Checkpoint, CheckpointInfo};
@@ -25,6 +25,8 @@ pub struct SaveStream {
     writer: StreamWriter,
     storing: BoxFuture<'static, Result<Stored>>,
     labels: Labels,
+    /// A piece is on its way, or got lost there.
+    broken: bool,
 }
 
 impl SaveStream {
@@ -36,6 +38,7 @@ impl SaveStream {
             writer,
             storing: blocking::start(storing).boxed(),
             labels,
+            broken: false,
         }
     }
 
@@ -44,13 +47,20 @@ impl SaveStream {
     /// # Errors
     /// Those of [`Attempt::write`]. After an error the stream is of no use any more.
     pub async fn write(&mut self, piece: Bytes) -> Result<()> {
+        // Should this be dropped while it waits, the contents would lack the piece.
+        if std::mem::replace(&mut self.broken, true) {
+            return Err(over());
+        }
         let written = match select(self.writer.write(piece).boxed(), &mut self.storing).await {
-            Either::Left((Ok(()), _)) => return Ok(()),
+            Either::Left((Ok(()), _)) => {
+                self.broken = false;
+                return Ok(());
+            }
             Either::Left((Err(()), storing)) => storing.await,
             Either::Right((stored, _)) => stored,
         };
         // Storing goes on until the end of the stream, unless it fails.
-        self.storing = std::future::pending().boxed();
+        self.storing = async { Err(over()) }.boxed();
         Err(written.err().unwrap_or_else(over))
     }
 
@@ -59,6 +69,9 @@ impl SaveStream {
     /// # Errors
     /// Those of [`Attempt::write`].
     pub async fn commit(self) -> Result<Saved> {
+        if self.broken {
+            return Err(over());
+        }
         let ended = select(self.writer.end().boxed(), self.storing).await;
         let stored = match ended {
             Either::Left((_, storing)) => storing.await?,
@@ -91,6 +104,7 @@ pub struct ReadStream {
     attempt: Arc<Attempt>,
     checkpoint: Checkpoint,
     contents: BoxStream<'static, Result<Bytes>>,
+    failed: bool,
 }
 
 impl ReadStream {
@@ -99,6 +113,7 @@ impl ReadStream {
             attempt,
             contents: checkpoint.contents(),
             checkpoint,
+            failed: false,
         }
     }
 
@@ -110,14 +125,17 @@ impl ReadStream {
     /// The next piece, at most a few MiB and not empty; `None` at the end.
     ///
     /// # Errors
-    /// Those of [`Attempt::read`]. After an error the stream has ended.
+    /// Those of [`Attempt::read`]. After an error the stream gives no more.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        if self.failed {
+            return Err(over());
+        }
         let error = match self.contents.next().await {
             None => return Ok(None),
             Some(Ok(piece)) => return Ok(Some(piece)),
             Some(Err(error)) => error,
         };
-        self.contents = stream::empty().boxed();
+        self.failed = true;
         let message = error.to_string();
         self.attempt.pass_over(&self.checkpoint, error).await?;
         Err(Error::corrupt(format!(

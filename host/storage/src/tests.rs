@@ -4,8 +4,11 @@ mod background;
 mod damage;
 mod faults;
 mod faulty_store;
+mod fixtures;
 mod golden;
 mod growth;
+mod hostile;
+mod properties;
 mod protocol;
 mod trees;
 

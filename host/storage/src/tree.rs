@@ -68,15 +68,17 @@ pub enum TargetState {
     EmptyDir,
     /// A directory in which a restore was interrupted: all of it may be cleared.
     Interrupted,
-    /// A file, or a directory with entries.
-    Occupied,
+    /// A directory with entries.
+    Dir,
+    /// Something that is no directory.
+    File,
 }
 
 /// A file or directory outside the storage: what a save reads and a restore writes.
 ///
 /// The calls block; on hosts with threads they are made on one that may. They are made piece by piece
 /// and by turns with those to the storage, so a host with one thread needs no more memory than others.
-pub trait FileTree: Send + 'static {
+pub trait FileTree: Send + Sync + 'static {
     /// What is there now.
     ///
     /// # Errors
@@ -95,8 +97,9 @@ pub trait FileTree: Send + 'static {
     /// [`ErrorKind::ReadOnly`] if that is not permitted.
     fn clear(&self) -> Result<()>;
 
-    /// Begins to make `tree` where nothing, an empty directory or an interrupted restore is (which is
-    /// cleared first).
+    /// Begins to make `tree` where nothing is, or in the place of something of the same kind. A directory
+    /// is marked before it is emptied, so that a process which dies leaves an interrupted restore; a
+    /// file is replaced when the new one is whole.
     ///
     /// # Errors
     /// [`ErrorKind::ReadOnly`] if that is not permitted.
@@ -165,6 +168,12 @@ impl Tree {
     /// The root first, then everything beneath it, a directory before what is in it.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Whether the root is a directory.
+    pub(crate) fn is_dir(&self) -> bool {
+        let root = self.entries.first();
+        root.is_some_and(|root| matches!(root.node, Node::Dir))
     }
 
     /// The number of regular files.

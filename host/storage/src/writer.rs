@@ -9,7 +9,7 @@ use futures::{StreamExt, stream};
 
 use crate::blocking::Background;
 use crate::checkpoint::Checkpoint;
-use crate::format::{Commit, Contents, ObjectName, Record, WriteId};
+use crate::format::{Commit, Contents, ObjectName, ObjectRef, Record, WriteId};
 use crate::log::Put;
 use crate::objects::Objects;
 use crate::save::Stored;
@@ -35,6 +35,8 @@ pub(crate) struct Writer {
     protected: HashSet<u64>,
     /// Whether the location held something damaged since this attempt began.
     damaged: bool,
+    /// Counts what turned out damaged: a save that reuses what was whole when it began is refused.
+    generation: u64,
     fenced: bool,
     deletion: Background,
 }
@@ -74,6 +76,7 @@ impl Writer {
             retained,
             dead: Vec::new(),
             damaged,
+            generation: 0,
             fenced: false,
             deletion: Background::default(),
         }
@@ -100,13 +103,11 @@ impl Writer {
         }
     }
 
-    /// The size of the data objects that retained commits refer to.
+    /// The size of the data objects that retained commits refer to, or that are still to be deleted.
     pub(crate) fn stored_bytes(&self) -> u64 {
         let mut seen = HashSet::new();
-        let objects = self
-            .retained
-            .iter()
-            .flat_map(|c| c.commit.contents.objects());
+        let stored = self.retained.iter().chain(&self.dead);
+        let objects = stored.flat_map(|c| c.commit.contents.objects());
         objects
             .filter(|object| seen.insert(object.name()))
             .fold(0, |sum: u64, object| sum.saturating_add(object.size_bytes))
@@ -135,6 +136,7 @@ impl Writer {
         anew: bool,
     ) -> Result<(Checkpoint, u64)> {
         self.check_unfenced()?;
+        self.check_reused(&stored)?;
         let write_id = WriteId::random()?;
         let mut commit = Commit {
             epoch: self.epoch,
@@ -190,12 +192,7 @@ impl Writer {
                     return Err(Error::fenced());
                 }
                 Ok(Put::Unknown(error)) => return Err(error),
-                Err(error) => {
-                    if error.kind() != ErrorKind::Corrupt {
-                        stored.staged.withdraw();
-                    }
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -237,10 +234,51 @@ impl Writer {
         self.deletion.wait().await;
     }
 
-    /// A checkpoint turned out damaged: no later commit names it.
+    /// A checkpoint turned out damaged: no later commit names it. What it shares with others is not
+    /// deleted while a save that is under way may reuse it.
     pub(crate) fn forget(&mut self, damaged: &Checkpoint) {
+        self.distrust();
+        let is_damaged = |c: &mut Checkpoint| {
+            c.sequence == damaged.sequence && c.location.url() == damaged.location.url()
+        };
+        self.dead.extend(self.retained.extract_if(.., is_damaged));
+    }
+
+    /// Something turned out damaged: what looks whole beside it may not be, so no later save reuses any
+    /// of it.
+    pub(crate) fn distrust(&mut self) {
         self.damaged = true;
-        self.retained.retain(|c| c.sequence != damaged.sequence);
+        self.generation += 1;
+    }
+
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The commits that the newest one names, newest first.
+    pub(crate) fn retained(&self) -> &[Checkpoint] {
+        &self.retained
+    }
+
+    /// # Errors
+    /// `Unavailable`, for a save that reuses what has turned out damaged since it began.
+    fn check_reused(&self, stored: &Stored) -> Result<()> {
+        let own = |object: &ObjectRef| stored.staged.holds(object.name());
+        if stored.generation == self.generation || stored.contents.objects().iter().all(own) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "what this save builds upon has turned out damaged meanwhile; save again",
+        ))
     }
 
     async fn delete(&mut self, records: Vec<u64>, data: Vec<ObjectName>) {

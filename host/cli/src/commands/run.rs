@@ -16,7 +16,7 @@ use wasmtime_checkpoint::{CheckpointCtx, SaveAdvice, StopHandle};
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::filesystem::FsPerms;
 
-use crate::exit::{self, Code, failure};
+use crate::exit::{self, Code, Failure, failure};
 use crate::options::{FlyteUrl, SharedDir, Variable, duration, percent, size};
 use crate::signals::Signals;
 use crate::task::{End, Ended, Task};
@@ -276,7 +276,9 @@ impl Args {
         wasi.arg(self.file().to_string_lossy());
         for arg in self.args() {
             let arg = arg.to_str();
-            wasi.arg(arg.context("the arguments of a task are Unicode")?);
+            wasi.arg(
+                arg.ok_or_else(|| failure(Code::Usage, "the arguments of a task are Unicode"))?,
+            );
         }
         for Variable { name, value } in &self.variables {
             wasi.env(name, value);
@@ -284,7 +286,10 @@ impl Args {
         for SharedDir { host, guest } in &self.dirs {
             wasi.preopened_dir(host, guest, FsPerms::ReadWrite)
                 .map_err(anyhow::Error::from)
-                .with_context(|| format!("--dir {}: it cannot be opened", host.display()))?;
+                .with_context(|| Failure {
+                    code: Code::Usage,
+                    message: format!("--dir {}: it cannot be opened", host.display()),
+                })?;
         }
         Ok(wasi.build())
     }

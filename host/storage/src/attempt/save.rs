@@ -1,5 +1,6 @@
 //! A save of contents in memory, or of a tree.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use futures::future::BoxFuture;
 use super::{Attempt, Saved};
 use crate::source::{Chunks, TreeChunks};
 use crate::writer::Draft;
-use crate::{FileTree, Labels, Result, Tree, blocking};
+use crate::{ErrorKind, FileTree, Labels, Result, Tree, blocking};
 
 /// A save that is made when it is awaited.
 #[must_use = "a save is made when it is awaited"]
@@ -21,7 +22,7 @@ pub struct Save<'a> {
 
 enum Source {
     Contents(Bytes),
-    Tree(Box<dyn FileTree>),
+    Tree(Arc<dyn FileTree>),
 }
 
 impl<'a> Save<'a> {
@@ -33,7 +34,7 @@ impl<'a> Save<'a> {
         }
     }
 
-    pub(super) fn of_tree(attempt: &'a Attempt, source: Box<dyn FileTree>) -> Self {
+    pub(super) fn of_tree(attempt: &'a Attempt, source: Arc<dyn FileTree>) -> Self {
         Self {
             attempt,
             source: Source::Tree(source),
@@ -47,16 +48,27 @@ impl<'a> Save<'a> {
         self
     }
 
-    async fn make(self) -> Result<Saved> {
+    async fn make(mut self) -> Result<Saved> {
+        match self.try_once().await {
+            // What it would have reused is damaged: all is stored anew.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                self.attempt.distrust().await;
+                self.try_once().await
+            }
+            saved => saved,
+        }
+    }
+
+    async fn try_once(&mut self) -> Result<Saved> {
         let stage = self.attempt.stage(&self.labels).await?;
-        let (tree, stored) = match self.source {
+        let (tree, stored) = match &self.source {
             Source::Contents(contents) => {
                 stage.limits.check_size(contents.len() as u64)?;
                 let tree = Tree::single_file(contents.len() as u64, SystemTime::now());
-                (tree, stage.store(Chunks::Whole(contents)).await?)
+                (tree, stage.store(Chunks::Whole(contents.clone())).await?)
             }
             Source::Tree(source) => {
-                let limits = stage.limits;
+                let (source, limits) = (source.clone(), stage.limits);
                 let reader = blocking::run(move || source.reader(&limits)).await??;
                 let mut chunks = TreeChunks::new(reader);
                 let stored = stage.store(Chunks::Tree(&mut chunks)).await?;
@@ -66,7 +78,7 @@ impl<'a> Save<'a> {
         let draft = Draft {
             saved_at: SystemTime::now(),
             tree,
-            labels: self.labels,
+            labels: self.labels.clone(),
         };
         self.attempt.commit(draft, stored).await
     }

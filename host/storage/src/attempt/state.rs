@@ -2,6 +2,7 @@
 
 use super::SchemaChange;
 use crate::checkpoint::{Checkpoint, CheckpointInfo};
+use crate::format::Record;
 use crate::history::Damage;
 use crate::limits::SaveRate;
 use crate::save::Stored;
@@ -99,22 +100,33 @@ impl State {
             return Err(error);
         }
         // A newer attempt prunes what it no longer needs, which is no damage.
-        let newest = log::list(self.writer.location()).await?.pop();
-        if newest > Some(self.writer.last_sequence()) {
-            return Err(Error::fenced().with_source(error));
+        let location = self.writer.location();
+        let newest = log::list(location).await?.pop().unwrap_or_default();
+        if newest > self.writer.last_sequence() {
+            // Unless it is an own save that landed late.
+            match log::read(location, newest).await {
+                Ok(Some(Record::Commit(commit))) if commit.epoch == self.writer.epoch() => {}
+                _ => return Err(Error::fenced().with_source(error)),
+            }
         }
         let damage = Damage::new(checkpoint.sequence, &error);
         let lost = |c: &Checkpoint| {
             c.sequence == checkpoint.sequence && c.location.url() == checkpoint.location.url()
         };
         if self.own.take_if(|own| lost(own)).is_some() {
-            // An own save that is damaged already: report it rather than go back in time unseen.
+            // An own save that is damaged already: report it rather than go back in time unseen. The
+            // next read gives what is left.
+            self.writer.forget(checkpoint);
+            self.found = self.writer.retained().to_vec();
             self.damaged.insert(0, damage);
             return Err(error);
         }
+        let before = self.found.len();
         self.found.retain(|c| !lost(c));
-        self.resumed = self.found.first().map(Checkpoint::info);
-        self.found_schema = self.found.first().map(schema_of);
+        if self.found.len() < before {
+            self.resumed = self.found.first().map(Checkpoint::info);
+            self.found_schema = self.found.first().map(schema_of);
+        }
         self.writer.forget(checkpoint);
         self.damaged.insert(0, damage);
         Ok(())

@@ -84,7 +84,7 @@ fn everything_that_a_tree_can_hold_comes_back() {
     let to = at(&temp, "made/to");
     assert_eq!(to.state().unwrap(), TargetState::Absent);
     write(&to, &tree, &contents).unwrap();
-    assert_eq!(to.state().unwrap(), TargetState::Occupied);
+    assert_eq!(to.state().unwrap(), TargetState::Dir);
     assert_eq!(read(&to).unwrap(), (tree, contents));
     let file = fs::metadata(temp.path().join("made/to/a/b/program")).unwrap();
     assert_eq!(
@@ -200,4 +200,21 @@ fn the_directory_itself_is_emptied_and_filled() {
     write(&to, &tree, &contents).unwrap();
     assert_eq!(read(&to).unwrap(), (tree, contents));
     assert!(from.path().join("d/f").exists(), "links are not followed");
+}
+
+#[test]
+fn a_directory_that_is_being_replaced_is_marked_before_it_is_emptied() {
+    let temp = tempfile::tempdir().unwrap();
+    for (dir, name) in [("from", "new"), ("to", "old")] {
+        fs::create_dir(temp.path().join(dir)).unwrap();
+        fs::write(temp.path().join(dir).join(name), name).unwrap();
+    }
+    let (tree, contents) = read(&at(&temp, "from")).unwrap();
+    let to = at(&temp, "to");
+    assert_eq!(to.state().unwrap(), TargetState::Dir);
+    // The process dies here.
+    drop(to.writer(&tree).unwrap());
+    assert_eq!(to.state().unwrap(), TargetState::Interrupted);
+    write(&to, &tree, &contents).unwrap();
+    assert_eq!(read(&to).unwrap(), (tree, contents));
 }

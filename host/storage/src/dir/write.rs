@@ -20,11 +20,7 @@ pub(super) fn clear(at: &BeneathDir) -> Result<()> {
         .dir
         .symlink_metadata(&at.path)
         .map_err(|e| at.failed(e))?;
-    let removed = match metadata.is_dir() {
-        true => at.dir.remove_dir_all(&at.path),
-        false => at.dir.remove_file(&at.path),
-    };
-    removed.map_err(|e| at.failed(e))
+    remove(&at.dir, &at.path, metadata.is_dir()).map_err(|e| at.failed(e))
 }
 
 pub(super) fn writer(at: &BeneathDir, tree: &Tree) -> Result<Box<dyn TreeWriter>> {
@@ -346,8 +342,58 @@ fn make_dirs(dir: &Dir, path: &Path) -> Result<Dir> {
     if path.as_os_str().is_empty() {
         return dir.try_clone().map_err(here);
     }
+    if let Ok(there) = dir.open_dir(path) {
+        return Ok(there);
+    }
     dir.create_dir_all(path).map_err(here)?;
+    // The names of new directories are durable when their parents are.
+    for parent in path.ancestors().skip(1) {
+        let parent = match parent.as_os_str().is_empty() {
+            true => dir.try_clone(),
+            false => dir.open_dir(parent),
+        };
+        parent.and_then(|parent| sync(&parent)).map_err(here)?;
+    }
     dir.open_dir(path).map_err(here)
+}
+
+/// Removes a file or a directory, those that their owner may not write too: a restore that was
+/// interrupted may have made some.
+fn remove(dir: &Dir, path: &Path, is_dir: bool) -> io::Result<()> {
+    if !is_dir {
+        return dir.remove_file(path);
+    }
+    match dir.remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            permit(dir, path, 0)?;
+            dir.remove_dir_all(path)
+        }
+        removed => removed,
+    }
+}
+
+/// Lets the owner change a directory and all beneath it.
+#[cfg(unix)]
+fn permit(dir: &Dir, path: &Path, depth: usize) -> io::Result<()> {
+    use cap_std::fs::PermissionsExt;
+
+    if depth > MAX_DEPTH {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    dir.set_permissions(path, PermissionsExt::from_mode(0o700))?;
+    let inner = dir.open_dir_nofollow(path)?;
+    for entry in inner.entries()? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            permit(&inner, Path::new(&entry.file_name()), depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn permit(_dir: &Dir, _path: &Path, _depth: usize) -> io::Result<()> {
+    Ok(())
 }
 
 /// Removes the entries of a directory that `what` asks for. Links are removed, not followed.
@@ -358,10 +404,7 @@ fn empty(dir: &Dir, what: impl Fn(&Path) -> bool) -> io::Result<()> {
         if !what(&name) {
             continue;
         }
-        match entry.file_type()?.is_dir() {
-            true => dir.remove_dir_all(&name)?,
-            false => dir.remove_file(&name)?,
-        }
+        remove(dir, &name, entry.file_type()?.is_dir())?;
     }
     Ok(())
 }

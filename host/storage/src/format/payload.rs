@@ -276,6 +276,10 @@ pub(super) fn decode_commit(bytes: &[u8]) -> Result<Commit> {
     let contents = match (fields.inline, fields.objects, fields.chunks) {
         (Some(inline), None, None) => Contents::Inline(inline.into()),
         (None, Some(objects), Some(chunks)) => {
+            // Or a later attempt could be made to overwrite what this commit refers to.
+            if objects.iter().any(|object| object.epoch > fields.epoch) {
+                return Err(Error::corrupt("a commit of a data object that is newer"));
+            }
             check_chunks(&objects, &chunks)?;
             Contents::Chunks { objects, chunks }
         }

@@ -7,8 +7,8 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::{begin, large, memory, text};
-use crate::{ErrorKind, ResumePoint};
+use super::{begin, large, memory, noise, text};
+use crate::{ErrorKind, Labels, ResumePoint, paths};
 
 async fn objects(store: &InMemory, folder: &str) -> Vec<Path> {
     let prefix = Path::from(format!("task/{folder}"));
@@ -175,4 +175,89 @@ async fn of_a_thousand_flipped_bits_each_is_found_and_none_is_given() {
         }
         store.put(path, whole.into()).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn after_an_own_save_turned_out_damaged_nothing_of_it_is_used_again() {
+    let (store, location) = memory();
+    let attempt = begin(&location).await;
+    attempt.write("older".into()).await.unwrap();
+    attempt.write(large(1)).await.unwrap();
+    let [object] = &objects(&store, "data").await[..] else {
+        panic!("one data object is expected");
+    };
+    flip(&store, object, 1000).await;
+    let damaged = attempt.read().await.unwrap_err();
+    assert_eq!(damaged.kind(), ErrorKind::Corrupt);
+    // What is left is given from there on.
+    assert_eq!(attempt.read().await.unwrap(), Some("older".into()));
+    let saved = attempt.write(large(1)).await.unwrap();
+    assert!(saved.uploaded_bytes > 1 << 20, "{saved:?}");
+    assert_eq!(begin(&location).await.read().await.unwrap(), Some(large(1)));
+}
+
+#[tokio::test]
+async fn a_stream_that_reuses_what_turned_out_damaged_is_refused() {
+    let (store, location) = memory();
+    begin(&location).await.write("older".into()).await.unwrap();
+    begin(&location).await.write(large(1)).await.unwrap();
+    let attempt = std::sync::Arc::new(begin(&location).await);
+    let mut stream = attempt.write_stream(Labels::default()).await.unwrap();
+    stream.write(large(1)).await.unwrap();
+    let [object] = &objects(&store, "data").await[..] else {
+        panic!("one data object is expected");
+    };
+    flip(&store, object, 1000).await;
+    assert_eq!(attempt.read().await.unwrap(), Some("older".into()));
+    let refused = stream.commit().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
+    let mut stream = attempt.write_stream(Labels::default()).await.unwrap();
+    stream.write(large(1)).await.unwrap();
+    stream.commit().await.unwrap();
+    assert_eq!(begin(&location).await.read().await.unwrap(), Some(large(1)));
+}
+
+#[tokio::test]
+async fn what_is_damaged_and_would_be_copied_is_stored_anew() {
+    let (store, location) = memory();
+    let attempt = begin(&location).await;
+    let contents = noise(1, 12 << 20);
+    attempt.write(contents.clone().into()).await.unwrap();
+    let [object] = &objects(&store, "data").await[..] else {
+        panic!("one data object is expected");
+    };
+    flip(&store, object, 1000).await;
+    // Little of the object is needed, so that is copied, which shows the damage.
+    let rest = contents[..3 << 20].to_vec();
+    attempt.write(rest.clone().into()).await.unwrap();
+    let read = begin(&location).await.read().await.unwrap();
+    assert!(read.unwrap() == rest);
+}
+
+#[tokio::test]
+async fn nothing_is_pruned_beneath_damage() {
+    let (store, location) = two_saves(b"first", b"second").await;
+    let newest = objects(&store, "log").await.pop().unwrap();
+    flip(&store, &newest, 40).await;
+    let operator = begin(&location).await;
+    let refused = operator.prune().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt);
+    assert!(
+        store.get(&newest).await.is_ok(),
+        "it may still be looked at"
+    );
+}
+
+#[tokio::test]
+async fn a_record_in_another_slot_is_damage() {
+    let (store, location) = two_saves(b"first", b"second").await;
+    let newest = objects(&store, "log").await.pop().unwrap();
+    let bytes = store.get(&newest).await.unwrap().bytes().await.unwrap();
+    let claim = objects(&store, "log").await.remove(0);
+    let claim = store.get(&claim).await.unwrap().bytes().await.unwrap();
+    for (bytes, slot) in [(claim, 9), (bytes, 1)] {
+        let path = paths::record(location.prefix(), slot);
+        store.put(&path, bytes.into()).await.unwrap();
+    }
+    assert_eq!(location.verify().await.unwrap().findings.len(), 2);
 }

@@ -415,3 +415,48 @@ async fn a_log_without_a_next_slot_is_damage() {
     let begun = Attempt::begin(location, AttemptSettings::default()).await;
     assert_eq!(begun.unwrap_err().kind(), ErrorKind::Corrupt);
 }
+
+#[tokio::test]
+async fn a_storage_that_ignores_conditions_is_refused_for_writing() {
+    let (inner, _) = memory();
+    let store = FaultyStore::new(inner);
+    store.ignore_conditions();
+    let refused = Attempt::begin(at(store), AttemptSettings::default()).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidLocation);
+}
+
+#[tokio::test]
+async fn a_reader_beside_a_pruning_owner_never_finds_nothing() {
+    let (inner, location) = memory();
+    let owner = Attempt::begin(location.clone(), keep(1)).await.unwrap();
+    owner.write("one".into()).await.unwrap();
+    let store = FaultyStore::new(inner);
+    store.freeze_list().await;
+    owner.write("two".into()).await.unwrap();
+    owner.settle().await;
+    // It lists what was there before, none of which but the claim is left.
+    let found = at(store).checkpoints().await.unwrap();
+    let found: Vec<_> = found.iter().map(|c| c.info().sequence).collect();
+    assert_eq!(found, [3]);
+}
+
+#[tokio::test]
+async fn a_stream_that_has_failed_fails_again_and_does_not_hang() {
+    let (inner, _) = memory();
+    let store = FaultyStore::new(inner);
+    let attempt = Arc::new(begin(&at(store.clone())).await);
+    store.plan(|op| op.path.contains("/data/").then_some(Fault::Fails));
+    let mut stream = attempt.write_stream(Labels::default()).await.unwrap();
+    let failed = async {
+        loop {
+            if let Err(error) = stream.write(large(1)).await {
+                break error;
+            }
+            stream.write(large(2)).await.ok();
+            stream.write(super::noise(9, 40 << 20).into()).await.ok();
+        }
+    };
+    failed.await;
+    stream.write(large(1)).await.unwrap_err();
+    stream.commit().await.unwrap_err();
+}
