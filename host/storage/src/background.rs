@@ -64,7 +64,7 @@ impl BackgroundSaves {
     ///
     /// # Errors
     /// That of an earlier save, which is told once; this one is not made then.
-    /// [`ErrorKind::QuotaExceeded`] if the contents are too large.
+    /// [`ErrorKind::QuotaExceeded`](crate::ErrorKind::QuotaExceeded) if the contents are too large.
     pub async fn write(
         &self,
         attempt: &Arc<Attempt>,

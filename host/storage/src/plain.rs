@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures::StreamExt;
-use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
 use self::read::Reader;

@@ -170,7 +170,8 @@ pub(crate) async fn small() {
         let put = time(raw.put_opts(&path, contents.clone().into(), options));
         let write = time(attempt.write(contents.clone()).into_future());
         let ((put, raw), (write, ours)) = in_turn(round, put, write).await;
-        (raw.unwrap(), ours.unwrap());
+        raw.unwrap();
+        ours.unwrap();
         ratios.push(ratio(write, put));
         // What it replaces is deleted after it has returned; not while a raw put is timed.
         attempt.settle().await;

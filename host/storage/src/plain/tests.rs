@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use object_store::memory::InMemory;
+use object_store::path::Path;
 use tokio::runtime::Handle;
 
 use super::read::READ_BYTES;
