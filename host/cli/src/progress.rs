@@ -4,7 +4,9 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use checkpoint_storage::{FileTree, Limits, Result, TargetState, Tree, TreeReader, TreeWriter};
+use checkpoint_storage::{
+    Existing, FileTree, Limits, Result, TargetState, Tree, TreeReader, TreeWriter,
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 const WITH_TOTAL: &str =
@@ -101,13 +103,9 @@ impl<T: FileTree> FileTree for Counted<T> {
         }))
     }
 
-    fn clear(&self) -> Result<()> {
-        self.tree.clear()
-    }
-
-    fn writer(&self, tree: &Tree) -> Result<Box<dyn TreeWriter>> {
+    fn writer(&self, tree: &Tree, existing: Existing) -> Result<Box<dyn TreeWriter>> {
         Ok(Box::new(CountedWriter {
-            writer: self.tree.writer(tree)?,
+            writer: self.tree.writer(tree, existing)?,
             bar: self.bar.clone(),
         }))
     }

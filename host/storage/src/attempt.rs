@@ -239,12 +239,12 @@ impl Attempt {
         };
         self.limits.check_tree(checkpoint.tree())?;
         let prepared = restore::prepare(target, &checkpoint, existing).await?;
-        let Some((mut target, mut target_state)) = prepared else {
+        let Some(mut target) = prepared else {
             return Ok(Some(checkpoint.sequence));
         };
         loop {
             let written;
-            (target, written) = restore::write(target, target_state, &checkpoint).await?;
+            (target, written) = restore::write(target, &checkpoint, existing).await?;
             match written {
                 Ok(()) => return Ok(Some(checkpoint.sequence)),
                 Err(error) => self.pass_over(&checkpoint, error).await?,
@@ -254,7 +254,6 @@ impl Attempt {
                 None => return Ok(None),
             }
             self.limits.check_tree(checkpoint.tree())?;
-            (target, target_state) = restore::state_of(target).await?;
         }
     }
 

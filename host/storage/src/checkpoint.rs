@@ -75,7 +75,7 @@ impl Checkpoint {
         limits.check_tree(&self.commit.tree)?;
         match restore::prepare(target, self, existing).await? {
             None => Ok(()),
-            Some((target, state)) => restore::write(target, state, self).await?.1,
+            Some(target) => restore::write(target, self, existing).await?.1,
         }
     }
 

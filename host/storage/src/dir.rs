@@ -1,6 +1,7 @@
 //! Files and directories of this machine, through a capability.
 
 mod read;
+mod remove;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -13,7 +14,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, FileType, Metadata};
 
 use crate::{
-    Error, ErrorKind, FileTree, Limits, Result, TargetState, Tree, TreeReader, TreeWriter,
+    Error, ErrorKind, Existing, FileTree, Limits, Result, TargetState, Tree, TreeReader, TreeWriter,
 };
 
 /// What lies in a directory while it is being restored.
@@ -133,12 +134,8 @@ impl FileTree for BeneathDir {
         read::reader(self, limits)
     }
 
-    fn clear(&self) -> Result<()> {
-        write::clear(self)
-    }
-
-    fn writer(&self, tree: &Tree) -> Result<Box<dyn TreeWriter>> {
-        write::writer(self, tree)
+    fn writer(&self, tree: &Tree, existing: Existing) -> Result<Box<dyn TreeWriter>> {
+        write::writer(self, tree, existing)
     }
 }
 

@@ -16,8 +16,8 @@ use object_store::{ObjectMeta, ObjectStoreExt};
 
 use self::read::Reader;
 use crate::{
-    BeneathDir, Entry, Error, ErrorKind, FileTree, Limits, Location, Node, Result, TargetState,
-    Tree, TreeReader, TreeWriter, blocking, paths,
+    BeneathDir, Entry, Error, ErrorKind, Existing, FileTree, Limits, Location, Node, Result,
+    TargetState, Tree, TreeReader, TreeWriter, blocking, paths,
 };
 
 /// What flytekit calls bytes and readers, whatever they were.
@@ -138,11 +138,7 @@ impl FileTree for PlainObjects {
         Ok(Box::new(Reader::new(location, planned)))
     }
 
-    fn clear(&self) -> Result<()> {
-        Err(self.read_only())
-    }
-
-    fn writer(&self, _tree: &Tree) -> Result<Box<dyn TreeWriter>> {
+    fn writer(&self, _tree: &Tree, _existing: Existing) -> Result<Box<dyn TreeWriter>> {
         Err(self.read_only())
     }
 }

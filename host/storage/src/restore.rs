@@ -6,15 +6,7 @@ use crate::checkpoint::Checkpoint;
 use crate::format::{Commit, Contents};
 use crate::{Error, ErrorKind, Existing, FileTree, Limits, Result, TargetState, blocking};
 
-pub(crate) async fn state_of<T: FileTree>(target: T) -> Result<(T, TargetState)> {
-    blocking::run(move || {
-        let state = target.state()?;
-        Ok((target, state))
-    })
-    .await?
-}
-
-/// The target and its state, if it is to be written; `None` if it equals the checkpoint already.
+/// The target, if it is to be written; `None` if it equals the checkpoint already.
 ///
 /// # Errors
 /// `InvalidPath` if it has other content and may not be replaced.
@@ -22,22 +14,26 @@ pub(crate) async fn prepare<T: FileTree>(
     target: T,
     checkpoint: &Checkpoint,
     existing: Existing,
-) -> Result<Option<(T, TargetState)>> {
-    let (mut target, state) = state_of(target).await?;
-    if matches!(state, TargetState::Dir | TargetState::File) {
-        let equal;
-        (target, equal) = equals(target, checkpoint).await?;
-        if equal {
-            return Ok(None);
-        }
-        if existing == Existing::Refuse {
-            return Err(Error::new(
-                ErrorKind::InvalidPath,
-                "the target has other content than the checkpoint; name an empty one, or ask for it to be replaced",
-            ));
-        }
+) -> Result<Option<T>> {
+    let (target, state) = blocking::run(move || {
+        let state = target.state()?;
+        Ok::<_, Error>((target, state))
+    })
+    .await??;
+    if !matches!(state, TargetState::Dir | TargetState::File) {
+        return Ok(Some(target));
     }
-    Ok(Some((target, state)))
+    let (target, equal) = equals(target, checkpoint).await?;
+    if equal {
+        return Ok(None);
+    }
+    if existing == Existing::Refuse {
+        return Err(Error::new(
+            ErrorKind::InvalidPath,
+            "the target has other content than the checkpoint; name an empty one, or ask for it to be replaced",
+        ));
+    }
+    Ok(Some(target))
 }
 
 /// The memory in which a target is compared.
@@ -77,12 +73,12 @@ fn compare(target: &impl FileTree, commit: &Commit) -> Result<bool> {
     Ok(compare.finish() && reader.finish()?.equals_but_for_times(&commit.tree))
 }
 
-/// Writes the checkpoint where `state` says that it may be written. The inner result is about the
-/// storage and the target; the target comes back either way.
+/// Writes the checkpoint. The inner result is about the storage and the target; the target comes back
+/// either way.
 pub(crate) async fn write<T: FileTree>(
     target: T,
-    state: TargetState,
     checkpoint: &Checkpoint,
+    existing: Existing,
 ) -> Result<(T, Result<()>)> {
     let mut runs = checkpoint.runs();
     // A checkpoint of which nothing can be read removes nothing.
@@ -92,13 +88,7 @@ pub(crate) async fn write<T: FileTree>(
     };
     let commit = checkpoint.commit.clone();
     let (target, writer) = blocking::run(move || {
-        let is_dir = commit.tree.is_dir();
-        let cleared = match state {
-            TargetState::Dir if !is_dir => target.clear(),
-            TargetState::File if is_dir => target.clear(),
-            _ => Ok(()),
-        };
-        let writer = cleared.and_then(|()| target.writer(&commit.tree));
+        let writer = target.writer(&commit.tree, existing);
         (target, writer)
     })
     .await?;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 
 use crate::{
-    Error, ErrorKind, FileTree, Limits, Result, TargetState, Tree, TreeReader, TreeWriter,
+    Error, ErrorKind, Existing, FileTree, Limits, Result, TargetState, Tree, TreeReader, TreeWriter,
 };
 
 /// The memory through which a tree is copied.
@@ -54,11 +54,7 @@ impl FileTree for Spooled {
         }))
     }
 
-    fn clear(&self) -> Result<()> {
-        Err(read_only())
-    }
-
-    fn writer(&self, _tree: &Tree) -> Result<Box<dyn TreeWriter>> {
+    fn writer(&self, _tree: &Tree, _existing: Existing) -> Result<Box<dyn TreeWriter>> {
         Err(read_only())
     }
 }

@@ -7,6 +7,9 @@ use crate::{Error, ErrorKind, Limits, Result};
 /// The longest path in a tree, in bytes. Linux's `PATH_MAX` less room for the target's own path.
 pub(crate) const MAX_PATH_BYTES: usize = 3072;
 
+/// How much of a path that no tree can hold an error shows.
+const MAX_SHOWN_CHARS: usize = 200;
+
 /// A tree of files: the root and everything beneath it.
 ///
 /// Invariants, which [`Tree::new`] checks, whoever made the entries:
@@ -91,19 +94,15 @@ pub trait FileTree: Send + Sync + 'static {
     /// [`ErrorKind::InvalidPath`] if nothing is there, or something that no tree can hold.
     fn reader(&self, limits: &Limits) -> Result<Box<dyn TreeReader>>;
 
-    /// Removes whatever is there. A directory that is the root of its capability is emptied instead.
+    /// Begins to make `tree` in the place of what is there now. What an interrupted restore has left is
+    /// always replaced, an empty directory filled; whatever else is there only if `existing` permits it.
+    /// A directory is marked before it is emptied, so that a process which dies leaves an interrupted
+    /// restore; a file is replaced when the new one is whole.
     ///
     /// # Errors
-    /// [`ErrorKind::ReadOnly`] if that is not permitted.
-    fn clear(&self) -> Result<()>;
-
-    /// Begins to make `tree` where nothing is, or in the place of something of the same kind. A directory
-    /// is marked before it is emptied, so that a process which dies leaves an interrupted restore; a
-    /// file is replaced when the new one is whole.
-    ///
-    /// # Errors
-    /// [`ErrorKind::ReadOnly`] if that is not permitted.
-    fn writer(&self, tree: &Tree) -> Result<Box<dyn TreeWriter>>;
+    /// [`ErrorKind::InvalidPath`] if something is there that may not be replaced, or if the target cannot
+    /// hold the tree: then nothing was changed. [`ErrorKind::ReadOnly`] if it is not permitted.
+    fn writer(&self, tree: &Tree, existing: Existing) -> Result<Box<dyn TreeWriter>>;
 }
 
 /// A tree that is being read.
@@ -267,7 +266,11 @@ fn check_path(path: &str) -> Result<()> {
 }
 
 fn invalid(path: &str, what: &str) -> Error {
-    Error::new(ErrorKind::InvalidPath, format!("{path:?}: {what}"))
+    // A hostile tree's may have megabytes.
+    let shown: String = path.chars().take(MAX_SHOWN_CHARS).collect();
+    let dots = if shown.len() < path.len() { "…" } else { "" };
+    let what = format!("{shown:?}{dots}: {what}");
+    Error::new(ErrorKind::InvalidPath, what)
 }
 
 #[cfg(test)]

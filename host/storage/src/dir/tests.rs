@@ -9,8 +9,8 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use tempfile::TempDir;
 
-use super::{BeneathDir, MARKER};
-use crate::{ErrorKind, FileTree, Limits, TargetState, Tree};
+use super::{BeneathDir, MARKER, MAX_DEPTH};
+use crate::{Entry, ErrorKind, Existing, FileTree, Limits, Node, TargetState, Tree};
 
 fn beneath(dir: &Path, path: &str) -> crate::Result<BeneathDir> {
     let dir = Dir::open_ambient_dir(dir, ambient_authority()).unwrap();
@@ -35,7 +35,7 @@ fn read(tree: &BeneathDir) -> crate::Result<(Tree, Vec<u8>)> {
 }
 
 fn write(tree_at: &BeneathDir, tree: &Tree, contents: &[u8]) -> crate::Result<()> {
-    let mut writer = tree_at.writer(tree)?;
+    let mut writer = tree_at.writer(tree, Existing::Replace)?;
     for piece in contents.chunks(3) {
         writer.write(piece)?;
     }
@@ -91,8 +91,6 @@ fn everything_that_a_tree_can_hold_comes_back() {
         (file.mode() & 0o777, file.mtime_nsec()),
         (0o755, 123_456_789)
     );
-    to.clear().unwrap();
-    assert_eq!(to.state().unwrap(), TargetState::Absent);
 }
 
 #[test]
@@ -195,8 +193,6 @@ fn the_directory_itself_is_emptied_and_filled() {
     symlink(from.path(), temp.path().join("link")).unwrap();
     let (tree, contents) = read(&at(&from, ".")).unwrap();
     let to = at(&temp, "./");
-    to.clear().unwrap();
-    assert_eq!(to.state().unwrap(), TargetState::EmptyDir);
     write(&to, &tree, &contents).unwrap();
     assert_eq!(read(&to).unwrap(), (tree, contents));
     assert!(from.path().join("d/f").exists(), "links are not followed");
@@ -213,8 +209,64 @@ fn a_directory_that_is_being_replaced_is_marked_before_it_is_emptied() {
     let to = at(&temp, "to");
     assert_eq!(to.state().unwrap(), TargetState::Dir);
     // The process dies here.
-    drop(to.writer(&tree).unwrap());
+    drop(to.writer(&tree, Existing::Replace).unwrap());
     assert_eq!(to.state().unwrap(), TargetState::Interrupted);
     write(&to, &tree, &contents).unwrap();
     assert_eq!(read(&to).unwrap(), (tree, contents));
+}
+
+#[test]
+fn what_is_of_another_kind_gives_way_when_it_may() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("file"), "file").unwrap();
+    fs::create_dir(temp.path().join("dir")).unwrap();
+    fs::write(temp.path().join("dir/in it"), "in it").unwrap();
+    let of_file = read(&at(&temp, "file")).unwrap();
+    let of_dir = read(&at(&temp, "dir")).unwrap();
+    for (make, saved) in [
+        ("dir", &of_file),
+        ("empty", &of_file),
+        ("interrupted", &of_file),
+        ("file", &of_dir),
+        ("link to nothing", &of_dir),
+    ] {
+        let target = tempfile::tempdir().unwrap();
+        let path = target.path().join("target");
+        let to = at(&target, "target");
+        match make {
+            "dir" => fs::create_dir_all(path.join("old")).unwrap(),
+            "empty" => fs::create_dir(&path).unwrap(),
+            "file" => fs::write(&path, "old").unwrap(),
+            "interrupted" => drop(to.writer(&of_dir.0, Existing::Refuse).unwrap()),
+            _ => symlink("nowhere", &path).unwrap(),
+        }
+        // Nothing is lost that a restore did not leave.
+        let refused = to.writer(&saved.0, Existing::Refuse).map(drop);
+        assert_eq!(refused.is_ok(), make == "interrupted", "{make}");
+        write(&to, &saved.0, &saved.1).expect(make);
+        assert_eq!(&read(&to).unwrap(), saved, "{make}");
+    }
+}
+
+#[test]
+fn a_tree_that_no_disk_can_hold_removes_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let to = at(&temp, "target");
+    let entry = |path: String| Entry {
+        path,
+        node: Node::Dir,
+        mode: 0o755,
+        modified: SystemTime::UNIX_EPOCH,
+    };
+    let deep: Vec<_> = (1..=MAX_DEPTH).map(|n| vec!["d"; n].join("/")).collect();
+    for paths in [vec!["n".repeat(256)], vec![MARKER.to_owned()], deep] {
+        fs::create_dir(temp.path().join("target")).unwrap();
+        fs::write(temp.path().join("target/old"), "old").unwrap();
+        let paths = std::iter::once(String::new()).chain(paths);
+        let tree = Tree::new(paths.map(entry).collect()).unwrap();
+        let refused = to.writer(&tree, Existing::Replace).map(drop);
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidPath);
+        assert_eq!(fs::read(temp.path().join("target/old")).unwrap(), b"old");
+        fs::remove_dir_all(temp.path().join("target")).unwrap();
+    }
 }

@@ -1,30 +1,28 @@
-//! Writing a tree to a directory, and clearing one.
+//! Writing a tree to a directory.
 
 use std::ffi::OsString;
 use std::fs::FileTimes;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, SystemTimeSpec};
+use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, File, OpenOptions};
-use cap_std::time::SystemTime;
 
-use super::{BeneathDir, MARKER, MAX_DEPTH, failed, too_deep};
-use crate::{Entry, Error, ErrorKind, Node, Result, Tree, TreeWriter};
+use super::{BeneathDir, MARKER, MAX_DEPTH, failed, remove, too_deep};
+use crate::{
+    Entry, Error, ErrorKind, Existing, FileTree, Node, Result, TargetState, Tree, TreeWriter,
+};
 
-pub(super) fn clear(at: &BeneathDir) -> Result<()> {
-    if at.is_root() {
-        return empty(&at.dir, |_| true).map_err(|e| at.failed(e));
-    }
-    let metadata = at
-        .dir
-        .symlink_metadata(&at.path)
-        .map_err(|e| at.failed(e))?;
-    remove(&at.dir, &at.path, metadata.is_dir()).map_err(|e| at.failed(e))
-}
-
-pub(super) fn writer(at: &BeneathDir, tree: &Tree) -> Result<Box<dyn TreeWriter>> {
+pub(super) fn writer(
+    at: &BeneathDir,
+    tree: &Tree,
+    existing: Existing,
+) -> Result<Box<dyn TreeWriter>> {
     let entries = tree.entries().to_vec();
+    // Before anything is removed.
+    check(at, &entries)?;
+    make_way(at, tree.is_dir(), existing)?;
     let Some(root) = entries.first() else {
         return Err(Error::corrupt("a tree without a root"));
     };
@@ -40,6 +38,62 @@ pub(super) fn writer(at: &BeneathDir, tree: &Tree) -> Result<Box<dyn TreeWriter>
         file: None,
         unsynced: Vec::new(),
     }))
+}
+
+/// The longest name that file systems commonly hold, in bytes.
+const MAX_NAME_BYTES: usize = 255;
+
+/// Whether the target can hold the entries.
+fn check(at: &BeneathDir, entries: &[Entry]) -> Result<()> {
+    for Entry { path, node, .. } in entries {
+        let directories = match node {
+            Node::Dir => path.split('/').count(),
+            Node::File { .. } | Node::Link { .. } => 0,
+        };
+        if directories >= MAX_DEPTH {
+            return Err(too_deep(Path::new(path)));
+        }
+        if path == MARKER {
+            return Err(invalid_path(
+                Path::new(path),
+                "the name is kept for what is being restored",
+            ));
+        }
+        let name = path.rsplit('/').next().unwrap_or_default();
+        if name.len() > MAX_NAME_BYTES {
+            return Err(invalid_path(
+                Path::new(path),
+                "longer than a name on a disk may be",
+            ));
+        }
+    }
+    let is_file = entries.first().is_some_and(|root| root.node != Node::Dir);
+    match is_file && at.is_root() {
+        true => Err(name_the_file(&at.path)),
+        false => Ok(()),
+    }
+}
+
+/// Removes what is of another kind than the tree, if that is wanted or an interrupted restore left it.
+fn make_way(at: &BeneathDir, for_dir: bool, existing: Existing) -> Result<()> {
+    let state = at.state()?;
+    let (is_dir, replace) = match state {
+        TargetState::Absent => return Ok(()),
+        TargetState::File => (false, existing == Existing::Replace),
+        TargetState::Dir | TargetState::EmptyDir => (true, existing == Existing::Replace),
+        TargetState::Interrupted => (true, true),
+    };
+    if is_dir == for_dir {
+        return match replace || state == TargetState::EmptyDir {
+            true => Ok(()),
+            false => Err(invalid_path(&at.path, "there is something else")),
+        };
+    }
+    match (replace, is_dir) {
+        (true, _) => remove::whole(&at.dir, &at.path).map_err(|e| at.failed(e)),
+        (false, true) => Err(name_the_file(&at.path)),
+        (false, false) => Err(invalid_path(&at.path, "this is no directory")),
+    }
 }
 
 /// How many files are written before they are synced. The first sync of a journal takes the others'
@@ -191,9 +245,6 @@ impl Writer {
         let here = |e| failed(Path::new(&entry.path), e);
         match &entry.node {
             Node::Dir => {
-                if self.levels.len() == MAX_DEPTH {
-                    return Err(too_deep(Path::new(&entry.path)));
-                }
                 dir.create_dir(name).map_err(here)?;
                 let dir = dir.open_dir_nofollow(name).map_err(here)?;
                 self.levels.push(Level { dir, entry: index });
@@ -201,9 +252,7 @@ impl Writer {
             Node::File { .. } => self.begin_file(dir, name, index)?,
             Node::Link { target } => {
                 link(dir, target, name).map_err(here)?;
-                let modified = SystemTimeSpec::Absolute(SystemTime::from_std(entry.modified));
-                dir.set_symlink_times(name, None, Some(modified))
-                    .map_err(here)?;
+                set_link_time(dir, name, entry.modified).map_err(here)?;
             }
         }
         Ok(())
@@ -275,7 +324,7 @@ fn begin_root(at: &BeneathDir) -> Result<Dir> {
     options.write(true).create(true).follow(FollowSymlinks::No);
     dir.open_with(MARKER, &options).map_err(here)?;
     sync(&dir).map_err(here)?;
-    empty(&dir, |name| name != MARKER).map_err(here)?;
+    remove::contents(&dir, |name| name != MARKER).map_err(here)?;
     Ok(dir)
 }
 
@@ -283,18 +332,8 @@ impl Staged {
     fn begin(at: &BeneathDir) -> Result<Self> {
         let (parent, name) = match (at.path.parent(), at.path.file_name()) {
             (Some(parent), Some(name)) => (parent, Path::new(name)),
-            _ => {
-                let what = "the checkpoint is one file; name the file to make, not its directory";
-                return Err(Error::new(ErrorKind::InvalidPath, what));
-            }
+            _ => return Err(name_the_file(&at.path)),
         };
-        if at.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-            let what = format!(
-                "{:?}: this is a directory and the checkpoint is one file; name the file to make",
-                at.path
-            );
-            return Err(Error::new(ErrorKind::InvalidPath, what));
-        }
         let dir = make_dirs(&at.dir, parent)?;
         let mut staged = OsString::from(".");
         staged.push(name);
@@ -322,6 +361,15 @@ impl Drop for Staged {
         // Gone if it was finished. What cannot be removed now is by the next restore.
         let _ = self.dir.remove_file(&self.staged);
     }
+}
+
+fn name_the_file(path: &Path) -> Error {
+    let what = "the checkpoint is one file and this is a directory; name the file to make";
+    invalid_path(path, what)
+}
+
+fn invalid_path(path: &Path, what: &str) -> Error {
+    Error::new(ErrorKind::InvalidPath, format!("{path:?}: {what}"))
 }
 
 fn set_metadata(file: &std::fs::File, entry: &Entry) -> io::Result<()> {
@@ -357,58 +405,6 @@ fn make_dirs(dir: &Dir, path: &Path) -> Result<Dir> {
     dir.open_dir(path).map_err(here)
 }
 
-/// Removes a file or a directory, those that their owner may not write too: a restore that was
-/// interrupted may have made some.
-fn remove(dir: &Dir, path: &Path, is_dir: bool) -> io::Result<()> {
-    if !is_dir {
-        return dir.remove_file(path);
-    }
-    match dir.remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            permit(dir, path, 0)?;
-            dir.remove_dir_all(path)
-        }
-        removed => removed,
-    }
-}
-
-/// Lets the owner change a directory and all beneath it.
-#[cfg(unix)]
-fn permit(dir: &Dir, path: &Path, depth: usize) -> io::Result<()> {
-    use cap_std::fs::PermissionsExt;
-
-    if depth > MAX_DEPTH {
-        return Err(io::ErrorKind::PermissionDenied.into());
-    }
-    dir.set_permissions(path, PermissionsExt::from_mode(0o700))?;
-    let inner = dir.open_dir_nofollow(path)?;
-    for entry in inner.entries()? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            permit(&inner, Path::new(&entry.file_name()), depth + 1)?;
-        }
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn permit(_dir: &Dir, _path: &Path, _depth: usize) -> io::Result<()> {
-    Ok(())
-}
-
-/// Removes the entries of a directory that `what` asks for. Links are removed, not followed.
-fn empty(dir: &Dir, what: impl Fn(&Path) -> bool) -> io::Result<()> {
-    for entry in dir.entries()? {
-        let entry = entry?;
-        let name = PathBuf::from(entry.file_name());
-        if !what(&name) {
-            continue;
-        }
-        remove(dir, &name, entry.file_type()?.is_dir())?;
-    }
-    Ok(())
-}
-
 fn sync(dir: &Dir) -> io::Result<()> {
     handle(dir)?.sync_all()
 }
@@ -416,6 +412,41 @@ fn sync(dir: &Dir) -> io::Result<()> {
 /// A handle for what cap-std's own does not permit: on Linux it only resolves paths.
 fn handle(dir: &Dir) -> io::Result<std::fs::File> {
     Ok(dir.open(".")?.into_std())
+}
+
+/// Not by cap-std, which panics at a time before 1970.
+#[cfg(unix)]
+fn set_link_time(dir: &Dir, name: &Path, modified: SystemTime) -> io::Result<()> {
+    use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_OMIT, utimensat};
+
+    let (seconds, nanoseconds) = match modified.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => (i64::try_from(after.as_secs()), after.subsec_nanos()),
+        Err(before) => {
+            let before = before.duration();
+            let (borrowed, nanoseconds) = match before.subsec_nanos() {
+                0 => (0, 0),
+                some => (1, 1_000_000_000 - some),
+            };
+            let seconds = i64::try_from(before.as_secs());
+            (seconds.map(|s| (-s).saturating_sub(borrowed)), nanoseconds)
+        }
+    };
+    let times = Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: seconds.unwrap_or(i64::MAX),
+            tv_nsec: nanoseconds.into(),
+        },
+    };
+    Ok(utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+#[cfg(not(unix))]
+fn set_link_time(_dir: &Dir, _name: &Path, _modified: SystemTime) -> io::Result<()> {
+    Ok(())
 }
 
 #[cfg(not(windows))]
