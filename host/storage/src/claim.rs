@@ -33,6 +33,13 @@ pub(crate) struct Claimed {
 /// it is unique and ascends, whatever else in the log is damaged.
 pub(crate) async fn claim(location: &Location, settings: &AttemptSettings) -> Result<Claimed> {
     let mut sequences = log::list(location).await?;
+    // A claim would fence the tasks of a newer program, and could not go on from what they have saved.
+    if let Some(&newest) = sequences.last()
+        && let Err(error) = log::read(location, newest).await
+        && error.kind() != ErrorKind::Corrupt
+    {
+        return Err(error);
+    }
     for _ in 0..MAX_ROUNDS {
         let sequence = log::next(sequences.last().copied().unwrap_or(0))?;
         let claim = Claim {

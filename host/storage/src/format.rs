@@ -6,11 +6,16 @@ mod payload;
 
 pub(crate) use payload::{Chunk, Claim, Codec, Commit, Contents, ObjectName, ObjectRef, WriteId};
 
+use std::num::NonZeroUsize;
+
 use crate::Result;
 
 /// The largest record that is written or read. One of a 4 TiB checkpoint in 1 MiB chunks, or of some
 /// two million files, is smaller.
 pub(crate) const MAX_RECORD_BYTES: u64 = 256 << 20;
+
+/// The most checkpoints that a commit retains: reading a location reads as many records.
+pub(crate) const MAX_RETAINED: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not zero");
 
 /// One record of the log.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,11 +32,14 @@ impl Record {
         }
     }
 
-    /// Whether it can lie in this slot: a claim names its own, and a commit is above its claim.
+    /// Whether it can lie in this slot: a claim names its own, and a commit is above its claim and the
+    /// newest of those that it retains.
     pub(crate) fn fits(&self, sequence: u64) -> bool {
         match self {
             Self::Claim(claim) => claim.epoch == sequence,
-            Self::Commit(commit) => commit.epoch < sequence,
+            Self::Commit(commit) => {
+                commit.epoch < sequence && commit.retains.iter().max() == Some(&sequence)
+            }
         }
     }
 

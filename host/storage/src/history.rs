@@ -85,13 +85,16 @@ impl History {
                 Err(error) => return Err(error),
             }
         }
-        // A forged commit may name any number of others; only those that are there cost anything.
-        let listed = retained.len();
-        retained.retain(|named| history.sequences.binary_search(named).is_ok());
-        history.incomplete |= retained.len() < listed;
         retained.sort_unstable_by(|a, b| b.cmp(a));
         retained.dedup();
         for sequence in retained {
+            // A forged commit may name any number of others; only those that are there cost a request.
+            if history.sequences.binary_search(&sequence).is_err() {
+                history.incomplete = true;
+                let missing = Error::corrupt(format!("record {sequence} is missing"));
+                history.damaged.push(Damage::new(sequence, &missing));
+                continue;
+            }
             match log::read(location, sequence).await {
                 Ok(Some(Record::Commit(commit))) => history.checkpoints.push(Checkpoint {
                     location: location.clone(),
@@ -107,6 +110,9 @@ impl History {
             }
         }
         history.check_objects(location).await?;
+        history
+            .damaged
+            .sort_by_key(|d| std::cmp::Reverse(d.sequence));
         Ok(history)
     }
 
@@ -117,6 +123,7 @@ impl History {
         own: &Location,
         previous: Option<&Location>,
     ) -> Result<Self> {
+        self.damaged = self.passed_over();
         let mut seen = HashSet::new();
         let mut next = match previous {
             Some(location) => Some(location.clone()),
@@ -142,8 +149,8 @@ impl History {
                 true => older.predecessor(&location)?,
                 false => None,
             };
+            self.damaged.extend(older.passed_over());
             self.checkpoints = older.checkpoints;
-            self.damaged.extend(older.damaged);
         }
         Ok(self)
     }
@@ -154,6 +161,13 @@ impl History {
         whole
             .chain(self.damaged.iter().map(|d| d.sequence))
             .collect()
+    }
+
+    /// The damage above the newest checkpoint: what is passed over by restoring that one.
+    fn passed_over(&self) -> Vec<Damage> {
+        let newest = self.checkpoints.first().map_or(0, |c| c.sequence);
+        let above = self.damaged.iter().filter(|d| d.sequence > newest);
+        above.cloned().collect()
     }
 
     /// # Errors

@@ -116,7 +116,12 @@ pub(crate) async fn read(location: &Location, sequence: u64) -> Result<Option<Re
     // That of a large record takes long.
     let decoded = crate::blocking::run(move || Record::decode(&bytes)).await?;
     let damaged = |error: Error| {
-        Error::new(error.kind(), format!("record {sequence} is damaged")).with_source(error)
+        let what = match error.kind() {
+            ErrorKind::Corrupt => "is damaged",
+            _ => "cannot be read",
+        };
+        let what = format!("{location}: record {sequence} {what}");
+        Error::new(error.kind(), what).with_source(error)
     };
     let record = decoded.map_err(damaged)?;
     match record.fits(sequence) {

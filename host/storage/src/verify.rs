@@ -65,7 +65,15 @@ impl Location {
         // Only these are restorable. Other commits may have lost their data for good reasons.
         let retained = History::load(self).await?.retained();
         let mut referring: Vec<Checkpoint> = Vec::new();
-        for sequence in log::list(self).await? {
+        let listed = log::list(self).await?;
+        for missing in retained.iter().filter(|s| listed.binary_search(s).is_err()) {
+            report.find(
+                record_name(self, *missing),
+                &Error::corrupt("missing"),
+                vec![*missing],
+            );
+        }
+        for sequence in listed {
             report.records += 1;
             match log::read(self, sequence).await {
                 Ok(Some(Record::Commit(commit))) => referring.push(Checkpoint {
@@ -75,10 +83,8 @@ impl Location {
                 }),
                 Ok(Some(Record::Claim(_)) | None) => {}
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    let path = paths::record(self.prefix(), sequence);
-                    let name = path.filename().unwrap_or_default();
                     let costs = retained.iter().copied().filter(|s| *s == sequence);
-                    report.find(format!("log/{name}"), &error, costs.collect());
+                    report.find(record_name(self, sequence), &error, costs.collect());
                 }
                 Err(error) => return Err(error),
             }
@@ -177,6 +183,11 @@ async fn verify_object(location: &Location, name: ObjectName, size_bytes: u64) -
         Err(error) => return Err(failed(error)),
     };
     blocking::run(move || pack::verify(&bytes)).await?
+}
+
+fn record_name(location: &Location, sequence: u64) -> String {
+    let path = paths::record(location.prefix(), sequence);
+    format!("log/{}", path.filename().unwrap_or_default())
 }
 
 fn object_name(name: ObjectName) -> String {

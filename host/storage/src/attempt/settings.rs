@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use crate::format::MAX_RETAINED;
 use crate::{Limits, Location};
 
 /// How many checkpoints are kept unless told otherwise: the newest, one to fall back to, and one
@@ -51,9 +52,9 @@ impl AttemptSettings {
         self
     }
 
-    /// How many checkpoints are kept. Older ones are deleted after a save. Default 3.
+    /// How many checkpoints are kept, at most 10,000. Older ones are deleted after a save. Default 3.
     pub fn keep(mut self, keep: NonZeroUsize) -> Self {
-        self.keep = keep;
+        self.keep = keep.min(MAX_RETAINED);
         self
     }
 

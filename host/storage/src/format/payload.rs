@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use minicbor::{CborLen, Decode, Encode};
 
+use super::MAX_RETAINED;
 use crate::{Entry, Error, ErrorKind, Labels, Node, Result, Tree};
 
 /// The longest chunk, before and after compression. A reader holds several of them at a time.
@@ -285,6 +286,9 @@ pub(super) fn decode_commit(bytes: &[u8]) -> Result<Commit> {
         }
         _ => return Err(Error::corrupt("a commit without contents")),
     };
+    if fields.retains.len() > MAX_RETAINED.get() {
+        return Err(Error::corrupt("a commit that retains too many others"));
+    }
     if tree.size_bytes() != Some(contents.size_bytes()) {
         return Err(Error::corrupt("a commit whose contents are not its files'"));
     }

@@ -15,8 +15,7 @@ use object_store::memory::InMemory;
 use super::{memory, noise};
 use crate::format::{Claim, ObjectName, Record, WriteId, pack};
 use crate::{
-    Attempt, AttemptSettings, BeneathDir, ErrorKind, Existing, FileTree, Limits, Location,
-    TargetState, paths,
+    Attempt, AttemptSettings, BeneathDir, ErrorKind, Existing, FileTree, Limits, Location, paths,
 };
 
 /// What is encoded as CBOR.
@@ -828,7 +827,12 @@ async fn times_that_no_disk_can_hold_do_no_harm() {
 async fn a_log_that_is_full_takes_no_claim_and_is_read_all_the_same() {
     let forged = forged(&inline(vec![file("", 4)], b"data"), None).await;
     let last = paths::record(forged.location.prefix(), u64::MAX);
-    let bytes = record(1, 2, &inline(vec![file("", 4)], b"last"));
+    let fields = vec![
+        (4, Array(vec![Uint(u64::MAX)])),
+        (5, Array(vec![file("", 4)])),
+        (6, Bytes(b"last".to_vec())),
+    ];
+    let bytes = record(1, 2, &commit(fields));
     forged.store.put(&last, bytes.into()).await.unwrap();
     let begun = Attempt::begin(forged.location.clone(), AttemptSettings::default()).await;
     assert_eq!(kind("full", begun), ErrorKind::Corrupt);
