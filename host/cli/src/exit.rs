@@ -19,11 +19,11 @@ Exit codes:
   125  the storage cannot be reached or may not be written
   126  every checkpoint is damaged
   127  a newer attempt, elsewhere, has claimed the location
-  134  the last attempt trapped
   130  SIGINT came: the task was told to stop, or was ended after the grace period
+  134  the last attempt trapped
   143  SIGTERM came, likewise; the same command again goes on
-Whatever a task returns once it was told to stop, it counts as stopped. Any other code is the task's own, of its last attempt. Rust's standard library for wasm32-wasip2
-reports each of its codes but 0 as 1.";
+Whatever a task returns once it was told to stop, it counts as stopped. Any other code is the task's own, of
+its last attempt. Rust's standard library for wasm32-wasip2 reports each of its codes but 0 as 1.";
 
 /// A failure that has an exit code of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

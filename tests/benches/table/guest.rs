@@ -20,7 +20,15 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::measure::{MIB, ROUNDS, Target, in_turn, noise, ratio, row, time};
 
-const SIZE: usize = 256 * MIB;
+const LARGEST: usize = 256 * MIB;
+
+/// The sizes that are written, and how often: small writes are measured in noise.
+const WRITES: [(&str, usize, usize, Target); 4] = [
+    ("1 KiB", 1024, 100, Target::Nothing),
+    ("1 MiB", MIB, 50, Target::AtMost(1.1)),
+    ("64 MiB", 64 * MIB, 2 * ROUNDS, Target::AtMost(1.1)),
+    ("256 MiB", LARGEST, ROUNDS, Target::AtMost(1.1)),
+];
 
 /// The guest goes on as soon as the host has its own copy.
 pub(crate) async fn background() {
@@ -40,26 +48,29 @@ pub(crate) async fn background() {
 
 pub(crate) async fn write() {
     let contents = text();
-    let bytes = Bytes::from(contents.clone());
     let host = Host::new();
-    let mut waits = Vec::new();
-    for round in 0..ROUNDS {
-        let native = async {
-            let dir = tempfile::tempdir().unwrap();
-            let attempt = begin(dir.path()).await;
-            time(attempt.write(bytes.clone()).into_future()).await.0
-        };
-        let wait = host.wait_for("write", &contents);
-        let (native, wait) = in_turn(round, native, wait).await;
-        waits.push(ratio(wait, native));
+    for (name, size, rounds, target) in WRITES {
+        let contents = &contents[..size];
+        let bytes = Bytes::from(contents.to_owned());
+        let mut waits = Vec::new();
+        for round in 0..rounds {
+            let native = async {
+                let dir = tempfile::tempdir().unwrap();
+                let attempt = begin(dir.path()).await;
+                time(attempt.write(bytes.clone()).into_future()).await.0
+            };
+            let wait = host.wait_for("write", contents);
+            let (native, wait) = in_turn(round, native, wait).await;
+            waits.push(ratio(wait, native));
+        }
+        let what = format!("write of {name}: time in a guest / in the host");
+        row(&what, waits, target);
     }
-    let what = "write of 256 MiB: time in a guest / in the host";
-    row(what, waits, Target::AtMost(1.1));
 }
 
 /// An argument is text; this does not compress.
 fn text() -> String {
-    let mut bytes = vec![0; SIZE];
+    let mut bytes = vec![0; LARGEST];
     noise(0, &mut bytes);
     bytes.iter().map(|b| char::from(b'0' + b % 64)).collect()
 }
@@ -102,7 +113,7 @@ impl Host {
             table: ResourceTable::new(),
         };
         let mut store = Store::new(self.component.engine(), state);
-        store.set_hostcall_fuel(2 * SIZE);
+        store.set_hostcall_fuel(2 * LARGEST);
         let command = Command::instantiate_async(&mut store, &self.component, &self.linker);
         let command = command.await.unwrap();
         let end = command.wasi_cli_run().call_run(&mut store).await;

@@ -14,6 +14,7 @@ mod guest;
 mod local;
 mod measure;
 mod memory;
+mod overhead;
 mod start;
 
 #[path = "../../support/bucket.rs"]
@@ -28,13 +29,14 @@ use futures::future::BoxFuture;
 /// A name by which it can be asked for, and what prints it.
 type Part = (&'static str, fn() -> BoxFuture<'static, ()>);
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("local-gib", || local::gib().boxed()),
     ("local-change", || local::change().boxed()),
     ("local-small", || local::small().boxed()),
     ("s3-files", || files::files().boxed()),
     ("guest-background", || guest::background().boxed()),
     ("guest-write", || guest::write().boxed()),
+    ("cli-overhead", || overhead::overhead().boxed()),
     ("cli-memory", || memory::memory().boxed()),
     ("cli-start", || start::start().boxed()),
 ];

@@ -13,6 +13,7 @@
 //! | `limits`, `save-due` | the call of that name |
 //! | `until-stopping` | computes until it is told to stop |
 //! | `store=STEP`, `load` | a struct with this number, by serde |
+//! | `compute=ROUNDS=SIZE` | changes a state of that many bytes in each round, and saves it whenever it is due |
 //! | `burst=COUNT` | that many saves in the background, of their numbers |
 //! | `file=PATH=TEXT`, `files=PATH=COUNT`, `remove=PATH` | makes a file, or many, or removes what is there |
 //! | `environment` | prints the names of its environment variables |
@@ -126,6 +127,21 @@ fn act(verb: &str, rest: &str, options: SaveOptions) -> Result<String, Error> {
             None => "none".into(),
             Some(state) => format!("step {} with {:?}", state.step, state.weights),
         },
+        "compute" => {
+            let (rounds, size) = rest.split_once('=').expect("ROUNDS=SIZE");
+            let mut state = random(number(size));
+            let mut saves = 0;
+            for round in 0..number(rounds) {
+                for byte in &mut state {
+                    *byte = byte.wrapping_mul(167).wrapping_add(round as u8);
+                }
+                if task_checkpoint::save_due() {
+                    options.clone().write(&state)?;
+                    saves += 1;
+                }
+            }
+            format!("{saves} {:016x}", sum_of(0, &state))
+        }
         "burst" => {
             for n in 0..number(rest) {
                 options.clone().write_in_background(n.to_string())?;
