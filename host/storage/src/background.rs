@@ -1,14 +1,16 @@
 //! Saves that go on while the task computes.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use tokio::sync::{Mutex, watch};
 
 #[cfg(not(target_family = "wasm"))]
 use crate::FileTree;
 use crate::attempt::Save;
-use crate::{Attempt, Error, Labels, Result, Saved, blocking};
+use crate::{Attempt, Error, ErrorKind, Labels, Result, Saved, blocking};
 
 /// Saves of one attempt that nobody waits for: at most one is being made and one waits, which a newer
 /// one replaces. So a task that saves faster than its storage takes it loses old states and no time,
@@ -191,7 +193,12 @@ async fn save_all(queue: Arc<Mutex<Queue>>, attempt: Arc<Attempt>, ended: watch:
                 }
             }
         };
-        let saved = job.save(&attempt).await;
+        // Whoever waits for it would wait for ever.
+        let saved = AssertUnwindSafe(job.save(&attempt).into_future()).catch_unwind();
+        let saved = saved.await.unwrap_or_else(|_| {
+            let what = "a save in the background ended by a bug of the host";
+            Err(Error::new(ErrorKind::Other, what))
+        });
         let mut queue = queue.lock().await;
         match saved {
             Ok(saved) => queue.done = Some(saved),
