@@ -209,6 +209,15 @@ impl Attempt {
         Save::of_contents(self, contents)
     }
 
+    /// The same, of contents that other threads may not keep: the memory of a guest. They are copied, a
+    /// few chunks at a time, so that a save takes no more memory than a stream of them.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write).
+    pub fn write_lent<'a>(&'a self, contents: &'a [u8]) -> Save<'a> {
+        Save::of_lent(self, contents)
+    }
+
     /// Replaces the checkpoint by the file or directory that `source` is.
     ///
     /// # Errors

@@ -30,6 +30,13 @@ pub(crate) fn next_chunk(rest: &mut Bytes) -> Option<Bytes> {
     (!rest.is_empty()).then(|| rest.split_to(length(rest)))
 }
 
+/// Cuts contents that are lent, with a copy of each chunk.
+pub(crate) fn copy_next_chunk(rest: &mut &[u8]) -> Option<Bytes> {
+    let (chunk, after) = rest.split_at_checked(length(rest))?;
+    *rest = after;
+    (!chunk.is_empty()).then(|| Bytes::copy_from_slice(chunk))
+}
+
 /// Cuts contents that arrive in parts. Where they arrive makes no difference to the cuts.
 #[derive(Debug, Default)]
 pub(crate) struct Cutter {
@@ -98,11 +105,11 @@ impl Cutter {
     }
 }
 
+/// Of the first chunk; 0 only for nothing.
 fn length(rest: &[u8]) -> usize {
     let cutter = v2020::FastCDC::new(rest, MIN_BYTES, AVERAGE_BYTES, MAX_BYTES);
-    // The answer is a position, and 0 only for nothing.
     let (_, end) = cutter.cut(0, rest.len());
-    end.clamp(1, rest.len())
+    end.max(1).min(rest.len())
 }
 
 #[cfg(test)]
@@ -130,5 +137,9 @@ mod tests {
         }
         parts.extend(cutter.cut(true));
         assert!(parts == whole);
+
+        let mut rest = &contents[..];
+        let copied: Vec<_> = std::iter::from_fn(|| copy_next_chunk(&mut rest)).collect();
+        assert!(copied == whole);
     }
 }

@@ -14,6 +14,8 @@ use crate::{Error, ErrorKind, Result, Tree, TreeReader, blocking};
 pub(crate) enum Chunks<'a> {
     /// In memory already; cut without a copy.
     Whole(Bytes),
+    /// In memory of somebody else's, which no other thread may see.
+    Lent(&'a [u8]),
     Tree(&'a mut TreeChunks),
     Stream(&'a mut StreamChunks),
 }
@@ -23,6 +25,7 @@ impl Chunks<'_> {
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
         match self {
             Self::Whole(rest) => Ok(cut::next_chunk(rest)),
+            Self::Lent(rest) => Ok(cut::copy_next_chunk(rest)),
             Self::Tree(tree) => tree.next().await,
             Self::Stream(stream) => stream.next().await,
         }

@@ -83,13 +83,16 @@
 //!
 //! Wasmtime bounds what a guest passes to the host in one call, by
 //! [`Store::set_hostcall_fuel`](wasmtime::Store::set_hostcall_fuel): a `write` of more than 128 MiB traps
-//! unless that is raised. A host that raises it lends its guests that much memory each.
+//! unless that is raised. A `write` is stored from the guest's own memory, but a `write-in-background` is
+//! copied, so a host that raises it lends its guests twice as much memory each: for the save that is
+//! being made and the one that waits.
 //!
 //! [`Attempt`]: checkpoint_storage::Attempt
 //! [`Location`]: checkpoint_storage::Location
 
 mod advice;
 pub mod bindings;
+mod checkpointer;
 mod ctx;
 mod error;
 mod host;
@@ -130,8 +133,8 @@ pub fn add_to_linker<T: CheckpointView + 'static>(linker: &mut Linker<T>) -> was
 pub fn add_checkpointer_to_linker<T: CheckpointView + 'static>(
     linker: &mut Linker<T>,
 ) -> wasmtime::Result<()> {
-    use bindings::task::checkpoint::{checkpointer, types};
+    use bindings::task::checkpoint::types;
 
     types::add_to_linker::<_, Checkpoint>(linker, T::checkpoint)?;
-    checkpointer::add_to_linker::<_, Checkpoint>(linker, T::checkpoint)
+    checkpointer::add_to_linker(linker)
 }

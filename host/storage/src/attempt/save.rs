@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::{Attempt, Saved};
+use crate::save::Stage;
 use crate::source::{Chunks, TreeChunks};
 use crate::writer::Draft;
 use crate::{ErrorKind, FileTree, Labels, Result, Tree, blocking};
@@ -16,12 +17,13 @@ use crate::{ErrorKind, FileTree, Labels, Result, Tree, blocking};
 #[must_use = "a save is made when it is awaited"]
 pub struct Save<'a> {
     attempt: &'a Attempt,
-    source: Source,
+    source: Source<'a>,
     labels: Labels,
 }
 
-enum Source {
+enum Source<'a> {
     Contents(Bytes),
+    Lent(&'a [u8]),
     Tree(Arc<dyn FileTree>),
 }
 
@@ -30,6 +32,14 @@ impl<'a> Save<'a> {
         Self {
             attempt,
             source: Source::Contents(contents),
+            labels: Labels::default(),
+        }
+    }
+
+    pub(super) fn of_lent(attempt: &'a Attempt, contents: &'a [u8]) -> Self {
+        Self {
+            attempt,
+            source: Source::Lent(contents),
             labels: Labels::default(),
         }
     }
@@ -63,9 +73,12 @@ impl<'a> Save<'a> {
         let stage = self.attempt.stage(&self.labels).await?;
         let (tree, stored) = match &self.source {
             Source::Contents(contents) => {
-                stage.limits.check_size(contents.len() as u64)?;
-                let tree = Tree::single_file(contents.len() as u64, SystemTime::now());
+                let tree = single_file(&stage, contents.len())?;
                 (tree, stage.store(Chunks::Whole(contents.clone())).await?)
+            }
+            Source::Lent(contents) => {
+                let tree = single_file(&stage, contents.len())?;
+                (tree, stage.store(Chunks::Lent(contents)).await?)
             }
             Source::Tree(source) => {
                 let (source, limits) = (source.clone(), stage.limits);
@@ -82,6 +95,11 @@ impl<'a> Save<'a> {
         };
         self.attempt.commit(draft, stored).await
     }
+}
+
+fn single_file(stage: &Stage, size: usize) -> Result<Tree> {
+    stage.limits.check_size(size as u64)?;
+    Ok(Tree::single_file(size as u64, SystemTime::now()))
 }
 
 impl<'a> IntoFuture for Save<'a> {

@@ -107,6 +107,21 @@ async fn the_same_contents_twice_are_stored_once() {
 }
 
 #[tokio::test]
+async fn contents_that_are_lent_are_stored_as_those_that_are_given() {
+    let (_, location) = memory();
+    let attempt = begin(&location).await;
+    for size in [0, 1000, 5 * MIB] {
+        let contents = noise(1, size);
+        attempt.write_lent(&contents).await.unwrap();
+        let read = attempt.read().await.unwrap();
+        assert!(read.unwrap() == contents, "{size} bytes");
+        // The same chunks, so nothing but a record is stored.
+        let again = attempt.write(contents.into()).await.unwrap();
+        assert!(again.uploaded_bytes < 10_000, "{size} bytes: {again:?}");
+    }
+}
+
+#[tokio::test]
 async fn after_damage_nothing_old_is_relied_upon() {
     use object_store::ObjectStoreExt;
 
