@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::support::cli::{Cli, Outcome};
+use crate::support::cli::{Cli, Outcome, Signal};
 use crate::support::s3::{Fate, Server};
 use crate::support::{Place, Random, tree};
 
@@ -55,37 +55,71 @@ fn check_progress(outcome: &Outcome, saved: u32) -> u32 {
     last
 }
 
-#[test]
-fn a_training_killed_twenty_times_on_local_disk_ends_as_an_undisturbed_one() {
+/// Ends the example by SIGKILL, and now and then by SIGTERM, so many times on this location, and then lets
+/// it finish. Nothing that it said was saved may be lost.
+pub(crate) fn resumes_after_kills(store: &str, env: &[(&'static str, String)], kills: u64) {
+    let undisturbed = undisturbed();
     let place = Place::new();
-    let store = place.store();
-    let start = || {
-        digits(
-            Cli::run(["--store".as_ref(), store.as_os_str()]),
-            &place.work(),
-        )
-    };
     let mut random = Random::new(1);
+    let mut training = 0;
     let mut saved = 0;
-    for kill in 0..KILLS {
-        let mut running = start().start();
-        for _ in 0..random.below(6) {
-            running.line();
-        }
+    let start = |training: u64| {
+        let store = format!("{store}/{training}");
+        let cli = Cli::run(["--store", &store]).envs(env.iter().cloned());
+        digits(cli, &place.work())
+    };
+    for kill in 0..kills {
+        let mut running = start(training).start();
+        let lines = random.below(6);
+        let gentle = random.below(4) == 0;
+        while (running.lines() as u64) < lines && running.line().is_some() {}
         std::thread::sleep(Duration::from_micros(random.below(5000)));
-        let outcome = running.kill();
-        assert_eq!(outcome.code, None, "not killed: {kill} {}", outcome.text());
+        let outcome = match gentle {
+            true => {
+                running.signal(Signal::TERM);
+                running.finish()
+            }
+            false => running.kill(),
+        };
         saved = check_progress(&outcome, saved);
+        match outcome.code {
+            None | Some(143) => {}
+            // Too late: it has learnt all. The next one begins from nothing, elsewhere.
+            Some(0) => {
+                assert_eq!(model(&place), undisturbed);
+                training += 1;
+                saved = 0;
+            }
+            // SIGTERM before there was anything to tell.
+            _ => assert!(gentle, "{kill}: {}", outcome.text()),
+        }
     }
-    let outcome = start().outcome();
+    let outcome = start(training).outcome();
     assert_eq!(outcome.code, Some(0), "{}", outcome.text());
-    assert!(saved > 0);
     check_progress(&outcome, saved);
-    assert_eq!(model(&place), undisturbed());
+    assert_eq!(model(&place), undisturbed);
+}
+
+/// `CHECKPOINT_KILLS` asks for more than a usual run of the tests has time for.
+fn kills() -> u64 {
+    let asked = std::env::var("CHECKPOINT_KILLS").ok();
+    asked.map_or(KILLS, |count| count.parse().unwrap())
 }
 
 #[test]
-fn a_training_killed_twenty_times_on_s3_ends_as_an_undisturbed_one() {
+fn a_training_killed_again_and_again_on_local_disk_ends_as_an_undisturbed_one() {
+    let place = Place::new();
+    resumes_after_kills(place.store().to_str().unwrap(), &[], kills());
+}
+
+#[test]
+fn a_training_killed_again_and_again_on_s3_ends_as_an_undisturbed_one() {
+    let server = Server::start();
+    resumes_after_kills("s3://bucket/training", &server.env(), kills());
+}
+
+#[test]
+fn a_training_killed_at_any_request_to_s3_ends_as_an_undisturbed_one() {
     let place = Place::new();
     let server = Server::start();
     let start = || {

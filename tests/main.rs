@@ -18,6 +18,7 @@ mod operator;
 mod plugins;
 mod s3_server;
 mod schema;
+mod servers;
 mod signals;
 mod streams;
 mod trees;

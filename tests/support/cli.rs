@@ -142,6 +142,11 @@ impl Running {
         self.lines.last().map(String::as_str)
     }
 
+    /// How many lines were read so far.
+    pub(crate) fn lines(&self) -> usize {
+        self.lines.len()
+    }
+
     /// Waits until `happened`, or until the program has ended. Whether it has happened.
     pub(crate) fn until(&mut self, mut happened: impl FnMut() -> bool) -> bool {
         loop {

@@ -6,9 +6,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use hyper::body::Incoming;
+use hyper::header::HeaderValue;
 use hyper_util::rt::TokioIo;
 use object_store::RetryConfig;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::path::Path;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpResponse};
@@ -55,12 +57,19 @@ pub(crate) struct Server {
 }
 
 struct Shared {
+    api: Api,
     service: S3Service,
     buckets: Buckets,
     faults: Mutex<Faults>,
     held: Mutex<u64>,
     held_more: Condvar,
     release: Semaphore,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Api {
+    S3,
+    Gcs,
 }
 
 struct Faults {
@@ -70,10 +79,23 @@ struct Faults {
 
 impl Server {
     pub(crate) fn start() -> Self {
+        Self::start_as(Api::S3)
+    }
+
+    /// A server that speaks the XML API of GCS instead, which is that of S3 but for its conditions, its
+    /// deletions and its keys. A fake of ours: no emulator that object_store can write to is to be had.
+    pub(crate) fn start_gcs() -> Self {
+        Self::start_as(Api::Gcs)
+    }
+
+    fn start_as(api: Api) -> Self {
         let buckets = Buckets::default();
         let mut builder = S3ServiceBuilder::new(buckets.clone());
-        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        if api == Api::S3 {
+            builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        }
         let shared = Arc::new(Shared {
+            api,
             service: builder.build(),
             buckets,
             faults: Mutex::new(Faults {
@@ -152,6 +174,18 @@ impl Server {
         environment(self.address)
     }
 
+    /// The same for a server that speaks as GCS does.
+    pub(crate) fn gcs_env(&self) -> Vec<(&'static str, String)> {
+        let key = format!(
+            r#"{{"gcs_base_url": "http://{}", "disable_oauth": true, "client_email": "", "private_key": "", "private_key_id": ""}}"#,
+            self.address
+        );
+        vec![
+            ("GOOGLE_SERVICE_ACCOUNT_KEY", key),
+            ("GOOGLE_ALLOW_HTTP", "true".into()),
+        ]
+    }
+
     /// A client of this process, which soon gives up.
     pub(crate) fn client(&self, bucket: &str) -> AmazonS3 {
         AmazonS3Builder::new()
@@ -213,7 +247,12 @@ async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
 impl Shared {
     async fn answer(&self, request: hyper::Request<Incoming>) -> io::Result<HttpResponse> {
         let fate = self.fate(&request);
-        let request = request.map(Body::from);
+        let mut request = request.map(Body::from);
+        if self.api == Api::Gcs
+            && let Some(response) = self.as_s3(&mut request)
+        {
+            return Ok(response);
+        }
         match fate {
             Fate::Served => {}
             Fate::Failed(status) => {
@@ -238,6 +277,24 @@ impl Shared {
     async fn serve(&self, request: hyper::Request<Body>) -> io::Result<HttpResponse> {
         let answer = self.service.call(request).await;
         answer.map_err(|_| cut())
+    }
+
+    /// Turns a request to GCS into one to S3, or answers it.
+    fn as_s3(&self, request: &mut hyper::Request<Body>) -> Option<HttpResponse> {
+        let headers = request.headers_mut();
+        headers.remove("authorization");
+        // Generation 0 is that of an object which is not there.
+        if let Some(generation) = headers.remove("x-goog-if-generation-match") {
+            assert_eq!(generation, "0", "no client here updates");
+            headers.insert("if-none-match", HeaderValue::from_static("*"));
+        }
+        let path = Path::from_url_path(request.uri().path()).ok()?;
+        let (bucket, key) = path.as_ref().split_once('/')?;
+        let missing = request.method() == "DELETE"
+            && request.uri().query().is_none()
+            && !self.buckets.keys(bucket).iter().any(|k| k == key);
+        let response = hyper::Response::builder().status(404).body(Body::empty());
+        missing.then(|| response.ok()).flatten()
     }
 
     fn fate(&self, request: &hyper::Request<Incoming>) -> Fate {

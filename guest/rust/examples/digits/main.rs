@@ -61,6 +61,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             "epoch {}: loss {loss:.4}, accuracy {accuracy:.3}",
             state.epoch
         );
+        if task_checkpoint::stopping().is_some() {
+            // The same command again goes on from here.
+            return Ok(());
+        }
     }
     fs::write(model, state.network.to_bytes())?;
     Ok(())

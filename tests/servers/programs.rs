@@ -1,0 +1,196 @@
+//! Servers that are programs of their own, on loopback ports, for as long as a test needs them.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tempfile::TempDir;
+
+use super::{BUCKET, Env, env};
+
+const ACCESS_KEY: &str = "test-key";
+const SECRET_KEY: &str = "test-secret";
+
+/// The account that every Azurite has, with its published key.
+const AZURITE_ACCOUNT: &str = "devstoreaccount1";
+const AZURITE_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/// How long a server may take to listen. Ceph formats a disk first.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A server with one bucket. It is killed, with the programs that it has started, when this is dropped.
+pub(super) struct Program {
+    child: Child,
+    dir: TempDir,
+    /// The environment by which a client reaches it.
+    pub(super) env: Env,
+}
+
+impl Program {
+    /// A real S3 server, in Go.
+    pub(super) fn seaweedfs() -> Self {
+        let port = free_port();
+        let server = Self::start(s3(port), port, |dir| {
+            let mut command = Command::new("weed");
+            command.arg("mini").arg(flag("-dir=", dir));
+            command.arg(format!("-s3.port={port}"));
+            command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1"]);
+            command.args(["-admin.ui=false", "-webdav=false"]);
+            command
+        });
+        server.make_bucket();
+        server
+    }
+
+    /// A real S3 server, in C++, with a different store beneath.
+    pub(super) fn radosgw() -> Self {
+        let port = free_port();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("servers/radosgw");
+        let server = Self::start(s3(port), port, |dir| {
+            let mut command = Command::new(script);
+            command.arg(dir).arg(port.to_string());
+            command.args([
+                free_port().to_string(),
+                ACCESS_KEY.into(),
+                SECRET_KEY.into(),
+            ]);
+            command
+        });
+        server.make_bucket();
+        server
+    }
+
+    /// A real S3 server that ignores the condition of a create-only put.
+    pub(super) fn rclone() -> Self {
+        let port = free_port();
+        Self::start(s3(port), port, |dir| {
+            std::fs::create_dir(dir.join(BUCKET)).unwrap();
+            let mut command = Command::new("rclone");
+            command.args(["serve", "s3", "--addr", &format!("127.0.0.1:{port}")]);
+            command.arg(format!("--auth-key={ACCESS_KEY},{SECRET_KEY}"));
+            command.arg(dir);
+            command
+        })
+    }
+
+    /// Microsoft's own fake of Azure's blob storage.
+    pub(super) fn azurite() -> Self {
+        let port = free_port();
+        let endpoint = format!("http://127.0.0.1:{port}/{AZURITE_ACCOUNT}");
+        let env = env(&[
+            ("AZURE_ENDPOINT", &endpoint),
+            ("AZURE_ALLOW_HTTP", "true"),
+            ("AZURE_STORAGE_ACCOUNT_NAME", AZURITE_ACCOUNT),
+            ("AZURE_STORAGE_ACCOUNT_KEY", AZURITE_KEY),
+        ]);
+        let server = Self::start(env, port, |dir| {
+            let mut command = Command::new("azurite-blob");
+            command.args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()]);
+            command.args(["--skipApiVersionCheck", "--disableTelemetry", "--location"]);
+            command.arg(dir);
+            command
+        });
+        rclone_mkdir([
+            ("type", "azureblob"),
+            ("account", AZURITE_ACCOUNT),
+            ("key", AZURITE_KEY),
+            ("endpoint", &endpoint),
+        ]);
+        server
+    }
+
+    fn start(env: Env, port: u16, command: impl FnOnce(&Path) -> Command) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let log: PathBuf = dir.path().with_extension("log");
+        let output = std::fs::File::create(&log).unwrap();
+        let mut command = command(dir.path());
+        // Servers name themselves by these, and some take them for their own.
+        command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY);
+        command.env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+        command
+            .stdin(Stdio::null())
+            .stderr(output.try_clone().unwrap());
+        command.stdout(output).process_group(0);
+        let child = command.spawn();
+        let child = child.unwrap_or_else(|e| panic!("{:?}: {e}", command.get_program()));
+        let mut server = Self { child, dir, env };
+        let began = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let ended = server.child.try_wait().unwrap();
+            if ended.is_some() || began.elapsed() > PATIENCE {
+                let said = std::fs::read_to_string(&log).unwrap();
+                panic!(
+                    "{:?} does not listen ({ended:?}): {said}",
+                    command.get_program()
+                );
+            }
+            // There is nothing to wait on but the port itself.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        server
+    }
+
+    fn make_bucket(&self) {
+        let endpoint = super::value(&self.env, "AWS_ENDPOINT");
+        rclone_mkdir([
+            ("type", "s3"),
+            ("access_key_id", ACCESS_KEY),
+            ("secret_access_key", SECRET_KEY),
+            ("endpoint", endpoint),
+        ]);
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(group) = group {
+            // It may have ended by itself.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        drop(self.child.wait());
+        drop(std::fs::remove_file(self.dir.path().with_extension("log")));
+    }
+}
+
+/// Makes the bucket, which object_store cannot. A server that listens may not serve yet, so rclone tries
+/// again.
+fn rclone_mkdir(remote: [(&str, &str); 4]) {
+    let mut command = Command::new("rclone");
+    command.args(["mkdir", "--retries", "20", "--retries-sleep", "1s"]);
+    for (option, value) in remote {
+        command.env(
+            format!("RCLONE_CONFIG_SERVER_{}", option.to_uppercase()),
+            value,
+        );
+    }
+    let made = command.arg(format!("server:{BUCKET}")).output().unwrap();
+    std::io::stderr().write_all(&made.stderr).unwrap();
+    assert!(made.status.success());
+}
+
+fn s3(port: u16) -> Env {
+    let endpoint = format!("http://127.0.0.1:{port}");
+    env(&[
+        ("AWS_ENDPOINT", &endpoint),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+        ("AWS_REGION", "us-east-1"),
+    ])
+}
+
+fn flag(name: &str, path: &Path) -> String {
+    format!("{name}{}", path.display())
+}
+
+/// One that nothing listens on. Another program may take it first, which the test would say.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
