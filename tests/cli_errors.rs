@@ -1,7 +1,6 @@
 //! The command line's own failures: one line, and a code of their own.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::support::cli::{Cli, guest};
@@ -87,21 +86,6 @@ fn a_location_that_cannot_be_written_is_refused_before_the_task_runs() {
     outcome.failed(UNAVAILABLE);
     assert!(outcome.lines.is_empty());
     assert_eq!(fs::read(&file).unwrap(), b"");
-}
-
-#[test]
-fn a_read_only_location_is_refused_before_the_task_runs() {
-    let place = Place::new();
-    let dir = place.work().join("dir");
-    fs::create_dir(&dir).unwrap();
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o555)).unwrap();
-    // Permissions do not bind everyone.
-    if fs::write(dir.join("probe"), "").is_ok() {
-        return;
-    }
-    let outcome = Cli::verbs_on(dir.join("store"), "read");
-    outcome.failed(UNAVAILABLE);
-    assert!(outcome.lines.is_empty());
 }
 
 #[test]

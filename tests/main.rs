@@ -9,6 +9,7 @@ mod bytes;
 mod cli_errors;
 mod damage;
 mod embedding;
+mod faults;
 mod fencing;
 mod hostile;
 mod import;

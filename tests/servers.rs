@@ -116,6 +116,28 @@ async fn seaweedfs_conforms() {
     conforms("s3", &server.env, s3(&server.env)).await;
 }
 
+#[test]
+#[ignore = "needs SeaweedFS, which tests/servers/run installs"]
+fn a_server_that_dies_and_comes_back_loses_nothing() {
+    let mut server = Program::seaweedfs();
+    let place = Place::new();
+    let run = |verbs: &str| {
+        let store = format!("s3://{BUCKET}/restarted");
+        let cli = Cli::run(["--store", &store]).envs(server.env.clone());
+        cli.dir(&place.work(), "/data").verbs(verbs)
+    };
+    let verbs = "write=one write-random=5000000 read wait=/data/go read write=two";
+    let mut running = run(verbs).start();
+    let read = (0..3).map(|_| running.line().unwrap().to_owned()).last();
+    let after = run("read");
+    server.restart();
+    std::fs::write(place.work().join("go"), "").unwrap();
+    let outcome = running.finish();
+    assert_eq!(outcome.lines.get(4), read.as_ref(), "{}", outcome.text());
+    assert_eq!(outcome.lines[5..], ["write 4"], "{}", outcome.text());
+    after.outcome().printed(["read \"two\""]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Ceph, which tests/servers/run installs"]
 async fn radosgw_conforms() {

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -25,7 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server with one bucket. It is killed, with the programs that it has started, when this is dropped.
 pub(super) struct Program {
+    /// It has ports besides the one that it is given.
+    only_one: Option<MutexGuard<'static, ()>>,
+    command: Command,
     child: Child,
+    port: u16,
     dir: TempDir,
     /// The environment by which a client reaches it.
     pub(super) env: Env,
@@ -34,8 +39,10 @@ pub(super) struct Program {
 impl Program {
     /// A real S3 server, in Go.
     pub(super) fn seaweedfs() -> Self {
+        static ONE: Mutex<()> = Mutex::new(());
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let port = free_port();
-        let server = Self::start(s3(port), port, |dir| {
+        let mut server = Self::start(s3(port), port, |dir| {
             let mut command = Command::new("weed");
             command.arg("mini").arg(flag("-dir=", dir));
             command.arg(format!("-s3.port={port}"));
@@ -43,6 +50,7 @@ impl Program {
             command.args(["-admin.ui=false", "-webdav=false"]);
             command
         });
+        server.only_one = Some(one);
         server.make_bucket();
         server
     }
@@ -116,23 +124,51 @@ impl Program {
             .stdin(Stdio::null())
             .stderr(output.try_clone().unwrap());
         command.stdout(output).process_group(0);
-        let child = command.spawn();
-        let child = child.unwrap_or_else(|e| panic!("{:?}: {e}", command.get_program()));
-        let mut server = Self { child, dir, env };
+        let child = spawn(&mut command);
+        let mut server = Self {
+            only_one: None,
+            command,
+            child,
+            port,
+            dir,
+            env,
+        };
+        server.wait_for_port();
+        server
+    }
+
+    /// Kills it, and starts it again on what it has stored.
+    pub(super) fn restart(&mut self) {
+        self.kill();
+        self.child = spawn(&mut self.command);
+        self.wait_for_port();
+    }
+
+    fn wait_for_port(&mut self) {
         let began = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let ended = server.child.try_wait().unwrap();
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            let ended = self.child.try_wait().unwrap();
             if ended.is_some() || began.elapsed() > PATIENCE {
-                let said = std::fs::read_to_string(&log).unwrap();
-                panic!(
-                    "{:?} does not listen ({ended:?}): {said}",
-                    command.get_program()
-                );
+                let said = std::fs::read_to_string(self.log()).unwrap();
+                let program = self.command.get_program();
+                panic!("{program:?} does not listen ({ended:?}): {said}");
             }
             // There is nothing to wait on but the port itself.
             std::thread::sleep(Duration::from_millis(50));
         }
-        server
+    }
+
+    fn kill(&mut self) {
+        let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(group) = group {
+            // It may have ended by itself.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        drop(self.child.wait());
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.path().with_extension("log")
     }
 
     fn make_bucket(&self) {
@@ -148,14 +184,14 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        if let Some(group) = group {
-            // It may have ended by itself.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        drop(self.child.wait());
-        drop(std::fs::remove_file(self.dir.path().with_extension("log")));
+        self.kill();
+        drop(std::fs::remove_file(self.log()));
     }
+}
+
+fn spawn(command: &mut Command) -> Child {
+    let child = command.spawn();
+    child.unwrap_or_else(|e| panic!("{:?}: {e}", command.get_program()))
 }
 
 /// Makes the bucket, which object_store cannot. A server that listens may not serve yet, so rclone tries

@@ -4,7 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use futures::stream;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper_util::rt::TokioIo;
@@ -12,6 +14,7 @@ use object_store::RetryConfig;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
 use s3s::auth::SimpleAuth;
+use s3s::dto::StreamingBlob;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpResponse};
 use tokio::sync::{Semaphore, oneshot};
@@ -40,6 +43,10 @@ pub(crate) enum Fate {
     Lost,
     /// The connection is cut, after the effect.
     AnswerLost,
+    /// Served, but the connection is cut in the middle of the answer's body.
+    Truncated,
+    /// Served after this time.
+    Late(Duration),
     /// Kept, without effect as yet, until [`Server::release`].
     Held,
     /// Takes effect, and the answer is kept until [`Server::release`].
@@ -264,6 +271,8 @@ impl Shared {
                 self.serve(request).await?;
                 return Err(cut());
             }
+            Fate::Truncated => return truncated(self.serve(request).await?).await,
+            Fate::Late(time) => tokio::time::sleep(time).await,
             Fate::Held => self.hold().await,
             Fate::AnswerHeld => {
                 let answer = self.serve(request).await?;
@@ -315,6 +324,17 @@ impl Shared {
             permit.forget();
         }
     }
+}
+
+/// The answer with half of its body, upon which the connection is cut.
+async fn truncated(answer: HttpResponse) -> io::Result<HttpResponse> {
+    let (parts, mut body) = answer.into_parts();
+    let whole = body.store_all_limited(usize::MAX).await;
+    let whole = whole.map_err(|_| cut())?;
+    let half = whole.slice(..whole.len() / 2);
+    let pieces = stream::iter([Ok(half), Err(cut())]);
+    let body = Body::from(StreamingBlob::wrap(pieces));
+    Ok(HttpResponse::from_parts(parts, body))
 }
 
 /// An error of the service, upon which hyper cuts the connection.

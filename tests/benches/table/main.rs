@@ -25,6 +25,8 @@ mod s3;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+// For the allocator of the command line, which is what most tasks are run with.
+use wasm_checkpoint as _;
 
 /// A name by which it can be asked for, and what prints it.
 type Part = (&'static str, fn() -> BoxFuture<'static, ()>);

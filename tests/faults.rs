@@ -1,0 +1,187 @@
+//! Storage that fails while a task runs: full, read-only, gone for a while, slow, or answering in parts.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use crate::kill::resumes_after_kills;
+use crate::support::cli::{Cli, guest};
+use crate::support::s3::{Fate, Server};
+use crate::support::{Place, Random};
+
+/// A shell in a mount namespace of its own, where `$DIR` can be mounted over; nobody else sees that. It has
+/// the functions `run VERB…`, on the location `$DIR/store`, and `checkpoint COMMAND …`.
+///
+/// `None` where such namespaces are not permitted.
+fn in_namespace(dir: &Path, script: &str) -> Option<Output> {
+    // Root in there, whoever runs the tests.
+    let namespace = ["--user", "--map-root-user", "--mount"];
+    let permitted = Command::new("unshare").args(namespace).arg("true").status();
+    if !permitted.is_ok_and(|status| status.success()) {
+        eprintln!("not tested: this machine permits no mount namespaces");
+        return None;
+    }
+    let mut text = String::from("set -u\n");
+    let program = env!("CARGO_BIN_EXE_wasm-checkpoint-under-test");
+    let verbs = guest("verbs");
+    let _ = writeln!(text, "checkpoint() {{ '{program}' \"$@\"; }}");
+    let _ = writeln!(
+        text,
+        "run() {{ checkpoint run --store \"$DIR/store\" '{}' \"$@\"; }}",
+        verbs.display()
+    );
+    text.push_str(script);
+    let mut shell = Command::new("unshare");
+    shell.args(namespace).args(["sh", "-c", &text]);
+    Some(shell.env("DIR", dir).output().unwrap())
+}
+
+/// Asserts what a script has printed.
+#[track_caller]
+fn printed(output: &Output, lines: &[&str]) {
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let found: Vec<_> = stdout.lines().collect();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(found, lines, "{stderr}");
+}
+
+#[test]
+fn a_full_disk_costs_the_save_that_does_not_fit_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "
+        mount -t tmpfs -o size=12m none \"$DIR\" || exit 99
+        run write=one write-random=20000000 read write=two
+        checkpoint verify \"$DIR/store\" > /dev/null; echo verified $?
+        run read write-random=5000000 write=three read
+        dd if=/dev/zero of=\"$DIR/ballast\" 2> /dev/null
+        run read write=four; echo ended $?
+        rm \"$DIR/ballast\"
+        run read write=five read
+        checkpoint verify \"$DIR/store\" > /dev/null; echo verified $?
+    ";
+    let Some(output) = in_namespace(dir.path(), script) else {
+        return;
+    };
+    assert_ne!(output.status.code(), Some(99), "{output:?}");
+    printed(
+        &output,
+        &[
+            "write 2",
+            "error: unavailable",
+            "read \"one\"",
+            "write 3",
+            "verified 0",
+            "read \"two\"",
+            "write-random 5",
+            "write 6",
+            "read \"three\"",
+            // Not even a claim fits.
+            "ended 125",
+            "read \"three\"",
+            "write 8",
+            "read \"five\"",
+            "verified 0",
+        ],
+    );
+}
+
+#[test]
+fn a_disk_for_reading_only_can_be_read_by_an_operator_and_begins_no_task() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "
+        mount -t tmpfs none \"$DIR\" || exit 99
+        run write=one
+        mount -o remount,ro,bind \"$DIR\" || exit 99
+        run read; echo ended $?
+        checkpoint verify \"$DIR/store\" > /dev/null; echo verified $?
+        checkpoint export \"$DIR/store\" \"$OUT/one\" > /dev/null; cat \"$OUT/one\"
+    ";
+    let out = tempfile::tempdir().unwrap();
+    let script = format!("OUT='{}'\n{script}", out.path().display());
+    let Some(output) = in_namespace(dir.path(), &script) else {
+        return;
+    };
+    assert_ne!(output.status.code(), Some(99), "{output:?}");
+    printed(&output, &["write 2", "ended 125", "verified 0", "one"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("Read-only file system"), "{stderr}");
+}
+
+#[test]
+fn a_training_on_a_server_that_fails_in_many_ways_ends_as_an_undisturbed_one() {
+    let server = Server::start();
+    let mut random = Random::new(8);
+    server.on_request(move |_| match random.below(70) {
+        0 => Fate::Failed(500),
+        1 => Fate::Failed(503),
+        2 => Fate::Lost,
+        3 => Fate::AnswerLost,
+        4 => Fate::Truncated,
+        5 => Fate::Late(Duration::from_millis(50)),
+        _ => Fate::Served,
+    });
+    resumes_after_kills("s3://bucket/training", &server.env(), 5);
+}
+
+#[test]
+fn a_task_does_not_notice_a_server_that_is_gone_for_a_second() {
+    let server = Server::start();
+    let mut gone_since = None;
+    server.on_request(move |seen| match seen.number {
+        ..5 => Fate::Served,
+        _ => {
+            let since = *gone_since.get_or_insert_with(Instant::now);
+            match since.elapsed() < Duration::from_secs(1) {
+                true => Fate::Lost,
+                false => Fate::Served,
+            }
+        }
+    });
+    let outcome = Cli::run(["--store", "s3://bucket/task"])
+        .envs(server.env())
+        .verbs("write=one write-random=300000 write=two read")
+        .outcome();
+    let written = ["write 2", "write-random 3", "write 4", "read \"two\""];
+    outcome.printed(written);
+}
+
+#[test]
+fn contents_that_arrive_in_parts_are_read_whole() {
+    let server = Server::start();
+    let run = |verbs: &str| {
+        let cli = Cli::run(["--store", "s3://bucket/task"]);
+        cli.envs(server.env()).verbs(verbs).outcome()
+    };
+    let written = run("write-random=3000000 read");
+    assert_eq!(written.code, Some(0), "{}", written.text());
+    // Each answer is cut once, and what is asked for then is not.
+    let mut cut = std::collections::HashSet::new();
+    server.on_request(move |seen| match seen.path.contains("/data/") {
+        true if cut.insert(seen.path.to_owned()) => Fate::Truncated,
+        _ => Fate::Served,
+    });
+    run("read").printed(&written.lines[1..]);
+    assert!(server.requests() > 3);
+}
+
+#[test]
+fn a_server_that_stays_away_fails_the_calls_and_not_the_task() {
+    let server = Server::start();
+    let place = Place::new();
+    let verbs = "write=one wait=/data/gone write=two wait=/data/back write=three read";
+    let cli = Cli::run(["--store", "s3://bucket/task"]).envs(server.env());
+    let mut running = cli.dir(&place.work(), "/data").verbs(verbs).start();
+    assert_eq!(running.line(), Some("write 2"));
+    // A refusal is not retried, so this takes no time.
+    server.on_request(|_| Fate::Failed(403));
+    std::fs::write(place.work().join("gone"), "").unwrap();
+    assert_eq!(running.line(), Some("wait over"));
+    let refused = running.line().map(str::to_owned);
+    assert!(refused.is_some_and(|line| line.starts_with("error: ")));
+    server.on_request(|_| Fate::Served);
+    std::fs::write(place.work().join("back"), "").unwrap();
+    let outcome = running.finish();
+    let last = ["wait over", "write 3", "read \"three\""];
+    assert_eq!(outcome.lines[3..], last, "{}", outcome.text());
+}
