@@ -57,7 +57,7 @@ pub(crate) async fn claim(location: &Location, settings: &AttemptSettings) -> Re
                 check_conditions(location, sequence, bytes).await?;
                 // The list may be from before the last owner's newest commits, which may have pruned
                 // this very slot. Then something lies above the claim, and it fences nobody.
-                let history = History::load(location).await?;
+                let history = History::load_claimed(location).await?;
                 if history.sequences.last() == Some(&sequence) {
                     return finish(location, settings, sequence, history).await;
                 }

@@ -30,6 +30,8 @@ pub(crate) struct History {
     inherits: Option<String>,
     /// Whether something that was listed or named is gone.
     incomplete: bool,
+    /// Whether there is a claim above the newest commit.
+    claimed: bool,
 }
 
 /// A record or a checkpoint that cannot be restored.
@@ -40,16 +42,29 @@ pub(crate) struct Damage {
 }
 
 impl History {
-    /// Reads one location, without its predecessors.
+    /// Reads one location, without its predecessors, whoever owns it.
     ///
     /// The newest readable commit names what is restorable beside it: whatever else is listed may
     /// have lost its data already.
     pub(crate) async fn load(location: &Location) -> Result<Self> {
+        // A claim may lie where a commit was when the log was listed: one that came late, in a slot that
+        // its owner has pruned. To take it for a sign that nothing was saved would be the worst of answers.
+        Self::load_settled(location, |history| !history.incomplete && !history.claimed).await
+    }
+
+    /// The same, after a claim which nothing lies above if this has listed nothing above it: then no older
+    /// attempt commits any more, and the newest commit stays.
+    pub(crate) async fn load_claimed(location: &Location) -> Result<Self> {
+        Self::load_settled(location, |history| !history.incomplete).await
+    }
+
+    /// Reads until nothing can have changed meanwhile that would change the answer.
+    async fn load_settled(location: &Location, is_settled: impl Fn(&Self) -> bool) -> Result<Self> {
         for _ in 0..MAX_READS {
             let history = Self::load_once(location).await?;
             // Something was listed and is gone, which an owner that goes on may have pruned: then the
             // log has a newer end. If it has not, that is damage.
-            if !history.incomplete || log::list(location).await? == history.sequences {
+            if is_settled(&history) || log::list(location).await? == history.sequences {
                 return Ok(history);
             }
         }
@@ -67,6 +82,7 @@ impl History {
             match log::read(location, sequence).await {
                 Ok(None) => history.incomplete = true,
                 Ok(Some(Record::Claim(claim))) => {
+                    history.claimed = true;
                     history.inherits = history.inherits.or(claim.inherits);
                 }
                 Ok(Some(Record::Commit(commit))) => {

@@ -8,6 +8,7 @@ mod fixtures;
 mod golden;
 mod growth;
 mod hostile;
+mod model;
 mod properties;
 mod protocol;
 mod trees;

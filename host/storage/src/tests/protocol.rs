@@ -440,6 +440,31 @@ async fn a_reader_beside_a_pruning_owner_never_finds_nothing() {
     assert_eq!(found, [3]);
 }
 
+/// Found by the model: the slot that the reader has listed as a commit's holds a claim when it reads.
+#[tokio::test]
+async fn a_claim_that_came_late_does_not_hide_a_commit_from_a_reader() {
+    let (inner, location) = memory();
+    let owner = Attempt::begin(location.clone(), keep(1)).await.unwrap();
+    owner.write("one".into()).await.unwrap();
+    let store = FaultyStore::new(inner.clone());
+    store.freeze_list().await;
+    owner.write("two".into()).await.unwrap();
+    owner.settle().await;
+    let late = Claim {
+        epoch: 2,
+        write_id: WriteId::random().unwrap(),
+        attempt: 1,
+        component: None,
+        inherits: None,
+    };
+    let late = Record::Claim(late).encode().unwrap();
+    let pruned = paths::record(location.prefix(), 2);
+    inner.put(&pruned, late.into()).await.unwrap();
+    let found = at(store).checkpoints().await.unwrap();
+    let found: Vec<_> = found.iter().map(|c| c.info().sequence).collect();
+    assert_eq!(found, [3]);
+}
+
 #[tokio::test]
 async fn a_stream_that_has_failed_fails_again_and_does_not_hang() {
     let (inner, _) = memory();
