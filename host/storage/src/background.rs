@@ -103,6 +103,27 @@ impl BackgroundSaves {
         Ok(())
     }
 
+    /// The same where nothing goes on by itself: it is saved when this returns.
+    ///
+    /// # Errors
+    /// Those of an earlier save; what goes wrong with this one is told by the next call.
+    #[cfg(target_family = "wasm")]
+    pub async fn save(
+        &self,
+        attempt: &Arc<Attempt>,
+        source: impl crate::FileTree,
+        labels: Labels,
+    ) -> Result<()> {
+        self.surface().await?;
+        let saved = attempt.save(source).labels(labels).await;
+        let mut queue = self.queue.lock().await;
+        match saved {
+            Ok(saved) => queue.done = Some(saved),
+            Err(error) => queue.failed = Some(error),
+        }
+        Ok(())
+    }
+
     /// Waits until nothing is left to be saved. What the newest save did, if one was made since this
     /// was last asked.
     ///

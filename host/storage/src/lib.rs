@@ -32,6 +32,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
+mod advice;
 mod attempt;
 mod background;
 mod blocking;
@@ -67,6 +68,7 @@ mod tree;
 mod verify;
 mod writer;
 
+pub use advice::{Advice, Advisor, SaveAdvice, StopHandle};
 pub use attempt::{Attempt, AttemptSettings, ResumePoint, Save, Saved, SchemaChange, Totals};
 pub use background::BackgroundSaves;
 pub use checkpoint::{Checkpoint, CheckpointInfo};

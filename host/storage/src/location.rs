@@ -56,7 +56,15 @@ impl Location {
     /// `InvalidLocation` if it lies in another storage.
     pub(crate) fn in_same_storage(&self, url: &str) -> Result<Self> {
         if storage_of(url) == storage_of(&self.url) {
-            return Self::parse(url);
+            return match self.local {
+                Some(_) => Self::parse(url),
+                // A store of the caller's may be reached in no other way.
+                None => Ok(Self::new(
+                    self.store.clone(),
+                    url_path(&parse_url(url)?)?,
+                    url,
+                )),
+            };
         }
         let what = "a record names this as the predecessor, which lies in another storage; if it is one, name it as the previous location";
         Err(invalid(url, what))

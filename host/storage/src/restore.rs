@@ -70,7 +70,8 @@ fn compare(target: &impl FileTree, commit: &Commit) -> Result<bool> {
             Some(_) => return Ok(false),
         }
     }
-    Ok(compare.finish() && reader.finish()?.equals_but_for_times(&commit.tree))
+    let modes = target.keeps_modes();
+    Ok(compare.finish() && reader.finish()?.equals_but_for_times(&commit.tree, modes))
 }
 
 /// Writes the checkpoint. The inner result is about the storage and the target; the target comes back

@@ -103,6 +103,12 @@ pub trait FileTree: Send + Sync + 'static {
     /// [`ErrorKind::InvalidPath`] if something is there that may not be replaced, or if the target cannot
     /// hold the tree: then nothing was changed. [`ErrorKind::ReadOnly`] if it is not permitted.
     fn writer(&self, tree: &Tree, existing: Existing) -> Result<Box<dyn TreeWriter>>;
+
+    /// Whether permission bits are read and made as they are. Where they are not, they make no difference
+    /// between a target and a checkpoint. Default true.
+    fn keeps_modes(&self) -> bool {
+        true
+    }
 }
 
 /// A tree that is being read.
@@ -186,13 +192,13 @@ impl Tree {
     }
 
     /// Whether both hold the same, modification times aside: those of directories change by the
-    /// mere making of their entries.
-    pub(crate) fn equals_but_for_times(&self, other: &Self) -> bool {
+    /// mere making of their entries; and modes, if these are not to be compared.
+    pub(crate) fn equals_but_for_times(&self, other: &Self, modes: bool) -> bool {
         self.entries.len() == other.entries.len()
             && self.entries.iter().zip(&other.entries).all(|(a, b)| {
                 a.path == b.path
                     && a.node == b.node
-                    && (a.mode == b.mode || matches!(a.node, Node::Link { .. }))
+                    && (!modes || a.mode == b.mode || matches!(a.node, Node::Link { .. }))
             })
     }
 

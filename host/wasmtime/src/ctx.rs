@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use checkpoint_storage::{Attempt, BackgroundSaves, Error, ErrorKind};
+use checkpoint_storage::{
+    Advisor, Attempt, BackgroundSaves, Error, ErrorKind, SaveAdvice, StopHandle,
+};
 use wasmtime::component::ResourceTable;
-
-use crate::advice::{Advisor, SaveAdvice, StopHandle};
 
 /// The state of the import for one store: the attempt whose checkpoints its guest sees.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl CheckpointCtx {
 
     /// When the guest is told to save. See [`SaveAdvice`] for the default.
     pub fn save_advice(mut self, advice: SaveAdvice) -> Self {
-        self.advisor.advice = advice;
+        self.advisor.set_advice(advice);
         self
     }
 
@@ -49,12 +49,12 @@ impl CheckpointCtx {
 
     /// By which the guest is asked to stop.
     pub fn stop_handle(&self) -> StopHandle {
-        self.advisor.stop.clone()
+        self.advisor.stop_handle()
     }
 
     /// The time that the guest has waited for its saves.
     pub fn waited(&self) -> Duration {
-        self.advisor.waited
+        self.advisor.waited()
     }
 
     /// What the guest saves in the background. To be [flushed](BackgroundSaves::flush) when it has

@@ -93,7 +93,7 @@ impl checkpointer::Host for CheckpointCtxView<'_> {
     }
 
     async fn should_save(&mut self) -> wasmtime::Result<checkpointer::Advice> {
-        let advice = self.ctx.advisor.answer(Instant::now());
+        let advice = self.ctx.advisor.advise(Instant::now());
         Ok(checkpointer::Advice {
             now: advice.now,
             stopping: advice.stopping.map(milliseconds),

@@ -90,7 +90,6 @@
 //! [`Attempt`]: checkpoint_storage::Attempt
 //! [`Location`]: checkpoint_storage::Location
 
-mod advice;
 pub mod bindings;
 mod checkpointer;
 mod ctx;
@@ -98,7 +97,7 @@ mod error;
 mod host;
 mod streams;
 
-pub use advice::{SaveAdvice, StopHandle};
+pub use checkpoint_storage::{SaveAdvice, StopHandle};
 pub use ctx::{CheckpointCtx, CheckpointCtxView, CheckpointView};
 
 use wasmtime::component::{HasData, Linker};

@@ -1,4 +1,4 @@
-//! When a guest is told to save, and that it is to stop.
+//! When a task is told to save, and that it is to stop: the same advice in every host.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -63,27 +63,32 @@ impl StopHandle {
     }
 }
 
-/// What the host knows of a guest's saves.
+/// What a host knows of its guest's saves, and what it advises. A host notes what it sees, with times of
+/// one clock.
 #[derive(Debug)]
-pub(crate) struct Advisor {
-    pub(crate) advice: SaveAdvice,
-    pub(crate) stop: StopHandle,
+pub struct Advisor {
+    advice: SaveAdvice,
+    stop: StopHandle,
     began: Instant,
     last_save: Option<Instant>,
     /// What the last save cost the guest.
     cost: Duration,
-    pub(crate) waited: Duration,
+    waited: Duration,
 }
 
-/// The answer to `should-save`.
+/// What a guest is told when it asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
-    pub(crate) now: bool,
-    pub(crate) stopping: Option<Duration>,
+#[non_exhaustive]
+pub struct Advice {
+    /// Whether this is a good time to save.
+    pub now: bool,
+    /// Set once the guest is to stop: the time until it is ended.
+    pub stopping: Option<Duration>,
 }
 
 impl Advisor {
-    pub(crate) fn new(now: Instant) -> Self {
+    /// For a guest that begins `now`, with the default advice.
+    pub fn new(now: Instant) -> Self {
         Self {
             advice: SaveAdvice::default(),
             stop: StopHandle::default(),
@@ -94,22 +99,38 @@ impl Advisor {
         }
     }
 
+    /// Advises this from now on.
+    pub fn set_advice(&mut self, advice: SaveAdvice) {
+        self.advice = advice;
+    }
+
+    /// By which the guest is asked to stop.
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
+    }
+
+    /// The time that the guest has waited for its saves.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
     /// The guest has waited for a save from `began` to `now`.
-    pub(crate) fn note_save(&mut self, began: Instant, now: Instant) {
+    pub fn note_save(&mut self, began: Instant, now: Instant) {
         self.cost = now.saturating_duration_since(began);
         self.note_wait(began, now);
         self.last_save = Some(now);
     }
 
     /// The guest has waited for earlier saves.
-    pub(crate) fn note_wait(&mut self, began: Instant, now: Instant) {
+    pub fn note_wait(&mut self, began: Instant, now: Instant) {
         self.waited += now.saturating_duration_since(began);
     }
 
-    pub(crate) fn answer(&self, now: Instant) -> Answer {
+    /// What the guest is told `now`.
+    pub fn advise(&self, now: Instant) -> Advice {
         if let Some(stop) = &mut *self.stop.lock() {
             stop.told = true;
-            return Answer {
+            return Advice {
                 now: self.last_save.is_none_or(|saved| saved < stop.asked),
                 stopping: Some(stop.deadline.saturating_duration_since(now)),
             };
@@ -124,7 +145,7 @@ impl Advisor {
                 Duration::try_from_secs_f64(pause).unwrap_or(Duration::MAX)
             }
         };
-        Answer {
+        Advice {
             now: since >= pause,
             stopping: None,
         }
@@ -141,12 +162,12 @@ mod tests {
     fn saves_are_advised_as_often_as_the_overhead_permits() {
         let start = Instant::now();
         let mut advisor = Advisor::new(start);
-        assert!(!advisor.answer(start).now);
-        assert!(advisor.answer(start + SECOND).now);
+        assert!(!advisor.advise(start).now);
+        assert!(advisor.advise(start + SECOND).now);
         // It takes a second, and 19 others are to pass for each that is waited.
         advisor.note_save(start + SECOND, start + 2 * SECOND);
-        assert!(!advisor.answer(start + 20 * SECOND).now);
-        assert!(advisor.answer(start + 21 * SECOND).now);
+        assert!(!advisor.advise(start + 20 * SECOND).now);
+        assert!(advisor.advise(start + 21 * SECOND).now);
     }
 
     #[test]
@@ -154,10 +175,10 @@ mod tests {
         let start = Instant::now();
         let mut advisor = Advisor::new(start);
         advisor.advice = SaveAdvice::Every(10 * SECOND);
-        assert!(!advisor.answer(start + 9 * SECOND).now);
-        assert!(advisor.answer(start + 10 * SECOND).now);
+        assert!(!advisor.advise(start + 9 * SECOND).now);
+        assert!(advisor.advise(start + 10 * SECOND).now);
         advisor.note_save(start + 10 * SECOND, start + 12 * SECOND);
-        assert!(!advisor.answer(start + 21 * SECOND).now);
+        assert!(!advisor.advise(start + 21 * SECOND).now);
     }
 
     #[test]
@@ -166,12 +187,12 @@ mod tests {
         advisor.stop.stop(30 * SECOND);
         advisor.stop.stop(90 * SECOND);
         let now = Instant::now();
-        let answer = advisor.answer(now);
+        let answer = advisor.advise(now);
         assert!(answer.now);
         assert!(answer.stopping.is_some_and(|left| left <= 30 * SECOND));
         advisor.note_save(now, Instant::now());
-        assert!(!advisor.answer(Instant::now()).now);
-        let late = advisor.answer(now + 60 * SECOND);
+        assert!(!advisor.advise(Instant::now()).now);
+        let late = advisor.advise(now + 60 * SECOND);
         assert_eq!(late.stopping, Some(Duration::ZERO));
     }
 }
