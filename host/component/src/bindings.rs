@@ -1,0 +1,16 @@
+//! What `wit-bindgen` makes of the world, over the WASI types of the crate `wasip2`.
+#![expect(missing_docs, clippy::unwrap_used, reason = "generated")]
+
+wit_bindgen::generate!({
+    path: ["../../wit", "wit"],
+    world: "checkpoint:component/host",
+    with: {
+        "wasi:clocks/wall-clock@0.2.12": wasip2::clocks::wall_clock,
+        "wasi:filesystem/types@0.2.12": wasip2::filesystem::types,
+        "wasi:io/error@0.2.12": wasip2::io::error,
+        "wasi:io/poll@0.2.12": wasip2::io::poll,
+        "wasi:io/streams@0.2.12": wasip2::io::streams,
+    },
+    pub_export_macro: true,
+    export_macro_name: "export",
+});

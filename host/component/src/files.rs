@@ -1,0 +1,52 @@
+//! The interface `files`.
+
+use checkpoint_storage::Existing;
+use wasip2::filesystem::types::Descriptor;
+
+use crate::Component;
+use crate::bindings::exports::task::checkpoint::files::{
+    Annotations, Error, Existing as Asked, Guest, Saved,
+};
+use crate::errors::told;
+use crate::task::{labels, saved, task};
+use crate::tree::Beneath;
+
+impl Guest for Component {
+    fn save(dir: &Descriptor, path: String, annotations: Annotations) -> Result<Saved, Error> {
+        let task = task()?;
+        let source = Beneath::new(dir, &path).map_err(told)?;
+        let answer = task.save(async {
+            task.background.supersede().await?;
+            task.attempt.save(source).labels(labels(annotations)).await
+        });
+        answer.map(saved)
+    }
+
+    fn save_in_background(
+        dir: &Descriptor,
+        path: String,
+        annotations: Annotations,
+    ) -> Result<(), Error> {
+        let task = task()?;
+        let source = Beneath::new(dir, &path).map_err(told)?;
+        task.save(
+            task.background
+                .save(&task.attempt, source, labels(annotations)),
+        )
+    }
+
+    fn restore(dir: &Descriptor, path: String, existing: Asked) -> Result<Option<u64>, Error> {
+        let task = task()?;
+        let target = Beneath::new(dir, &path)
+            .and_then(Beneath::writable)
+            .map_err(told)?;
+        let existing = match existing {
+            Asked::Refuse => Existing::Refuse,
+            Asked::Replace => Existing::Replace,
+        };
+        task.answer(async {
+            task.background.settle().await?;
+            task.attempt.restore(target, existing).await
+        })
+    }
+}
