@@ -1,11 +1,19 @@
 //! Saves that go on while the task computes, through the command line.
 
-use crate::support::Place;
+use crate::support::cli::Host;
+use crate::support::{Place, on_each_host};
 
-#[test]
-fn what_is_staged_is_committed_when_the_task_ends() {
+on_each_host![
+    what_is_staged_is_committed_when_the_task_ends,
+    a_flush_makes_it_durable_and_says_what_it_did,
+    a_task_reads_its_own_save_whether_it_is_committed_or_not,
+    a_directory_may_change_as_soon_as_it_is_staged,
+    ten_thousand_saves_cost_as_few_commits_as_the_storage_takes,
+];
+
+fn what_is_staged_is_committed_when_the_task_ends(host: Host) {
     for (end, code) in [("", 0), ("trap", 134), ("exit=3", 1)] {
-        let place = Place::new();
+        let place = Place::on(host);
         let outcome = place.run(&format!("write-in-background=staged {end}"));
         assert_eq!(outcome.code, Some(code), "{}", outcome.text());
         place.run("read").printed([r#"read "staged""#]);
@@ -21,9 +29,8 @@ fn what_is_staged_is_committed_when_the_time_is_up() {
     place.run("read").printed([r#"read "staged""#]);
 }
 
-#[test]
-fn a_flush_makes_it_durable_and_says_what_it_did() {
-    let place = Place::new();
+fn a_flush_makes_it_durable_and_says_what_it_did(host: Host) {
+    let place = Place::on(host);
     let outcome = place.run("flush write-in-background=one flush flush read");
     outcome.printed([
         "flush nothing",
@@ -34,9 +41,8 @@ fn a_flush_makes_it_durable_and_says_what_it_did() {
     ]);
 }
 
-#[test]
-fn a_task_reads_its_own_save_whether_it_is_committed_or_not() {
-    let place = Place::new();
+fn a_task_reads_its_own_save_whether_it_is_committed_or_not(host: Host) {
+    let place = Place::on(host);
     let outcome =
         place.run("write-in-background=one read write-in-background=two write=three read");
     outcome.printed([
@@ -49,9 +55,8 @@ fn a_task_reads_its_own_save_whether_it_is_committed_or_not() {
     place.run("read").printed([r#"read "three""#]);
 }
 
-#[test]
-fn a_directory_may_change_as_soon_as_it_is_staged() {
-    let place = Place::new();
+fn a_directory_may_change_as_soon_as_it_is_staged(host: Host) {
+    let place = Place::on(host);
     std::fs::create_dir(place.work().join("state")).unwrap();
     let verbs = "file=/data/state/a=old save-in-background=/data/state file=/data/state/a=new";
     assert_eq!(place.run(verbs).code, Some(0));
@@ -62,9 +67,8 @@ fn a_directory_may_change_as_soon_as_it_is_staged() {
     assert_eq!(restored, "old");
 }
 
-#[test]
-fn ten_thousand_saves_cost_as_few_commits_as_the_storage_takes() {
-    let place = Place::new();
+fn ten_thousand_saves_cost_as_few_commits_as_the_storage_takes(host: Host) {
+    let place = Place::on(host);
     let outcome = place.run("burst=10000 flush read");
     assert_eq!(outcome.lines[2], r#"read "9999""#, "{}", outcome.text());
     place.run("read").printed([r#"read "9999""#]);

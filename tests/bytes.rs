@@ -1,7 +1,19 @@
 //! What the interface `checkpointer` owes a task, through the command line.
 
-use crate::support::Place;
-use crate::support::cli::Cli;
+use crate::support::cli::{Cli, Host};
+use crate::support::{Place, on_each_host};
+
+on_each_host![
+    the_next_attempt_reads_what_was_written,
+    a_task_reads_its_own_write,
+    empty_bytes_are_a_checkpoint,
+    megabytes_come_back_as_they_were,
+    bytes_that_look_like_an_archive_are_bytes,
+    an_attempt_that_saved_nothing_is_looked_through,
+    a_task_whose_attempts_all_died_before_a_save_starts_afresh,
+    reading_what_is_not_one_file_says_how_many_there_are,
+    a_directory_with_one_file_can_be_read,
+];
 
 #[test]
 fn nothing_exists_at_a_missing_and_at_an_empty_location() {
@@ -13,9 +25,8 @@ fn nothing_exists_at_a_missing_and_at_an_empty_location() {
     }
 }
 
-#[test]
-fn the_next_attempt_reads_what_was_written() {
-    let place = Place::new();
+fn the_next_attempt_reads_what_was_written(host: Host) {
+    let place = Place::on(host);
     place
         .run("write=one write=two")
         .printed(["write 2", "write 3"]);
@@ -23,9 +34,8 @@ fn the_next_attempt_reads_what_was_written() {
     outcome.printed(["prev-exists true", "resume resumed 3", "read \"two\""]);
 }
 
-#[test]
-fn a_task_reads_its_own_write() {
-    let place = Place::new();
+fn a_task_reads_its_own_write(host: Host) {
+    let place = Place::on(host);
     place.run("write=one").printed(["write 2"]);
     let outcome = place.run("write=two prev-exists read resume");
     outcome.printed([
@@ -36,26 +46,23 @@ fn a_task_reads_its_own_write() {
     ]);
 }
 
-#[test]
-fn empty_bytes_are_a_checkpoint() {
-    let place = Place::new();
+fn empty_bytes_are_a_checkpoint(host: Host) {
+    let place = Place::on(host);
     place.run("write=").printed(["write 2"]);
     let outcome = place.run("prev-exists read");
     outcome.printed(["prev-exists true", "read \"\""]);
 }
 
-#[test]
-fn megabytes_come_back_as_they_were() {
-    let place = Place::new();
+fn megabytes_come_back_as_they_were(host: Host) {
+    let place = Place::on(host);
     let first = place.run("write-random=40000000 read");
     assert!(first.lines[1].starts_with("read 40000000 bytes"));
     let second = place.run("read");
     second.printed(&first.lines[1..]);
 }
 
-#[test]
-fn bytes_that_look_like_an_archive_are_bytes() {
-    let place = Place::new();
+fn bytes_that_look_like_an_archive_are_bytes(host: Host) {
+    let place = Place::on(host);
     let mut archive = vec![0u8; 1024];
     archive[..10].copy_from_slice(b"../../evil");
     archive[257..262].copy_from_slice(b"ustar");
@@ -67,21 +74,19 @@ fn bytes_that_look_like_an_archive_are_bytes() {
     assert_eq!(std::fs::read(place.work().join("b.tar")).unwrap(), archive);
 }
 
-#[test]
-fn an_attempt_that_saved_nothing_is_looked_through() {
-    let place = Place::new();
+fn an_attempt_that_saved_nothing_is_looked_through(host: Host) {
+    let place = Place::on(host);
     place.run("write=one").printed(["write 2"]);
     for _ in 0..3 {
-        place.run("trap").failed(134);
+        place.run("trap").trapped();
     }
     place.run("read").printed(["read \"one\""]);
 }
 
-#[test]
-fn a_task_whose_attempts_all_died_before_a_save_starts_afresh() {
-    let place = Place::new();
+fn a_task_whose_attempts_all_died_before_a_save_starts_afresh(host: Host) {
+    let place = Place::on(host);
     for _ in 0..3 {
-        place.run("trap").failed(134);
+        place.run("trap").trapped();
     }
     let outcome = place.run("prev-exists resume read");
     outcome.printed(["prev-exists false", "resume fresh", "read none"]);
@@ -145,9 +150,8 @@ fn without_a_location_checkpoints_lie_in_the_working_directory() {
     assert!(dir.path().join("checkpoints/verbs/log").is_dir());
 }
 
-#[test]
-fn reading_what_is_not_one_file_says_how_many_there_are() {
-    let place = Place::new();
+fn reading_what_is_not_one_file_says_how_many_there_are(host: Host) {
+    let place = Place::on(host);
     for (count, expected) in [
         (0, "error: not-single 0"),
         (2, "error: not-single 2"),
@@ -160,9 +164,8 @@ fn reading_what_is_not_one_file_says_how_many_there_are() {
     }
 }
 
-#[test]
-fn a_directory_with_one_file_can_be_read() {
-    let place = Place::new();
+fn a_directory_with_one_file_can_be_read(host: Host) {
+    let place = Place::on(host);
     std::fs::create_dir_all(place.work().join("d/deep")).unwrap();
     std::fs::write(place.work().join("d/deep/only"), "contents").unwrap();
     place.run("save=/data/d").printed(["save 2"]);

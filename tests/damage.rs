@@ -3,7 +3,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::{Place, Random};
+use crate::support::cli::Host;
+use crate::support::{Place, Random, on_each_host};
+
+on_each_host![
+    behind_a_damaged_record_the_checkpoint_before_it_counts,
+    behind_a_shortened_record_the_checkpoint_before_it_counts,
+    an_attempt_that_fell_back_saves_and_the_next_one_goes_on_from_there,
+    behind_damaged_data_the_checkpoint_before_it_counts,
+    behind_missing_or_shortened_data_the_checkpoint_before_it_counts,
+    a_restore_from_damaged_data_leaves_the_checkpoint_before_it,
+    when_every_checkpoint_is_damaged_the_task_is_not_fresh,
+    a_damaged_claim_costs_no_checkpoint,
+];
 
 fn record(place: &Place, sequence: u64) -> PathBuf {
     place.store().join(format!("log/{sequence:020}"))
@@ -24,18 +36,17 @@ fn flip_a_bit(path: &Path, random: &mut Random) {
 }
 
 /// The checkpoints 2 and 3.
-fn two_checkpoints() -> Place {
-    let place = Place::new();
+fn two_checkpoints(host: Host) -> Place {
+    let place = Place::on(host);
     place
         .run("write=one write=two")
         .printed(["write 2", "write 3"]);
     place
 }
 
-#[test]
-fn behind_a_damaged_record_the_checkpoint_before_it_counts() {
+fn behind_a_damaged_record_the_checkpoint_before_it_counts(host: Host) {
     for seed in 0..8 {
-        let place = two_checkpoints();
+        let place = two_checkpoints(host);
         flip_a_bit(&record(&place, 3), &mut Random::new(seed));
         let outcome = place.run("prev-exists resume read");
         outcome.printed([
@@ -46,9 +57,8 @@ fn behind_a_damaged_record_the_checkpoint_before_it_counts() {
     }
 }
 
-#[test]
-fn behind_a_shortened_record_the_checkpoint_before_it_counts() {
-    let place = two_checkpoints();
+fn behind_a_shortened_record_the_checkpoint_before_it_counts(host: Host) {
+    let place = two_checkpoints(host);
     let whole = fs::read(record(&place, 3)).unwrap();
     for length in [0, 1, whole.len() / 2, whole.len() - 1] {
         fs::write(record(&place, 3), &whole[..length]).unwrap();
@@ -58,9 +68,8 @@ fn behind_a_shortened_record_the_checkpoint_before_it_counts() {
     }
 }
 
-#[test]
-fn an_attempt_that_fell_back_saves_and_the_next_one_goes_on_from_there() {
-    let place = two_checkpoints();
+fn an_attempt_that_fell_back_saves_and_the_next_one_goes_on_from_there(host: Host) {
+    let place = two_checkpoints(host);
     flip_a_bit(&record(&place, 3), &mut Random::new(0));
     place.run("write=three").printed(["write 5"]);
     place
@@ -70,16 +79,15 @@ fn an_attempt_that_fell_back_saves_and_the_next_one_goes_on_from_there() {
 
 #[test]
 fn the_person_at_the_terminal_is_told_of_a_fall_back() {
-    let place = two_checkpoints();
+    let place = two_checkpoints(Host::Native);
     flip_a_bit(&record(&place, 3), &mut Random::new(0));
     let outcome = place.run("read");
     assert!(outcome.stderr.contains("damaged"), "{}", outcome.text());
 }
 
-#[test]
-fn behind_damaged_data_the_checkpoint_before_it_counts() {
+fn behind_damaged_data_the_checkpoint_before_it_counts(host: Host) {
     for seed in 0..8 {
-        let place = Place::new();
+        let place = Place::on(host);
         place
             .run("write=one write-random=300000")
             .printed(["write 2", "write-random 3"]);
@@ -93,10 +101,9 @@ fn behind_damaged_data_the_checkpoint_before_it_counts() {
     }
 }
 
-#[test]
-fn behind_missing_or_shortened_data_the_checkpoint_before_it_counts() {
+fn behind_missing_or_shortened_data_the_checkpoint_before_it_counts(host: Host) {
     for length in [None, Some(0), Some(1000), Some(299_999)] {
-        let place = Place::new();
+        let place = Place::on(host);
         place
             .run("write=one write-random=300000")
             .printed(["write 2", "write-random 3"]);
@@ -116,9 +123,8 @@ fn behind_missing_or_shortened_data_the_checkpoint_before_it_counts() {
     }
 }
 
-#[test]
-fn a_restore_from_damaged_data_leaves_the_checkpoint_before_it() {
-    let place = Place::new();
+fn a_restore_from_damaged_data_leaves_the_checkpoint_before_it(host: Host) {
+    let place = Place::on(host);
     place
         .run("files=/data/a=100 save=/data/a files=/data/b=120 save=/data/b")
         .printed(["files made", "save 2", "files made", "save 3"]);
@@ -129,9 +135,8 @@ fn a_restore_from_damaged_data_leaves_the_checkpoint_before_it() {
     assert_eq!(fs::read_dir(place.work().join("c")).unwrap().count(), 100);
 }
 
-#[test]
-fn when_every_checkpoint_is_damaged_the_task_is_not_fresh() {
-    let place = two_checkpoints();
+fn when_every_checkpoint_is_damaged_the_task_is_not_fresh(host: Host) {
+    let place = two_checkpoints(host);
     for sequence in [2, 3] {
         flip_a_bit(&record(&place, sequence), &mut Random::new(sequence));
     }
@@ -145,7 +150,7 @@ fn when_every_checkpoint_is_damaged_the_task_is_not_fresh() {
 
 #[test]
 fn a_task_that_gives_up_on_damage_ends_with_the_code_for_that() {
-    let place = two_checkpoints();
+    let place = two_checkpoints(Host::Native);
     for sequence in [2, 3] {
         flip_a_bit(&record(&place, sequence), &mut Random::new(sequence));
     }
@@ -154,7 +159,7 @@ fn a_task_that_gives_up_on_damage_ends_with_the_code_for_that() {
 
 #[test]
 fn a_task_that_copes_with_damage_is_run_again_and_goes_on_from_its_own_save() {
-    let place = two_checkpoints();
+    let place = two_checkpoints(Host::Native);
     for sequence in [2, 3] {
         flip_a_bit(&record(&place, sequence), &mut Random::new(sequence));
     }
@@ -188,9 +193,8 @@ fn damage_in_an_earlier_location_is_not_fresh_either() {
     assert_eq!(outcome.lines, ["error: corrupt"; 2], "{}", outcome.text());
 }
 
-#[test]
-fn a_damaged_claim_costs_no_checkpoint() {
-    let place = two_checkpoints();
+fn a_damaged_claim_costs_no_checkpoint(host: Host) {
+    let place = two_checkpoints(host);
     flip_a_bit(&record(&place, 1), &mut Random::new(0));
     place
         .run("read write=three")
@@ -201,7 +205,7 @@ fn a_damaged_claim_costs_no_checkpoint() {
 
 #[test]
 fn files_of_strangers_in_a_location_are_left_alone() {
-    let place = two_checkpoints();
+    let place = two_checkpoints(Host::Native);
     for name in [
         "log/README",
         "log/3",

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, Location};
 use object_store::path::Path;
 
-use crate::support::Place;
-use crate::support::cli::Cli;
+use crate::support::cli::{Cli, Host};
 use crate::support::s3::{Fate, Server};
+use crate::support::{Place, on_each_host};
+
+on_each_host![the_older_of_two_running_tasks_is_fenced];
 
 fn location(server: &Server) -> Location {
     let client = Arc::new(server.client("bucket"));
@@ -19,9 +21,8 @@ async fn begin(location: &Location, number: u32) -> Attempt {
     Attempt::begin(location.clone(), settings).await.unwrap()
 }
 
-#[test]
-fn the_older_of_two_running_tasks_is_fenced() {
-    let place = Place::new();
+fn the_older_of_two_running_tasks_is_fenced(host: Host) {
+    let place = Place::on(host);
     let mut older = place
         .cli()
         .verbs("write=one wait=/data/go write=two save=/data/go write=three")

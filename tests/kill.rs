@@ -13,10 +13,10 @@ const EPOCHS: &str = "200";
 const KILLS: u64 = 20;
 
 /// The example that learns to read digits, ready to start.
-fn digits(cli: Cli, work: &Path) -> Cli {
+pub(crate) fn digits(cli: Cli, work: &Path) -> Cli {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let csv = here.join("../guest/rust/examples/digits");
-    cli.dir(&csv, "/csv").dir(work, "/data").task(
+    cli.dir(&csv, "/csv").dir(work, "/data").program(
         Path::new(env!("DIGITS")),
         ["/csv/digits.csv", "/data/model", EPOCHS],
     )
@@ -55,21 +55,25 @@ fn check_progress(outcome: &Outcome, saved: u32) -> u32 {
     last
 }
 
-/// Ends the example by SIGKILL, and now and then by SIGTERM, so many times on this location, and then lets
-/// it finish. Nothing that it said was saved may be lost.
+/// The same of the native command line, on locations beneath this one.
 pub(crate) fn resumes_after_kills(store: &str, env: &[(&'static str, String)], kills: u64) {
+    let cli = |training: u64| {
+        let store = format!("{store}/{training}");
+        Cli::run(["--store", &store]).envs(env.iter().cloned())
+    };
+    survives_kills(cli, cli, kills);
+}
+
+/// Ends the example by SIGKILL, and now and then by SIGTERM, so many times, and then lets another host
+/// finish it. Nothing that it said was saved may be lost. Each training has a location of its own.
+pub(crate) fn survives_kills(cli: impl Fn(u64) -> Cli, last: impl Fn(u64) -> Cli, kills: u64) {
     let undisturbed = undisturbed();
     let place = Place::new();
     let mut random = Random::new(1);
     let mut training = 0;
     let mut saved = 0;
-    let start = |training: u64| {
-        let store = format!("{store}/{training}");
-        let cli = Cli::run(["--store", &store]).envs(env.iter().cloned());
-        digits(cli, &place.work())
-    };
     for kill in 0..kills {
-        let mut running = start(training).start();
+        let mut running = digits(cli(training), &place.work()).start();
         let lines = random.below(6);
         let gentle = random.below(4) == 0;
         while (running.lines() as u64) < lines && running.line().is_some() {}
@@ -94,14 +98,14 @@ pub(crate) fn resumes_after_kills(store: &str, env: &[(&'static str, String)], k
             _ => assert!(gentle, "{kill}: {}", outcome.text()),
         }
     }
-    let outcome = start(training).outcome();
+    let outcome = digits(last(training), &place.work()).outcome();
     assert_eq!(outcome.code, Some(0), "{}", outcome.text());
     check_progress(&outcome, saved);
     assert_eq!(model(&place), undisturbed);
 }
 
 /// `CHECKPOINT_KILLS` asks for more than a usual run of the tests has time for.
-fn kills() -> u64 {
+pub(crate) fn kills() -> u64 {
     let asked = std::env::var("CHECKPOINT_KILLS").ok();
     asked.map_or(KILLS, |count| count.parse().unwrap())
 }

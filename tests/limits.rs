@@ -1,45 +1,51 @@
 //! What a task may store, and what it is told when it wants more.
 
-use crate::support::Place;
+use crate::support::cli::Host;
+use crate::support::{Place, on_each_host};
+
+on_each_host![
+    each_cap_is_a_typed_error_and_loses_nothing,
+    what_is_replaced_counts_no_longer,
+    a_stored_checkpoint_beyond_the_caps_is_not_restored,
+    a_task_can_ask_what_it_may_store,
+];
 
 const MOST: &str = "error: quota-exceeded";
 
-#[test]
-fn each_cap_is_a_typed_error_and_loses_nothing() {
+fn each_cap_is_a_typed_error_and_loses_nothing(host: Host) {
     for (option, cap, verbs) in [
-        ("--max-checkpoint", "1MB", "write-random=1000001"),
-        ("--max-checkpoint", "1MB", "stream=30000000"),
-        ("--max-checkpoint", "1MB", "files=/data/f=300 save=/data/f"),
+        ("max-checkpoint", "1000000", "write-random=1000001"),
+        ("max-checkpoint", "1000000", "stream=30000000"),
         (
-            "--max-checkpoint",
-            "1MB",
+            "max-checkpoint",
+            "1000000",
+            "files=/data/f=300 save=/data/f",
+        ),
+        (
+            "max-checkpoint",
+            "1000000",
             "files=/data/f=300 save-in-background=/data/f",
         ),
-        ("--quota", "2MB", "write-random=3000000"),
-        ("--max-files", "10", "files=/data/f=10 save=/data/f"),
-        ("--max-path", "4", "files=/data/f=1 save=/data/f"),
-        (
-            "--max-annotations",
-            "10B",
-            "annotate=key=a-long-value write=x",
-        ),
-        ("--max-annotations", "10B", "schema=a-long-schema=allow"),
-        ("--max-saves", "2", "write=kept write=kept write=x"),
+        ("quota", "2000000", "write-random=3000000"),
+        ("max-files", "10", "files=/data/f=10 save=/data/f"),
+        ("max-path", "4", "files=/data/f=1 save=/data/f"),
+        ("max-annotations", "10", "annotate=key=a-long-value write=x"),
+        ("max-annotations", "10", "schema=a-long-schema=allow"),
+        ("max-saves", "2", "write=kept write=kept write=x"),
     ] {
-        let place = Place::new();
+        let place = Place::on(host);
         place.run("write=kept").printed(["write 2"]);
-        let outcome = place.cli().options([option, cap]).verbs(verbs).outcome();
+        let outcome = place.cli().cap(option, cap).verbs(verbs).outcome();
         let last = outcome.lines.last().map(String::as_str);
         assert_eq!(last, Some(MOST), "{option} {verbs}: {}", outcome.text());
         place.run("read").printed(["read \"kept\""]);
     }
 }
 
-#[test]
-fn what_is_replaced_counts_no_longer() {
-    let place = Place::new();
+fn what_is_replaced_counts_no_longer(host: Host) {
+    let place = Place::on(host);
     // The kept checkpoints and the new one fit, however many there have been.
-    let cli = place.cli().options(["--quota", "9MB", "--keep", "1"]);
+    let cli = place.cli().cap("quota", "9000000").cap("keep", "1");
     let verbs = "write-random=4000000 write-random=4100000 ".repeat(5);
     let outcome = cli.verbs(&verbs).outcome();
     assert_eq!(outcome.code, Some(0));
@@ -51,21 +57,19 @@ fn what_is_replaced_counts_no_longer() {
     );
 }
 
-#[test]
-fn a_stored_checkpoint_beyond_the_caps_is_not_restored() {
-    let place = Place::new();
+fn a_stored_checkpoint_beyond_the_caps_is_not_restored(host: Host) {
+    let place = Place::on(host);
     let outcome = place.run("files=/data/f=20 save=/data/f");
     assert_eq!(outcome.code, Some(0));
-    let cli = place.cli().options(["--max-files", "10"]);
+    let cli = place.cli().cap("max-files", "10");
     let outcome = cli.verbs("restore=/data/g").outcome();
     assert_eq!(outcome.lines, [MOST]);
     assert!(!place.work().join("g").exists(), "nothing was written");
 }
 
-#[test]
-fn a_task_can_ask_what_it_may_store() {
-    let place = Place::new();
-    let cli = place.cli().options(["--quota", "1GB", "--max-saves", "7"]);
+fn a_task_can_ask_what_it_may_store(host: Host) {
+    let place = Place::on(host);
+    let cli = place.cli().cap("quota", "1000000000").cap("max-saves", "7");
     let outcome = cli.verbs("limits").outcome();
     assert!(outcome.lines[0].contains("bytes-left: 1000000000"));
     assert!(outcome.lines[0].contains("saves-per-minute: 7"));

@@ -7,6 +7,7 @@ mod support;
 mod background;
 mod bytes;
 mod cli_errors;
+mod composed;
 mod damage;
 mod embedding;
 mod faults;

@@ -1,10 +1,15 @@
 //! Tasks whose checkpoints change their form, and what tasks say about them.
 
-use crate::support::Place;
+use crate::support::cli::Host;
+use crate::support::{Place, on_each_host};
 
-#[test]
-fn a_changed_schema_is_refused_ignored_or_allowed_as_the_task_says() {
-    let place = Place::new();
+on_each_host![
+    a_changed_schema_is_refused_ignored_or_allowed_as_the_task_says,
+    typed_state_comes_back_and_is_not_mistaken,
+];
+
+fn a_changed_schema_is_refused_ignored_or_allowed_as_the_task_says(host: Host) {
+    let place = Place::on(host);
     place
         .run("schema=weights/1=refuse write=one")
         .printed(["schema declared", "write 2"]);
@@ -30,9 +35,8 @@ fn a_changed_schema_is_refused_ignored_or_allowed_as_the_task_says() {
     place.run("read").printed(["read \"two\""]);
 }
 
-#[test]
-fn typed_state_comes_back_and_is_not_mistaken() {
-    let place = Place::new();
+fn typed_state_comes_back_and_is_not_mistaken(host: Host) {
+    let place = Place::on(host);
     place
         .run("load store=2 load")
         .printed(["load none", "store 2", "load step 2 with [0.5, 0.5]"]);

@@ -5,11 +5,29 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Place, tree};
+use crate::support::cli::Host;
+use crate::support::{Place, on_each_host, tree};
 
-#[test]
-fn a_restored_directory_equals_the_saved_one() {
-    let place = Place::new();
+on_each_host![
+    a_restored_directory_equals_the_saved_one,
+    many_files_come_back,
+    restoring_over_other_content_is_refused,
+    restoring_over_other_content_replaces_it_when_asked_to,
+    a_second_restore_does_nothing_and_says_the_same,
+    a_restored_directory_that_is_gone_is_restored_again,
+    restoring_nothing_leaves_the_target_alone,
+    a_saved_file_replaces_the_one_before_it,
+    a_deleted_file_does_not_stay_in_the_checkpoint,
+    a_file_replaces_a_directory_and_a_directory_a_file,
+    a_path_inside_a_saved_directory_may_become_another_kind_of_thing,
+    saving_a_missing_path_is_an_error_and_stores_nothing,
+    no_path_leads_out_of_the_directories_of_the_task,
+    a_link_in_a_checkpoint_is_not_followed_when_it_is_restored,
+    a_restore_that_was_cut_short_is_completed_by_the_next,
+];
+
+fn a_restored_directory_equals_the_saved_one(host: Host) {
+    let place = Place::on(host);
     let model = place.work().join("model");
     for dir in ["empty", "deep/er/still", "dir ?[*"] {
         fs::create_dir_all(model.join(dir)).unwrap();
@@ -53,9 +71,8 @@ fn a_restored_directory_equals_the_saved_one() {
     assert_eq!(tree(&place.work().join("again")), tree(&model));
 }
 
-#[test]
-fn many_files_come_back() {
-    let place = Place::new();
+fn many_files_come_back(host: Host) {
+    let place = Place::on(host);
     place
         .run("files=/data/model=1000 save=/data/model restore=/data/again")
         .printed(["files made", "save 2", "restore 2"]);
@@ -64,9 +81,8 @@ fn many_files_come_back() {
     assert_eq!(again, tree(&place.work().join("model")));
 }
 
-#[test]
-fn restoring_over_other_content_is_refused() {
-    let place = Place::new();
+fn restoring_over_other_content_is_refused(host: Host) {
+    let place = Place::on(host);
     place
         .run("files=/data/model=2 save=/data/model")
         .printed(["files made", "save 2"]);
@@ -79,9 +95,8 @@ fn restoring_over_other_content_is_refused() {
     assert_eq!(tree(&place.work()), before);
 }
 
-#[test]
-fn restoring_over_other_content_replaces_it_when_asked_to() {
-    let place = Place::new();
+fn restoring_over_other_content_replaces_it_when_asked_to(host: Host) {
+    let place = Place::on(host);
     place
         .run("files=/data/model=2 save=/data/model")
         .printed(["files made", "save 2"]);
@@ -96,9 +111,8 @@ fn restoring_over_other_content_replaces_it_when_asked_to() {
     );
 }
 
-#[test]
-fn a_second_restore_does_nothing_and_says_the_same() {
-    let place = Place::new();
+fn a_second_restore_does_nothing_and_says_the_same(host: Host) {
+    let place = Place::on(host);
     place
         .run("files=/data/model=3 save=/data/model")
         .printed(["files made", "save 2"]);
@@ -119,9 +133,8 @@ fn a_second_restore_does_nothing_and_says_the_same() {
     assert_eq!(inodes(), before);
 }
 
-#[test]
-fn a_restored_directory_that_is_gone_is_restored_again() {
-    let place = Place::new();
+fn a_restored_directory_that_is_gone_is_restored_again(host: Host) {
+    let place = Place::on(host);
     place
         .run("files=/data/model=3 save=/data/model")
         .printed(["files made", "save 2"]);
@@ -133,16 +146,14 @@ fn a_restored_directory_that_is_gone_is_restored_again() {
     assert_eq!(tree(&place.work().join("other")), model);
 }
 
-#[test]
-fn restoring_nothing_leaves_the_target_alone() {
-    let place = Place::new();
+fn restoring_nothing_leaves_the_target_alone(host: Host) {
+    let place = Place::on(host);
     place.run("restore=/data/target").printed(["restore none"]);
     assert!(tree(&place.work()).is_empty());
 }
 
-#[test]
-fn a_saved_file_replaces_the_one_before_it() {
-    let place = Place::new();
+fn a_saved_file_replaces_the_one_before_it(host: Host) {
+    let place = Place::on(host);
     place
         .run("file=/data/a=one save=/data/a file=/data/b=two save=/data/b read")
         .printed(["file made", "save 2", "file made", "save 3", "read \"two\""]);
@@ -152,9 +163,8 @@ fn a_saved_file_replaces_the_one_before_it() {
     assert_eq!(fs::read(place.work().join("c")).unwrap(), b"two");
 }
 
-#[test]
-fn a_deleted_file_does_not_stay_in_the_checkpoint() {
-    let place = Place::new();
+fn a_deleted_file_does_not_stay_in_the_checkpoint(host: Host) {
+    let place = Place::on(host);
     place
         .run("files=/data/model=3 save=/data/model remove=/data/model/00001 save=/data/model")
         .printed(["files made", "save 2", "remove done", "save 3"]);
@@ -163,9 +173,8 @@ fn a_deleted_file_does_not_stay_in_the_checkpoint() {
     assert_eq!(again.keys().collect::<Vec<_>>(), ["00000", "00002"]);
 }
 
-#[test]
-fn a_file_replaces_a_directory_and_a_directory_a_file() {
-    let place = Place::new();
+fn a_file_replaces_a_directory_and_a_directory_a_file(host: Host) {
+    let place = Place::on(host);
     place
         .run("file=/data/f=one save=/data/f files=/data/d=2 save=/data/d restore=/data/d2")
         .printed(["file made", "save 2", "files made", "save 3", "restore 3"]);
@@ -181,9 +190,8 @@ fn a_file_replaces_a_directory_and_a_directory_a_file() {
     assert_eq!(fs::read(place.work().join("f2")).unwrap(), b"one");
 }
 
-#[test]
-fn a_path_inside_a_saved_directory_may_become_another_kind_of_thing() {
-    let place = Place::new();
+fn a_path_inside_a_saved_directory_may_become_another_kind_of_thing(host: Host) {
+    let place = Place::on(host);
     place
         .run("files=/data/model/x=1 save=/data/model remove=/data/model/x file=/data/model/x=file save=/data/model")
         .printed(["files made", "save 2", "remove done", "file made", "save 3"]);
@@ -191,9 +199,8 @@ fn a_path_inside_a_saved_directory_may_become_another_kind_of_thing() {
     assert_eq!(fs::read(place.work().join("again/x")).unwrap(), b"file");
 }
 
-#[test]
-fn saving_a_missing_path_is_an_error_and_stores_nothing() {
-    let place = Place::new();
+fn saving_a_missing_path_is_an_error_and_stores_nothing(host: Host) {
+    let place = Place::on(host);
     place.run("save=/data/missing prev-exists read").printed([
         "error: invalid-path",
         "prev-exists false",
@@ -207,9 +214,8 @@ fn saving_a_missing_path_is_an_error_and_stores_nothing() {
     assert!(!place.store().join("data").exists());
 }
 
-#[test]
-fn no_path_leads_out_of_the_directories_of_the_task() {
-    let place = Place::new();
+fn no_path_leads_out_of_the_directories_of_the_task(host: Host) {
+    let place = Place::on(host);
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("secret"), "secret").unwrap();
     symlink(outside.path(), place.work().join("absolute")).unwrap();
@@ -248,9 +254,8 @@ fn no_path_leads_out_of_the_directories_of_the_task() {
     assert_eq!(fs::read(outside.path().join("secret")).unwrap(), b"secret");
 }
 
-#[test]
-fn a_link_in_a_checkpoint_is_not_followed_when_it_is_restored() {
-    let place = Place::new();
+fn a_link_in_a_checkpoint_is_not_followed_when_it_is_restored(host: Host) {
+    let place = Place::on(host);
     let outside = tempfile::tempdir().unwrap();
     fs::create_dir(place.work().join("model")).unwrap();
     symlink(outside.path(), place.work().join("model/link")).unwrap();
@@ -262,9 +267,8 @@ fn a_link_in_a_checkpoint_is_not_followed_when_it_is_restored() {
     assert!(tree(outside.path()).is_empty());
 }
 
-#[test]
-fn a_restore_that_was_cut_short_is_completed_by_the_next() {
-    let place = Place::new();
+fn a_restore_that_was_cut_short_is_completed_by_the_next(host: Host) {
+    let place = Place::on(host);
     place
         .run("files=/data/model=300 save=/data/model")
         .printed(["files made", "save 2"]);

@@ -20,6 +20,18 @@ fn the_vendored_wasi_is_that_of_wasmtime_wasi() {
     assert!(files > 0);
 }
 
+#[test]
+fn what_the_component_exports_of_wasi_is_that_of_wasmtime_wasi() {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/component/wit/deps/cli.wit");
+    let own = fs::read_to_string(own).unwrap();
+    let original = wasmtime_wasi().join("src/p2/wit/deps/cli.wit");
+    let original = fs::read_to_string(original).unwrap();
+    // Of that package one interface: the others would need more packages.
+    let (package, interface) = own.split_once('\n').unwrap();
+    assert!(original.contains(package), "{package}");
+    assert!(original.contains(interface.trim()), "{interface}");
+}
+
 /// The directory of the crate that this build uses.
 fn wasmtime_wasi() -> PathBuf {
     let output = Command::new(env!("CARGO"))

@@ -1,24 +1,56 @@
 //! The program under test, as a child process.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub(crate) use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 
+use super::s3::Server;
+
 /// The file of a guest of these tests.
 pub(crate) fn guest(name: &str) -> PathBuf {
     Path::new(env!("GUESTS")).join(format!("{name}.wasm"))
 }
 
+/// What `wasm-checkpoint compose` makes of a task, for directories or for S3. Made once for all tests.
+pub(crate) fn composed(task: &Path, reach: &'static str) -> PathBuf {
+    static MADE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let name = task.file_stem().unwrap().to_str().unwrap();
+    let app = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}{reach}.wasm"));
+    let mut made = MADE.lock().unwrap();
+    if made.insert(app.clone()) {
+        let mut line = vec!["compose".as_ref(), task.as_os_str()];
+        line.extend(["-o".as_ref(), app.as_os_str()]);
+        line.extend((!reach.is_empty()).then_some(OsStr::new(reach)));
+        let outcome = Cli::new(line).outcome();
+        assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+    }
+    app
+}
+
+/// Where the import of a task comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Host {
+    /// `wasm-checkpoint run`.
+    Native,
+    /// The component that `wasm-checkpoint compose` plugs into the task, which `wasmtime run` runs.
+    Composed,
+}
+
 /// A command line of the program.
 pub(crate) struct Cli {
     command: Command,
+    host: Host,
+    /// The option of `compose` for the storage that is needed.
+    reach: &'static str,
 }
 
 /// What came of it.
@@ -41,15 +73,65 @@ pub(crate) struct Running {
 impl Cli {
     /// `wasm-checkpoint` with these arguments, and little environment.
     pub(crate) fn new<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wasm-checkpoint-under-test"));
-        command.args(args).env_clear();
+        let program = env!("CARGO_BIN_EXE_wasm-checkpoint-under-test");
+        Self::of(program, Host::Native).options(args)
+    }
+
+    fn of(program: &str, host: Host) -> Self {
+        let mut command = Command::new(program);
+        command.env_clear();
         // The directory of wasmtime's cache lies in one of these.
         for name in ["HOME", "XDG_CACHE_HOME", "PATH"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
         }
-        Self { command }
+        Self {
+            command,
+            host,
+            reach: "",
+        }
+    }
+
+    /// A run on this directory, up to the task.
+    pub(crate) fn on(host: Host, store: &Path) -> Self {
+        match host {
+            Host::Native => Self::run(["--store".as_ref(), store.as_os_str()]),
+            Host::Composed => Self::stock().dir(store, "/checkpoint"),
+        }
+    }
+
+    /// A run on this location in a bucket of the server's, up to the task.
+    pub(crate) fn on_s3(host: Host, url: &str, server: &Server) -> Self {
+        let mut cli = match host {
+            Host::Native => return Self::run(["--store", url]).envs(server.env()),
+            Host::Composed => Self::stock().options(["-S", "http"]),
+        };
+        cli.reach = "--s3";
+        let variables = server.env().into_iter();
+        let cli = cli.variable("CHECKPOINT_STORE", url);
+        variables.fold(cli, |cli, (name, value)| cli.variable(name, &value))
+    }
+
+    /// `wasmtime run` of the stock command line.
+    pub(crate) fn stock() -> Self {
+        Self::of(env!("CARGO_BIN_EXE_wasmtime-under-test"), Host::Composed).options(["run"])
+    }
+
+    /// With one of the options that cap what is stored, or say what is kept. Sizes are plain numbers.
+    pub(crate) fn cap(self, option: &str, value: &str) -> Self {
+        match self.host {
+            Host::Native => self.options([&format!("--{option}"), value]),
+            Host::Composed => {
+                let name = option.to_uppercase().replace('-', "_");
+                self.variable(&format!("CHECKPOINT_{name}"), value)
+            }
+        }
+    }
+
+    /// A variable of the component's, which it is given as one of the task's.
+    pub(crate) fn variable(self, name: &str, value: &str) -> Self {
+        self.options(["--env", &format!("{name}={value}")])
     }
 
     /// `wasm-checkpoint run` with these options, up to the task.
@@ -93,7 +175,31 @@ impl Cli {
 
     /// The guest `verbs`, with what it is to do, separated by spaces.
     pub(crate) fn verbs(self, verbs: &str) -> Self {
-        self.task(&guest("verbs"), verbs.split_whitespace())
+        self.guest("verbs", verbs.split_whitespace())
+    }
+
+    /// A guest of these tests, with its arguments.
+    pub(crate) fn guest<S: AsRef<OsStr>>(
+        self,
+        name: &str,
+        args: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.program(&guest(name), args)
+    }
+
+    /// A task with its arguments, composed if it is to be.
+    pub(crate) fn program<S: AsRef<OsStr>>(
+        self,
+        task: &Path,
+        args: impl IntoIterator<Item = S>,
+    ) -> Self {
+        match self.host {
+            Host::Native => self.task(task, args),
+            Host::Composed => {
+                let app = composed(task, self.reach);
+                self.task(&app, args)
+            }
+        }
     }
 
     pub(crate) fn task<S: AsRef<OsStr>>(
@@ -213,6 +319,13 @@ impl Outcome {
             .collect();
         assert_eq!(errors.len(), 1, "{}", self.text());
         errors[0].to_owned()
+    }
+
+    /// Asserts that the task trapped.
+    #[track_caller]
+    pub(crate) fn trapped(&self) {
+        // So says `wasmtime run` too.
+        assert_eq!(self.code, Some(134), "{}", self.text());
     }
 
     /// Everything, for the message of a failed assertion.

@@ -11,18 +11,57 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use cli::{Cli, Outcome};
+use cli::{Cli, Host, Outcome};
+
+/// Makes two tests of each of these functions: one on either host of the import.
+macro_rules! on_each_host {
+    ($($name:ident),+ $(,)?) => {
+        mod native {
+            $(#[test]
+            fn $name() {
+                super::$name($crate::support::cli::Host::Native);
+            })+
+        }
+
+        mod composed {
+            $(#[test]
+            fn $name() {
+                super::$name($crate::support::cli::Host::Composed);
+            })+
+        }
+    };
+}
+pub(crate) use on_each_host;
 
 /// A location on this machine, and a directory that tasks see as `/data`.
 pub(crate) struct Place {
     dir: TempDir,
+    host: Host,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
+        Self::on(Host::Native)
+    }
+
+    /// A place whose tasks have the import from this host.
+    pub(crate) fn on(host: Host) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("work")).unwrap();
-        Self { dir }
+        if host == Host::Composed {
+            // `wasmtime run` gives no directory that is not there.
+            fs::create_dir(dir.path().join("store")).unwrap();
+        }
+        Self { dir, host }
+    }
+
+    /// The same place, whose tasks have the import from the other host.
+    pub(crate) fn across(self) -> Self {
+        let host = match self.host {
+            Host::Native => Host::Composed,
+            Host::Composed => Host::Native,
+        };
+        Self { host, ..self }
     }
 
     pub(crate) fn store(&self) -> PathBuf {
@@ -35,8 +74,7 @@ impl Place {
 
     /// A run on this location, up to the task.
     pub(crate) fn cli(&self) -> Cli {
-        let store = self.store();
-        Cli::run(["--store".as_ref(), store.as_os_str()]).dir(&self.work(), "/data")
+        Cli::on(self.host, &self.store()).dir(&self.work(), "/data")
     }
 
     /// A run of the guest `verbs`.

@@ -27,6 +27,8 @@ pub struct SaveStream {
     save: streams::SaveStream,
     /// How much the host takes without being asked again.
     permit: usize,
+    /// How much it has taken.
+    written_bytes: u64,
 }
 
 impl SaveStream {
@@ -45,6 +47,7 @@ impl SaveStream {
             contents: save.contents()?,
             save,
             permit: 0,
+            written_bytes: 0,
         })
     }
 
@@ -54,8 +57,11 @@ impl SaveStream {
     ///
     /// What went wrong on the way, if writing failed. Otherwise as [`write()`](crate::write()).
     pub fn commit(self) -> Result<Saved> {
+        // What fails here has not arrived, so the commit fails and says why.
+        let _ = self.contents.blocking_flush();
         drop(self.contents);
-        Ok(streams::SaveStream::commit(self.save)?)
+        let saved = streams::SaveStream::commit(self.save, self.written_bytes);
+        Ok(saved?)
     }
 }
 
@@ -74,6 +80,7 @@ impl Write for SaveStream {
         }
         let taken = bytes.len().min(self.permit);
         self.contents.write(&bytes[..taken]).map_err(io_error)?;
+        self.written_bytes += taken as u64;
         // The host may take less now, so it is asked again.
         self.permit = 0;
         Ok(taken)

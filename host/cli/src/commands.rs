@@ -1,5 +1,6 @@
 //! The subcommands, one module each.
 
+mod compose;
 mod doctor;
 mod export;
 mod import;
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     Verify(verify::Args),
     Prune(prune::Args),
     Doctor(doctor::Args),
+    Compose(compose::Args),
 }
 
 impl Command {
@@ -41,6 +43,7 @@ impl Command {
             Self::Verify(args) => args.exec().await,
             Self::Prune(args) => args.exec().await,
             Self::Doctor(args) => args.exec().await,
+            Self::Compose(args) => args.exec().await,
         }
     }
 }

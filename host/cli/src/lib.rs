@@ -3,6 +3,7 @@
 //! `wasm-checkpoint --help` says what it does. [`main`] is the whole interface.
 
 mod commands;
+mod compose;
 mod exit;
 mod memory;
 mod options;

@@ -85,22 +85,7 @@ impl Task {
     /// Compiles a component, or takes it from wasmtime's cache, and checks its imports.
     pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
         let name = path.display();
-        let unreadable = |what: String| failure(Code::NotComponent, what);
-        let bytes = std::fs::read(path)
-            .map_err(|e| unreadable(format!("{name}: the task cannot be read: {e}")))?;
-        match bytes.get(..8) {
-            Some(b"\0asm\x01\0\0\0") => {
-                return Err(unreadable(format!(
-                    "{name}: this is a core module; build a component, with --target wasm32-wasip2 or `wasm-tools component new`"
-                )));
-            }
-            Some([0, b'a', b's', b'm', ..]) => {}
-            _ => {
-                return Err(unreadable(format!(
-                    "{name}: this is no WebAssembly component"
-                )));
-            }
-        }
+        let bytes = read(path)?;
         let mut config = Config::new();
         config.epoch_interruption(true);
         // Without a directory for the cache each run compiles anew, which is no reason to fail.
@@ -109,18 +94,17 @@ impl Task {
             .map_err(anyhow_of)
             .context("wasmtime does not start")?;
         let component = Component::new(&engine, &bytes).map_err(|e| {
-            unreadable(format!(
-                "{name}: this is no component that can be run: {e:#}"
-            ))
+            let what = format!("{name}: this is no component that can be run: {e:#}");
+            failure(Code::NotComponent, what)
         })?;
         let instance = link(&engine, &component).with_context(|| Failure {
             code: Code::UnknownImport,
             message: format!("{name}: it imports something that wasm-checkpoint does not have"),
         })?;
         let command = CommandPre::new(instance).map_err(|_| {
-            unreadable(format!(
-                "{name}: it does not export `wasi:cli/run`, so there is nothing to run"
-            ))
+            let what =
+                format!("{name}: it does not export `wasi:cli/run`, so there is nothing to run");
+            failure(Code::NotComponent, what)
         })?;
         Ok(Self {
             engine,
@@ -208,6 +192,23 @@ impl Task {
                 }),
             },
         }
+    }
+}
+
+/// The bytes of a component.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let name = path.display();
+    let no_component = |what: String| Err(failure(Code::NotComponent, what));
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) => return no_component(format!("{name}: the task cannot be read: {e}")),
+    };
+    match bytes.get(..8) {
+        Some(b"\0asm\x01\0\0\0") => no_component(format!(
+            "{name}: this is a core module; build a component, with --target wasm32-wasip2 or `wasm-tools component new`"
+        )),
+        Some([0, b'a', b's', b'm', ..]) => Ok(bytes),
+        _ => no_component(format!("{name}: this is no WebAssembly component")),
     }
 }
 

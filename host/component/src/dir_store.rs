@@ -22,9 +22,6 @@ use object_store::{
 
 const NAME: &str = "DirStore";
 
-/// How often a directory is listed until two lists agree.
-const MAX_LISTS: usize = 100;
-
 /// The root of what this component sees.
 #[derive(Debug)]
 pub(crate) struct DirStore;
@@ -35,7 +32,8 @@ impl fmt::Display for DirStore {
     }
 }
 
-fn place(path: &Path) -> PathBuf {
+/// Where an object lies.
+pub(crate) fn place(path: &Path) -> PathBuf {
     StdPath::new("/").join(path.as_ref())
 }
 
@@ -177,27 +175,16 @@ fn meta(path: &Path, metadata: &fs::Metadata) -> ObjectMeta {
     }
 }
 
-/// All files beneath a directory. A directory is not listed at one moment, so it is listed until nothing
-/// has changed meanwhile.
+/// All files beneath a directory.
 fn list(prefix: &Path) -> Result<Vec<ObjectMeta>> {
-    let mut before = None;
-    for _ in 0..MAX_LISTS {
-        let mut names = Vec::new();
-        walk(prefix, &mut names).map_err(|e| failed(prefix, e))?;
-        names.sort();
-        if before.as_ref() == Some(&names) {
-            let metas = names.iter().filter_map(|name| {
-                let metadata = fs::metadata(place(name)).ok()?;
-                Some(meta(name, &metadata))
-            });
-            return Ok(metas.collect());
-        }
-        before = Some(names);
-    }
-    Err(Error::Generic {
-        store: NAME,
-        source: "the directory changes faster than it can be listed".into(),
-    })
+    let mut names = Vec::new();
+    walk(prefix, &mut names).map_err(|e| failed(prefix, e))?;
+    // What is deleted meanwhile is not there.
+    let metas = names.iter().filter_map(|name| {
+        let metadata = fs::metadata(place(name)).ok()?;
+        Some(meta(name, &metadata))
+    });
+    Ok(metas.collect())
 }
 
 fn walk(prefix: &Path, found: &mut Vec<Path>) -> io::Result<()> {

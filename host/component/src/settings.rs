@@ -25,7 +25,7 @@ use checkpoint_storage::{AttemptSettings, Error, ErrorKind, Limits, Location, Re
 use object_store::path::Path;
 use url::Url;
 
-use crate::dir_store::DirStore;
+use crate::dir_store::{self, DirStore};
 
 /// Where checkpoints lie unless the environment says otherwise.
 const DEFAULT_STORE: &str = "/checkpoint";
@@ -103,12 +103,7 @@ fn directory(location: &str) -> Option<String> {
 
 fn location(text: &str) -> Result<Location> {
     if let Some(directory) = directory(text) {
-        let path = Path::from_absolute_path(std::path::Path::new("/").join(&directory));
-        let path = path.or_else(|_| Path::parse(directory.trim_matches('/')));
-        let path =
-            path.map_err(|e| invalid(text, "no path that can hold checkpoints").with_source(e))?;
-        let url = format!("file:///{path}");
-        return Ok(Location::new(Arc::new(DirStore), path, url));
+        return in_a_directory(text, &directory);
     }
     let url = Url::parse(text).map_err(|e| invalid(text, "not a URL").with_source(e))?;
     match url.scheme() {
@@ -135,6 +130,25 @@ fn location(text: &str) -> Result<Location> {
             "no storage of this kind; use a directory or s3",
         )),
     }
+}
+
+/// Its scheme is `dir`: to this machine its path is another one, or none, and no other host may take it for
+/// its own when a claim names it as the predecessor.
+fn in_a_directory(text: &str, directory: &str) -> Result<Location> {
+    let no_path = || invalid(text, "no path that can hold checkpoints");
+    let directory = directory.strip_prefix("./").unwrap_or(directory);
+    let path = Path::parse(directory.trim_matches('/')).map_err(|e| no_path().with_source(e))?;
+    let mut url = Url::parse("dir:///").map_err(|e| no_path().with_source(e))?;
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.clear().extend(path.as_ref().split('/'));
+    }
+    let directory = dir_store::place(&path);
+    Ok(Location::in_directory(
+        Arc::new(DirStore),
+        &directory,
+        path,
+        url,
+    ))
 }
 
 fn invalid(what: &str, why: &str) -> Error {

@@ -99,9 +99,14 @@ impl GuestSaveStream for SaveStream {
         self.file.write_via_stream(0).map_err(|e| told(failed(e)))
     }
 
-    fn commit(this: Handle) -> Result<Saved, Error> {
+    fn commit(this: Handle, size: u64) -> Result<Saved, Error> {
         let task = task()?;
         let this: Self = this.into_inner();
+        let arrived = this.file.stat().map_err(|e| told(failed(e)))?.size;
+        if arrived != size {
+            let what = format!("{size} bytes were written, and {arrived} have arrived");
+            return Err(Error::Other(what));
+        }
         let answer = task.save(async {
             task.background.supersede().await?;
             let mut stream = task.attempt.write_stream(this.labels).await?;

@@ -23,10 +23,8 @@ pub(crate) fn run<T: Send + 'static>(
 }
 
 #[cfg(target_family = "wasm")]
-pub(crate) fn run<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> impl Future<Output = Result<T>> + Send + 'static {
-    async { Ok(work()) }
+pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    Ok(work())
 }
 
 /// Starts work that goes on by itself. Dropping the answer does not end it; it is to be short.

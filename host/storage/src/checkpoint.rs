@@ -22,8 +22,12 @@ const READS: usize = 4;
 /// restore holds no more than a save.
 const READ_BYTES: u64 = 8 << 20;
 
-/// The most that is read into memory as a whole: what a 32-bit guest can address.
-const MAX_WHOLE_BYTES: usize = u32::MAX as usize;
+/// The most that is read into memory as a whole: what a 32-bit guest can address; and where this is such a
+/// guest itself, a part of that, because memory that grows is copied.
+const MAX_WHOLE_BYTES: u64 = match cfg!(target_pointer_width = "32") {
+    true => 1 << 29,
+    false => u32::MAX as u64,
+};
 
 /// What is known of a checkpoint without reading its contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,8 +119,8 @@ impl Checkpoint {
     pub(crate) async fn read_single(&self) -> Result<Bytes> {
         self.check_single()?;
         let size = self.commit.tree.size_bytes();
-        let size = size.and_then(|size| usize::try_from(size).ok());
-        let Some(size) = size.filter(|size| *size <= MAX_WHOLE_BYTES) else {
+        let size = size.filter(|size| *size <= MAX_WHOLE_BYTES);
+        let Some(size) = size.and_then(|size| usize::try_from(size).ok()) else {
             return Err(Error::new(
                 ErrorKind::QuotaExceeded,
                 "the checkpoint is larger than what can be read into memory; restore it to a file",

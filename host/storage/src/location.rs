@@ -56,14 +56,18 @@ impl Location {
     /// `InvalidLocation` if it lies in another storage.
     pub(crate) fn in_same_storage(&self, url: &str) -> Result<Self> {
         if storage_of(url) == storage_of(&self.url) {
-            return match self.local {
-                Some(_) => Self::parse(url),
+            return match storage_of(url).0 {
+                "file" => Self::parse(url),
                 // A store of the caller's may be reached in no other way.
-                None => Ok(Self::new(
-                    self.store.clone(),
-                    url_path(&parse_url(url)?)?,
-                    url,
-                )),
+                _ => {
+                    let prefix = url_path(&parse_url(url)?)?;
+                    let directory = std::path::Path::new("/").join(prefix.as_ref());
+                    let local = self.local.is_some().then(|| directory.into());
+                    Ok(Self {
+                        local,
+                        ..Self::new(self.store.clone(), prefix, url)
+                    })
+                }
             };
         }
         let what = "a record names this as the predecessor, which lies in another storage; if it is one, name it as the previous location";
@@ -77,6 +81,21 @@ impl Location {
             prefix,
             url: url.into().into(),
             local: None,
+        }
+    }
+
+    /// A location in a directory of this machine, of which the files are the objects of `store`: for a host
+    /// whose directories [`parse`](Self::parse) does not reach. The store must put a file as a whole, or
+    /// not at all if one is there and it is asked to, and what it has put must be durable.
+    pub fn in_directory(
+        store: Arc<dyn ObjectStore>,
+        directory: &std::path::Path,
+        prefix: Path,
+        url: impl Into<String>,
+    ) -> Self {
+        Self {
+            local: Some(directory.into()),
+            ..Self::new(store, prefix, url)
         }
     }
 

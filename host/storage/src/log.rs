@@ -20,7 +20,6 @@ pub(crate) enum Put {
 
 /// The sequence numbers of all records, ascending.
 pub(crate) async fn list(location: &Location) -> Result<Vec<u64>> {
-    #[cfg(not(target_family = "wasm"))]
     if let Some(dir) = location.local_dir() {
         return list_local(location, dir).await;
     }
@@ -39,13 +38,11 @@ pub(crate) async fn list(location: &Location) -> Result<Vec<u64>> {
 }
 
 /// How often a directory is listed until two lists agree.
-#[cfg(not(target_family = "wasm"))]
 const MAX_LISTS: usize = 100;
 
 /// A directory is not listed at one moment: of a log that grows at one end and is pruned at the other, a
 /// list may hold neither the old records nor the new. Two that agree were taken while nothing changed.
 /// The names alone are read, because a record that is pruned before its size is asked would be missing.
-#[cfg(not(target_family = "wasm"))]
 async fn list_local(location: &Location, dir: &std::path::Path) -> Result<Vec<u64>> {
     let dir = dir.join("log");
     let listed = crate::blocking::run(move || {
@@ -182,7 +179,6 @@ pub(crate) async fn put(
 
 /// Makes the names of the log's records durable, where that is a thing of its own.
 async fn sync(location: &Location) -> Result<()> {
-    #[cfg(not(target_family = "wasm"))]
     if let Some(dir) = location.local_dir() {
         let dir = dir.join("log");
         let synced = crate::blocking::run(move || std::fs::File::open(dir)?.sync_all());
@@ -190,6 +186,5 @@ async fn sync(location: &Location) -> Result<()> {
             Error::new(ErrorKind::Unavailable, "the log cannot be synced").with_source(source)
         });
     }
-    let _ = location;
     Ok(())
 }

@@ -176,7 +176,7 @@ impl Tree {
     }
 
     /// Whether the root is a directory.
-    pub(crate) fn is_dir(&self) -> bool {
+    pub fn is_dir(&self) -> bool {
         let root = self.entries.first();
         root.is_some_and(|root| matches!(root.node, Node::Dir))
     }

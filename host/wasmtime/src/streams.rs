@@ -34,6 +34,7 @@ struct Shared {
     stream: State,
     /// Set while the guest holds its output stream.
     open: bool,
+    written_bytes: u64,
 }
 
 enum State {
@@ -98,6 +99,7 @@ impl streams::HostSaveStream for CheckpointCtxView<'_> {
         let shared = Shared {
             stream: State::Idle(stream),
             open: false,
+            written_bytes: 0,
         };
         let stream = SaveStream {
             shared: Arc::new(Mutex::new(shared)),
@@ -119,10 +121,10 @@ impl streams::HostSaveStream for CheckpointCtxView<'_> {
         Ok(Ok(self.table.push(contents)?))
     }
 
-    async fn commit(&mut self, this: Resource<SaveStream>) -> Answer<types::Saved> {
+    async fn commit(&mut self, this: Resource<SaveStream>, size: u64) -> Answer<types::Saved> {
         let began = Instant::now();
         let stream = self.table.delete(this)?;
-        let state = {
+        let (state, written_bytes) = {
             let mut shared = lock(&stream.shared);
             // Whatever the guest still writes goes nowhere.
             let state = std::mem::replace(&mut shared.stream, State::Over);
@@ -130,7 +132,7 @@ impl streams::HostSaveStream for CheckpointCtxView<'_> {
                 let what = "the output stream is to be dropped before the commit";
                 return Ok(Err(types::Error::Other(what.into())));
             }
-            state
+            (state, shared.written_bytes)
         };
         let stream = match state {
             State::Idle(stream) => Ok(stream),
@@ -141,6 +143,11 @@ impl streams::HostSaveStream for CheckpointCtxView<'_> {
             State::Failed(error) => Err(error),
             State::Over => Err(Error::new(ErrorKind::Other, "the stream is over")),
         };
+        // Whatever it has failed of is said first.
+        if stream.is_ok() && written_bytes != size {
+            let what = format!("{size} bytes were written, and {written_bytes} have arrived");
+            return Ok(Err(types::Error::Other(what)));
+        }
         let answer = match (stream, self.superseded().await) {
             (Ok(stream), Ok(())) => stream.commit().await,
             (Err(error), _) | (_, Err(error)) => Err(error),
@@ -192,6 +199,7 @@ impl OutputStream for Writing {
         let mut shared = lock(&self.0);
         match std::mem::replace(&mut shared.stream, State::Over) {
             State::Idle(mut stream) => {
+                shared.written_bytes += bytes.len() as u64;
                 let writing = async move {
                     let written = stream.write(bytes).await;
                     (stream, written)

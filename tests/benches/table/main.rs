@@ -8,6 +8,7 @@
 //! names or in `python3`, and the command `wasmtime`, which `WASMTIME` may name.
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
+mod composed;
 mod counting;
 mod files;
 mod guest;
@@ -20,6 +21,9 @@ mod start;
 #[path = "../../support/bucket.rs"]
 mod bucket;
 #[expect(dead_code, reason = "the tests use the rest")]
+#[path = "../../support/cli.rs"]
+mod cli;
+#[expect(dead_code, reason = "the tests use the rest")]
 #[path = "../../support/s3.rs"]
 mod s3;
 
@@ -31,7 +35,7 @@ use wasm_checkpoint as _;
 /// A name by which it can be asked for, and what prints it.
 type Part = (&'static str, fn() -> BoxFuture<'static, ()>);
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     ("local-gib", || local::gib().boxed()),
     ("local-change", || local::change().boxed()),
     ("local-small", || local::small().boxed()),
@@ -41,6 +45,7 @@ const PARTS: [Part; 9] = [
     ("cli-overhead", || overhead::overhead().boxed()),
     ("cli-memory", || memory::memory().boxed()),
     ("cli-start", || start::start().boxed()),
+    ("composed", || composed::speed().boxed()),
 ];
 
 #[tokio::main]

@@ -20,9 +20,8 @@ pub(super) fn writer(at: &Beneath, tree: &Tree, existing: Existing) -> Result<Bo
     let entries = tree.entries().to_vec();
     // Before anything is removed.
     check(at, &entries)?;
-    let is_dir = entries.first().is_some_and(|root| root.node == Node::Dir);
-    make_way(at, is_dir, existing)?;
-    let whole = match is_dir {
+    make_way(at, tree.is_dir(), existing)?;
+    let whole = match tree.is_dir() {
         true => Whole::Dir(begin_root(at)?),
         false => Whole::File(Staged::begin(at)?),
     };
@@ -108,6 +107,7 @@ fn clear(dir: &Descriptor, goes: impl Fn(&str) -> bool) -> Result<(), ErrorCode>
     let mut here = names(dir)?;
     here.retain(|name| goes(name));
     loop {
+        let depth = open.len();
         let (parent, pending) = match open.last_mut() {
             Some((_, inner, pending)) => (&*inner, pending),
             None => (dir, &mut here),
@@ -123,7 +123,7 @@ fn clear(dir: &Descriptor, goes: impl Fn(&str) -> bool) -> Result<(), ErrorCode>
             continue;
         };
         if parent.stat_at(PathFlags::empty(), &name)?.type_ == DescriptorType::Directory {
-            if open.len() == MAX_DEPTH {
+            if depth == MAX_DEPTH {
                 return Err(ErrorCode::Loop);
             }
             let inner = open_inner(parent, &name)?;

@@ -9,6 +9,7 @@
 //! | `long-path`, `many-annotations`, `overlapping-annotations` | lists and strings as long as they get |
 //! | `many-streams` | to open streams without end |
 //! | `commit-while-writing`, `contents-twice` | to use a stream out of order |
+//! | `commit-of-more` | to commit more than was written |
 //! | `save-within-save` | to save while a stream is open |
 //! | `deep`, `wide` | directories as deep, or with as many entries, as they get |
 
@@ -86,9 +87,22 @@ fn main() {
         "commit-while-writing" => {
             let stream = streams::SaveStream::begin(&[]).expect("a stream");
             let contents = stream.contents().expect("contents");
-            say("commit", streams::SaveStream::commit(stream));
+            say("commit", streams::SaveStream::commit(stream, 0));
             // The stream leads nowhere now.
             println!("write {}", contents.check_write().is_err());
+        }
+        "commit-of-more" => {
+            let stream = streams::SaveStream::begin(&[]).expect("a stream");
+            let contents = stream.contents().expect("contents");
+            contents
+                .blocking_write_and_flush(&[1; 10])
+                .expect("a stream to write to");
+            drop(contents);
+            say("commit", streams::SaveStream::commit(stream, 11));
+            say(
+                "read",
+                checkpointer::read().map(|read| read.map(|bytes| bytes.len())),
+            );
         }
         "contents-twice" => {
             let stream = streams::SaveStream::begin(&[]).expect("a stream");

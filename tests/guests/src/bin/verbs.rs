@@ -16,7 +16,8 @@
 //! | `compute=ROUNDS=SIZE` | changes a state of that many bytes in each round, and saves it whenever it is due |
 //! | `burst=COUNT` | that many saves in the background, of their numbers |
 //! | `file=PATH=TEXT`, `files=PATH=COUNT`, `remove=PATH` | makes a file, or many, or removes what is there |
-//! | `environment` | prints the names of its environment variables |
+//! | `environment`, `directories` | prints the names of its environment variables, or of what it was given |
+//! | `list=PATH` | prints how many names a directory holds |
 //! | `wait=PATH` | until there is something |
 //! | `strict` | from here on an error ends the program with exit code 1 |
 //! | `exit=CODE`, `trap`, `loop` | ends the program, or never does |
@@ -181,6 +182,15 @@ fn act(verb: &str, rest: &str, options: SaveOptions) -> Result<String, Error> {
             let names: Vec<_> = std::env::vars().map(|(name, _)| name).collect();
             names.join(" ")
         }
+        "directories" => {
+            let given = wasip2::filesystem::preopens::get_directories();
+            let names: Vec<_> = given.into_iter().map(|(_, name)| name).collect();
+            names.join(" ")
+        }
+        "list" => match fs::read_dir(rest) {
+            Ok(names) => names.count().to_string(),
+            Err(_) => "nothing".into(),
+        },
         "wait" => {
             while !fs::exists(rest).expect("a path") {
                 std::thread::sleep(Duration::from_millis(1));

@@ -1,0 +1,62 @@
+//! `wasm-checkpoint compose`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use crate::compose::{Reach, compose};
+use crate::task;
+
+/// Make a component that plain `wasmtime run` runs
+///
+/// The import is plugged into the task as a component of its own, which keeps the checkpoints in a directory
+/// or, with --s3, in a bucket. Environment variables say where and how much: CHECKPOINT_STORE (default
+/// /checkpoint), CHECKPOINT_PREV, CHECKPOINT_KEEP, CHECKPOINT_QUOTA and the others that the README lists. The
+/// task sees neither these nor AWS_*, nor the directory.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The component to plug the import into
+    task: PathBuf,
+    /// The component to make
+    #[arg(short, long, value_name = "APP.wasm")]
+    output: PathBuf,
+    /// Keep the checkpoints in a bucket of S3; takes `wasmtime run -S http`
+    #[arg(long)]
+    s3: bool,
+}
+
+impl Args {
+    pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
+        let reach = match self.s3 {
+            true => Reach::S3,
+            false => Reach::Directories,
+        };
+        let name = self.task.display();
+        let composed =
+            compose(&task::read(&self.task)?, reach).with_context(|| name.to_string())?;
+        let output = self.output.display();
+        std::fs::write(&self.output, composed)
+            .with_context(|| format!("{output}: it cannot be written"))?;
+        eprintln!(
+            "wasm-checkpoint: composed {output}; run it, and run it again when it has died, by"
+        );
+        eprintln!("    {}", command_line(&self.task, &self.output, reach));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The flags that `wasmtime run` needs.
+fn command_line(task: &Path, output: &Path, reach: Reach) -> String {
+    let name = task.file_stem().unwrap_or_default().display();
+    let output = output.display();
+    match reach {
+        // The same directory as that of `wasm-checkpoint run`.
+        Reach::Directories => format!(
+            "mkdir -p checkpoints/{name} && wasmtime run --dir checkpoints/{name}::/checkpoint {output}"
+        ),
+        Reach::S3 => format!(
+            "wasmtime run -S http --env CHECKPOINT_STORE=s3://BUCKET/{name} --env AWS_REGION --env AWS_ACCESS_KEY_ID --env AWS_SECRET_ACCESS_KEY {output}"
+        ),
+    }
+}

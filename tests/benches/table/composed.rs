@@ -1,0 +1,53 @@
+//! The import as a component on the stock command line, against `wasm-checkpoint run`: the same task on
+//! locations of the same disk.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::cli::{Cli, Host, composed, guest};
+use crate::measure::{MIB, ROUNDS, Target, human_size, in_turn, noise, note, ratio, row};
+
+const SIZE: usize = 256 * MIB;
+
+pub(crate) async fn speed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut contents = vec![0; SIZE];
+    noise(0, &mut contents);
+    fs::write(dir.path().join("file"), &contents).unwrap();
+    let (mut saves, mut restores) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let native = async { times(Host::Native, dir.path()) };
+        let composed = async { times(Host::Composed, dir.path()) };
+        let (native, composed) = in_turn(round, native, composed).await;
+        saves.push(ratio(composed.0, native.0));
+        restores.push(ratio(composed.1, native.1));
+    }
+    let what = "composed: save of a 256 MiB file / wasm-checkpoint run";
+    row(what, saves, Target::Nothing);
+    let what = "composed: restore of it / wasm-checkpoint run";
+    row(what, restores, Target::Nothing);
+    for (name, option) in [("directories", ""), ("S3", "--s3")] {
+        let size = |path: &Path| fs::metadata(path).unwrap().len();
+        let task = guest("verbs");
+        let grown = size(&composed(&task, option)) - size(&task);
+        note(&format!("with {name}, a task grows by {}", human_size(grown)));
+    }
+}
+
+/// How long a task waits for a save, and for a restore to another file.
+fn times(host: Host, work: &Path) -> (Duration, Duration) {
+    let store = tempfile::tempdir().unwrap();
+    let mut running = Cli::on(host, store.path())
+        .dir(work, "/data")
+        .verbs("resume save=/data/file restore=/data/again")
+        .start();
+    let mut times = Vec::new();
+    while running.line().is_some() {
+        times.push(Instant::now());
+    }
+    let outcome = running.finish();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+    fs::remove_file(work.join("again")).unwrap();
+    (times[1] - times[0], times[2] - times[1])
+}

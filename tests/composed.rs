@@ -1,0 +1,260 @@
+//! Tasks with their checkpoints in themselves, on the stock command line: what `compose` refuses, what the
+//! task does not see, and what the other host finds.
+
+use std::fs;
+use std::path::Path;
+
+use crate::kill::{kills, survives_kills};
+use crate::support::cli::{Cli, Host, Outcome, guest};
+use crate::support::s3::Server;
+use crate::support::{Place, on_each_host, tree};
+
+on_each_host![
+    what_one_host_has_saved_the_other_reads,
+    what_one_host_has_saved_the_other_restores,
+    an_attempt_of_one_host_fences_that_of_the_other,
+];
+
+/// What either host prints here is about the other one's saves.
+fn what_one_host_has_saved_the_other_reads(host: Host) {
+    let place = Place::on(host);
+    place.run("annotate=step=7 schema=weights/1=refuse write=small");
+    let place = place.across();
+    place
+        .run("schema=weights/1=refuse prev-exists resume read schema=weights/2=refuse read")
+        .printed([
+            "schema declared",
+            "prev-exists true",
+            "resume resumed 2",
+            "read \"small\"",
+            "schema declared",
+            "error: schema-mismatch",
+        ]);
+    // Larger than a record, and then a part of it again.
+    let saved = place.run("write-random=40000000 read");
+    let place = place.across();
+    place.run("read read-stream").printed([
+        saved.lines[1].as_str(),
+        &saved.lines[1].replace("read ", "read-stream "),
+    ]);
+    let shared = place.run("write-random=30000000");
+    assert_eq!(shared.code, Some(0), "{}", shared.text());
+    let objects = fs::read_dir(place.store().join("data")).unwrap().count();
+    assert!(objects <= 4, "what the other host has stored is used again");
+    let read = place.run("read");
+    place.across().run("read").printed(&read.lines);
+}
+
+fn what_one_host_has_saved_the_other_restores(host: Host) {
+    let place = Place::on(host);
+    let model = place.work().join("model");
+    fs::create_dir_all(model.join("a dir/empty")).unwrap();
+    fs::write(model.join("ä 漢字"), "name").unwrap();
+    fs::write(model.join("a dir/nothing"), "").unwrap();
+    std::os::unix::fs::symlink("a dir", model.join("link")).unwrap();
+    let saved = place.run("files=/data/model/many=200 save=/data/model");
+    assert_eq!(saved.code, Some(0), "{}", saved.text());
+    let place = place.across();
+    place.run("restore=/data/again").printed(["restore 2"]);
+    place.run("restore=/data/again").printed(["restore 2"]);
+    assert_eq!(tree(&place.work().join("again")), tree(&model));
+}
+
+fn an_attempt_of_one_host_fences_that_of_the_other(host: Host) {
+    let place = Place::on(host);
+    let verbs = "write=one wait=/data/go write=two";
+    let mut older = place.cli().verbs(verbs).start();
+    assert_eq!(older.line(), Some("write 2"));
+    let place = place.across();
+    place.run("write=newer").printed(["write 4"]);
+    fs::write(place.work().join("go"), "").unwrap();
+    let outcome = older.finish();
+    let expected = ["write 2", "wait over", "error: fenced"];
+    assert_eq!(outcome.lines, expected, "{}", outcome.text());
+    place.across().run("read").printed(["read \"newer\""]);
+}
+
+#[test]
+fn the_task_sees_neither_the_directory_nor_the_variables() {
+    let place = Place::on(Host::Composed);
+    let cli = place.cli().variable("MINE", "1").cap("keep", "2");
+    let cli = cli.variable("AWS_SECRET_ACCESS_KEY", "secret");
+    cli.verbs("write=x environment directories list=/checkpoint list=/data")
+        .outcome()
+        .printed([
+            "write 2",
+            "environment MINE",
+            "directories /data",
+            "list nothing",
+            "list 0",
+        ]);
+    // A location within a directory takes all of that directory.
+    let cli = Cli::stock()
+        .dir(&place.store(), "/all")
+        .dir(&place.work(), "/data")
+        .variable("CHECKPOINT_STORE", "/all/of/mine");
+    cli.verbs("write=x directories")
+        .outcome()
+        .printed(["write 2", "directories /data"]);
+    assert!(place.store().join("of/mine/log").is_dir());
+}
+
+#[test]
+fn checkpoints_lie_in_a_bucket_that_the_task_does_not_see() {
+    let server = Server::start();
+    let place = Place::new();
+    let run = |host, verbs: &str| -> Outcome {
+        let cli = Cli::on_s3(host, "s3://bucket/task", &server).dir(&place.work(), "/data");
+        let cli = match host {
+            Host::Native => cli,
+            Host::Composed => cli
+                .dir(&place.store(), "/scratch")
+                .variable("CHECKPOINT_SCRATCH", "/scratch"),
+        };
+        cli.verbs(verbs).outcome()
+    };
+    fs::create_dir(place.store()).unwrap();
+    let saved = run(Host::Composed, "resume write-random=40000000 read");
+    assert_eq!(saved.code, Some(0), "{}", saved.text());
+    run(Host::Native, "read files=/data/m=100 save=/data/m").printed([
+        saved.lines[2].as_str(),
+        "files made",
+        "save 4",
+    ]);
+    run(
+        Host::Composed,
+        "restore=/data/again environment directories",
+    )
+    .printed(["restore 4", "environment ", "directories /data"]);
+    assert_eq!(
+        tree(&place.work().join("again")),
+        tree(&place.work().join("m"))
+    );
+    let streamed = run(Host::Composed, "stream=20000000 read-stream");
+    assert_eq!(streamed.code, Some(0), "{}", streamed.text());
+    run(Host::Native, "read-stream").printed(&streamed.lines[1..]);
+    assert!(tree(&place.store()).is_empty(), "nothing stays of streams");
+}
+
+#[test]
+fn a_composed_training_that_is_killed_is_finished_by_either_host() {
+    let place = Place::new();
+    let store = |training: u64| {
+        let store = place.work().join(training.to_string());
+        fs::create_dir_all(&store).unwrap();
+        store
+    };
+    let native = |training| Cli::on(Host::Native, &store(training));
+    let composed = |training| Cli::on(Host::Composed, &store(training));
+    survives_kills(composed, native, kills() / 2);
+    let place = Place::new();
+    let store = |training: u64| {
+        let store = place.work().join(training.to_string());
+        fs::create_dir_all(&store).unwrap();
+        store
+    };
+    let either = |training: u64| {
+        let host = [Host::Native, Host::Composed][training as usize % 2];
+        Cli::on(host, &store(training))
+    };
+    survives_kills(either, either, kills() / 2);
+}
+
+#[test]
+fn a_composed_training_that_is_killed_on_s3_is_finished_by_either_host() {
+    let server = Server::start();
+    let url = |training: u64| format!("s3://bucket/{training}");
+    let native = |training| Cli::on_s3(Host::Native, &url(training), &server);
+    let composed = |training| Cli::on_s3(Host::Composed, &url(training), &server);
+    survives_kills(composed, native, kills() / 2);
+}
+
+#[test]
+fn an_earlier_location_is_looked_through() {
+    let place = Place::on(Host::Composed);
+    place.run("write=one").printed(["write 2"]);
+    let next = Place::on(Host::Composed);
+    let after = |verbs: &str| {
+        let cli = next.cli().dir(&place.store(), "/prev");
+        let cli = cli.variable("CHECKPOINT_PREV", "/prev");
+        cli.verbs(verbs).outcome()
+    };
+    after("directories trap").trapped();
+    after("read directories").printed(["read \"one\"", "directories /data"]);
+    // Another host knows no such directory. It says so, and does not begin anew.
+    let next = next.across();
+    let error = next.run("read").failed(123);
+    assert!(error.contains("dir:///prev"), "{error}");
+    let store = place.store();
+    let named = next.cli().options(["--prev".as_ref(), store.as_os_str()]);
+    named.verbs("read").outcome().printed(["read \"one\""]);
+}
+
+#[test]
+fn what_the_environment_says_wrongly_is_named() {
+    let place = Place::on(Host::Composed);
+    for (name, value) in [
+        ("CHECKPOINT_KEEP", "0"),
+        ("CHECKPOINT_QUOTA", "1GB"),
+        ("CHECKPOINT_STORE", "ftp://x/y"),
+        ("CHECKPOINT_STORE", "s3://bucket/task"),
+        ("CHECKPOINT_STORE", "/nowhere"),
+    ] {
+        let outcome = place.cli().variable(name, value).verbs("write=x").outcome();
+        assert!(
+            outcome.lines[0].starts_with("error: "),
+            "{}",
+            outcome.text()
+        );
+        assert!(outcome.stderr.contains(value), "{}", outcome.text());
+    }
+}
+
+/// What `compose` says of a task that it refuses.
+#[track_caller]
+fn refused(task: &Path, code: i32) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let app = dir.path().join("app.wasm");
+    let line = [
+        "compose".as_ref(),
+        task.as_os_str(),
+        "-o".as_ref(),
+        app.as_os_str(),
+    ];
+    let error = Cli::new(line).outcome().failed(code);
+    assert!(error.contains(task.to_str().unwrap()), "{error}");
+    assert!(!app.exists());
+    error
+}
+
+#[test]
+fn what_cannot_be_composed_is_refused_with_its_reason() {
+    const NO_COMPONENT: i32 = 121;
+    const UNKNOWN_IMPORT: i32 = 122;
+    let dir = tempfile::tempdir().unwrap();
+    let made = |text: &str| {
+        let path = dir.path().join("task.wasm");
+        fs::write(&path, wat::parse_str(text).unwrap()).unwrap();
+        path
+    };
+    refused(&dir.path().join("missing.wasm"), NO_COMPONENT);
+    refused(&made("(module)"), NO_COMPONENT);
+    let error = refused(&made("(component)"), UNKNOWN_IMPORT);
+    assert!(error.contains("nothing of task:checkpoint"), "{error}");
+    let error = refused(&guest("unknown_import"), UNKNOWN_IMPORT);
+    assert!(error.contains("nothing of task:checkpoint"), "{error}");
+    let open = [
+        // Of a version that is not this one's.
+        r#"(import "task:checkpoint/checkpointer@9.0.0" (instance))"#,
+        r#"(import "task:checkpoint/types@0.1.0" (instance)) (import "my:own/thing" (instance))"#,
+    ];
+    for imports in open {
+        let error = refused(&made(&format!("(component {imports})")), UNKNOWN_IMPORT);
+        assert!(error.contains("stays open"), "{error}");
+    }
+    let seeing = r#"(component
+        (import "task:checkpoint/types@0.1.0" (instance))
+        (import "wasi:filesystem/preopens@0.3.0" (instance)))"#;
+    let error = refused(&made(seeing), UNKNOWN_IMPORT);
+    assert!(error.contains("could see"), "{error}");
+}
