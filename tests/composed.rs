@@ -125,7 +125,7 @@ fn checkpoints_lie_in_a_bucket_that_the_task_does_not_see() {
         Host::Composed,
         "restore=/data/again environment directories",
     )
-    .printed(["restore 4", "environment ", "directories /data"]);
+    .printed(["restore 4", "environment", "directories /data"]);
     assert_eq!(
         tree(&place.work().join("again")),
         tree(&place.work().join("m"))

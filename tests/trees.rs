@@ -57,10 +57,16 @@ fn a_restored_directory_equals_the_saved_one(host: Host) {
         let path = model.join(name);
         let file = fs::File::create(&path).unwrap();
         file.set_modified(old).unwrap();
-        file.set_permissions(fs::Permissions::from_mode(mode))
-            .unwrap();
+        // WASI says nothing of them.
+        if host == Host::Native {
+            let mode = fs::Permissions::from_mode(mode);
+            file.set_permissions(mode).unwrap();
+        }
     }
-    fs::set_permissions(model.join("empty"), fs::Permissions::from_mode(0o700)).unwrap();
+    if host == Host::Native {
+        let mode = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(model.join("empty"), mode).unwrap();
+    }
     symlink("deep/er", model.join("link to a directory")).unwrap();
     symlink("run.sh", model.join("link to a file")).unwrap();
     symlink("nowhere", model.join("dangling")).unwrap();

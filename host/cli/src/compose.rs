@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use wac_graph::types::Package;
-use wac_graph::{CompositionGraph, EncodeOptions, NodeKind, PackageId};
+use wac_graph::{CompositionGraph, EncodeOptions, NodeKind, PackageId, PlugError};
 
 use crate::exit::{Code, failure};
 
@@ -42,7 +42,11 @@ pub(crate) fn compose(task: &[u8], reach: Reach) -> anyhow::Result<Vec<u8>> {
         let what = "it imports nothing of task:checkpoint, so there is nothing to plug in; `wasmtime run` runs it as it is";
         return Err(failure(Code::UnknownImport, what));
     }
-    wac_graph::plug(&mut graph, vec![host], task).context("it cannot be composed")?;
+    match wac_graph::plug(&mut graph, vec![host], task) {
+        // Then all that it imports stays open, and is named below.
+        Ok(()) | Err(PlugError::NoPlugHappened) => {}
+        Err(error) => return Err(anyhow::Error::new(error).context("it cannot be composed")),
+    }
     check(&imports, &plugged(&graph, task))?;
     let composed = graph.encode(EncodeOptions::default());
     composed.context("it cannot be composed")

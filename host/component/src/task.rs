@@ -18,9 +18,9 @@ pub(crate) struct Task {
     pub(crate) attempt: Arc<Attempt>,
     pub(crate) background: BackgroundSaves,
     advisor: Mutex<Advisor>,
-    /// Who holds a clone of these writes or reads a stream; there is one of either kind at a time.
+    /// Whoever holds a clone of it writes a stream; there is one at a time. How many are read cannot be
+    /// told: they are the host's.
     pub(crate) writing: Arc<()>,
-    pub(crate) reading: Arc<()>,
 }
 
 /// Begins with the first call, because a component is not told when it starts.
@@ -53,7 +53,6 @@ impl Task {
             background: BackgroundSaves::default(),
             advisor: Mutex::new(advisor),
             writing: Arc::default(),
-            reading: Arc::default(),
         })
     }
 

@@ -106,7 +106,7 @@ impl BackgroundSaves {
     /// The same where nothing goes on by itself: it is saved when this returns.
     ///
     /// # Errors
-    /// Those of an earlier save; what goes wrong with this one is told by the next call.
+    /// Those of [`Attempt::save`].
     #[cfg(target_family = "wasm")]
     pub async fn save(
         &self,
@@ -115,12 +115,8 @@ impl BackgroundSaves {
         labels: Labels,
     ) -> Result<()> {
         self.surface().await?;
-        let saved = attempt.save(source).labels(labels).await;
-        let mut queue = self.queue.lock().await;
-        match saved {
-            Ok(saved) => queue.done = Some(saved),
-            Err(error) => queue.failed = Some(error),
-        }
+        let saved = attempt.save(source).labels(labels).await?;
+        self.queue.lock().await.done = Some(saved);
         Ok(())
     }
 

@@ -31,7 +31,10 @@ pub(crate) async fn speed() {
         let size = |path: &Path| fs::metadata(path).unwrap().len();
         let task = guest("verbs");
         let grown = size(&composed(&task, option)) - size(&task);
-        note(&format!("with {name}, a task grows by {}", human_size(grown)));
+        note(&format!(
+            "with {name}, a task grows by {}",
+            human_size(grown)
+        ));
     }
 }
 
