@@ -11,6 +11,4 @@ wit_bindgen::generate!({
         "wasi:io/poll@0.2.12": wasip2::io::poll,
         "wasi:io/streams@0.2.12": wasip2::io::streams,
     },
-    pub_export_macro: true,
-    export_macro_name: "export",
 });

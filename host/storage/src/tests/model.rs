@@ -49,6 +49,13 @@ const READER: Bounds = Bounds {
     reader: true,
 };
 
+/// And beside three of them.
+const READER_OF_THREE: Bounds = Bounds {
+    attempts: 3,
+    saves: 1,
+    ..READER
+};
+
 #[test]
 fn nothing_is_lost_by_attempts_that_take_over() {
     explore(ATTEMPTS);
@@ -62,6 +69,7 @@ fn nothing_is_lost_by_pruning() {
 #[test]
 fn a_reader_finds_what_was_acknowledged() {
     explore(READER);
+    explore(READER_OF_THREE);
 }
 
 /// Large enough for every counterexample that needs a third attempt.
