@@ -109,6 +109,10 @@ impl<T: FileTree> FileTree for Counted<T> {
             bar: self.bar.clone(),
         }))
     }
+
+    fn keeps_modes(&self) -> bool {
+        self.tree.keeps_modes()
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
