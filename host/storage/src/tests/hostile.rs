@@ -724,6 +724,10 @@ async fn what_no_directory_can_hold_is_refused_and_nothing_beside_it_changes() {
         ("1,500 levels", in_a_dir(levels(1500))),
         ("a name of 300 bytes", in_a_dir([file(&"n".repeat(300), 0)])),
         (
+            "a link of 4,096 bytes",
+            in_a_dir([link("a", &"t".repeat(4096))]),
+        ),
+        (
             "the marker as a file",
             in_a_dir([file(".task-checkpoint-restoring", 0)]),
         ),
