@@ -402,6 +402,10 @@ fn impossible() -> Vec<(&'static str, Vec<u8>)> {
             chunked(4, vec![chunk(|c| c.codec = 1)]),
         ),
         (
+            "a chunk that is compressed to nothing",
+            chunked(4, vec![chunk(|c| (c.codec, c.stored_bytes) = (1, 0))]),
+        ),
+        (
             "a chunk of 4 GiB",
             chunked(
                 u32::MAX.into(),
