@@ -272,7 +272,7 @@ pub(super) fn encode_commit(commit: &Commit) -> Vec<u8> {
 pub(super) fn decode_commit(bytes: &[u8]) -> Result<Commit> {
     let fields: CommitFields = from_slice(bytes)?;
     let entries: Result<Vec<Entry>> = fields.tree.into_iter().map(EntryFields::entry).collect();
-    let tree = Tree::new(entries?)
+    let tree = Tree::in_order(entries?)
         .map_err(|e| Error::corrupt("a commit of an impossible tree").with_source(e))?;
     let contents = match (fields.inline, fields.objects, fields.chunks) {
         (Some(inline), None, None) => Contents::Inline(inline.into()),
