@@ -219,7 +219,13 @@ impl Commit {
         };
         match lie {
             Lie::ObjectSize(_, n) => *size = n,
-            Lie::Epoch(_, n) => *epoch = n.into(),
+            Lie::Epoch(_, n) => {
+                // It is there all the same, as if a newer attempt had stored it.
+                let (object, before) = (std::mem::take(object), (*epoch, *counter));
+                self.objects.remove(&before);
+                *epoch = n.into();
+                self.objects.insert((*epoch, *counter), object);
+            }
             Lie::Cut(_, n) => object.truncate(usize::from(n)),
             Lie::Flip(_, n) => {
                 let at = usize::from(n) % object.len().max(1);
