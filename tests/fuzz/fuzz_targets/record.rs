@@ -17,7 +17,7 @@ use libfuzzer_sys::fuzz_target;
 const BELOW: &[u8] = b"below";
 
 /// A data object for commits to refer to: one chunk of these bytes, and 80 bytes of an index.
-const DATA: &[u8] = b"data";
+const DATA: &[u8] = b"first";
 
 struct Slot {
     /// Where it lies. Below are a claim and, if it is the third, a commit of [`BELOW`].
@@ -76,8 +76,10 @@ async fn check(slot: Slot) {
                 ErrorKind::Corrupt => assert!(!below, "{error}: the one below is whole"),
                 // Of another version, which is no damage: nobody claims over what they cannot read.
                 ErrorKind::Other => {
-                    let begun = Attempt::begin(place.location, AttemptSettings::default()).await;
-                    assert_eq!(begun.map(drop).map_err(|e| e.kind()), Err(ErrorKind::Other));
+                    let begun = Attempt::begin(place.location.clone(), AttemptSettings::default());
+                    let refused = begun.await.map(drop).map_err(|error| error.kind());
+                    assert_eq!(refused, Err(ErrorKind::Other));
+                    assert!(!place.has_record(slot.sequence + 1).await, "it was claimed");
                     return;
                 }
                 other => panic!("{other:?}: {error}"),

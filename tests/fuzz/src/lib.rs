@@ -50,6 +50,12 @@ impl Place {
         self.put(format!("data/{epoch}-{counter}"), bytes).await;
     }
 
+    /// Whether something lies in a slot of the log.
+    pub async fn has_record(&self, sequence: u64) -> bool {
+        let path = Path::from(format!("task/log/{sequence:020}"));
+        self.store.head(&path).await.is_ok()
+    }
+
     async fn put(&self, name: String, bytes: Vec<u8>) {
         let path = Path::from(format!("task/{name}"));
         let put = self.store.put(&path, PutPayload::from(bytes)).await;
