@@ -53,22 +53,26 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-async fn check(slot: Slot) {
+/// A location with the record in this slot.
+async fn place(slot: &Slot, sequence: u64) -> Place {
     let place = Place::default();
     place.put_record(1, forge::claim(1)).await;
     place.put_data(1, 0, forge::data_object([DATA])).await;
-    let below = slot.sequence == 3;
-    if below {
-        let root = forge::entry("", 0o644, (0, 0), vec![(4, Cbor::Uint(BELOW.len() as u64))]);
+    if slot.sequence == 3 {
+        let size = Cbor::Uint(BELOW.len() as u64);
+        let root = forge::entry("", 0o644, (0, 0), vec![(4, size)]);
         let contents = Cbor::Bytes(BELOW.to_vec());
         let fields = [(5, Cbor::Array(vec![root])), (6, contents)];
-        let payload = forge::commit(&[2], fields);
-        place
-            .put_record(2, forge::record(1, COMMIT, &payload))
-            .await;
+        let below = forge::record(1, COMMIT, &forge::commit(&[2], fields));
+        place.put_record(2, below).await;
     }
-    place.put_record(slot.sequence, slot.bytes).await;
+    place.put_record(sequence, slot.bytes.clone()).await;
+    place
+}
 
+async fn check(slot: Slot) {
+    let place = place(&slot, slot.sequence).await;
+    let below = slot.sequence == 3;
     let checkpoints = match place.location.checkpoints().await {
         Ok(checkpoints) => checkpoints,
         Err(error) => {
@@ -92,6 +96,9 @@ async fn check(slot: Slot) {
     }
     let newest = checkpoints.first().map(|c| c.info().sequence);
     assert!(newest >= below.then_some(2));
+    if newest == Some(slot.sequence) {
+        in_its_slot_alone(&slot).await;
+    }
     let report = place.location.verify().await.expect("damage is no error");
     assert_eq!(report.records, slot.sequence);
 
@@ -140,6 +147,14 @@ async fn check(slot: Slot) {
     let next = Attempt::begin(place.location.clone(), AttemptSettings::default()).await;
     let read = next.expect("it can be taken over").read().await;
     assert_eq!(read.expect("it is whole").as_deref(), Some(&b"above"[..]));
+}
+
+/// What is a checkpoint in one slot is none in the next.
+async fn in_its_slot_alone(slot: &Slot) {
+    let place = place(slot, slot.sequence + 1).await;
+    let checkpoints = place.location.checkpoints().await.unwrap_or_default();
+    let newest = checkpoints.first().map(|c| c.info().sequence);
+    assert!(newest <= Some(slot.sequence), "it is in two slots");
 }
 
 /// The rules of `FORMAT.md` for a tree, of one that was not refused.
