@@ -153,6 +153,11 @@ impl Tree {
     /// [`ErrorKind::InvalidPath`] if they do not hold the invariants of [`Tree`].
     pub fn new(mut entries: Vec<Entry>) -> Result<Self> {
         entries.sort_by(|a, b| components(&a.path).cmp(components(&b.path)));
+        Self::in_order(entries)
+    }
+
+    /// The same of entries that are stored. Nothing sorts them: their order says whose the contents are.
+    pub(crate) fn in_order(entries: Vec<Entry>) -> Result<Self> {
         let tree = Self { entries };
         tree.check()?;
         Ok(tree)
@@ -229,7 +234,7 @@ impl Tree {
         for Entry { path, node, .. } in rest {
             check_path(path)?;
             if components(before).cmp(components(path)).is_ge() {
-                return Err(invalid(path, "twice in the tree"));
+                return Err(invalid(path, "twice in the tree, or out of its order"));
             }
             let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
             while parents.last().is_some_and(|last| *last != parent) {

@@ -12,6 +12,9 @@ use super::{Beneath, MARKER, MAX_DEPTH, failed, names, open_dir, open_inner, to_
 /// The longest name that file systems commonly hold, in bytes.
 const MAX_NAME_BYTES: usize = 255;
 
+/// The longest link that Linux makes, in bytes: its `PATH_MAX` less a NUL.
+const MAX_LINK_BYTES: usize = 4095;
+
 /// How many files are written before they are synced. The first sync of a journal takes the others'
 /// contents with it, so syncing many at a time is nearly as fast as one.
 const UNSYNCED_FILES: usize = 256;
@@ -60,6 +63,9 @@ fn check(at: &Beneath, entries: &[Entry]) -> Result<()> {
         {
             let what = "this link leads to an absolute path, which WASI does not make; `wasm-checkpoint run` and `export` do";
             return Err(invalid(path, what));
+        }
+        if matches!(node, Node::Link { target } if target.len() > MAX_LINK_BYTES) {
+            return Err(invalid(path, "longer than a link on a disk may be"));
         }
     }
     let is_file = entries.first().is_some_and(|root| root.node != Node::Dir);

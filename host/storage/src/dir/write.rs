@@ -43,6 +43,9 @@ pub(super) fn writer(
 /// The longest name that file systems commonly hold, in bytes.
 const MAX_NAME_BYTES: usize = 255;
 
+/// The longest link that Linux makes, in bytes: its `PATH_MAX` less a NUL.
+const MAX_LINK_BYTES: usize = 4095;
+
 /// Whether the target can hold the entries.
 fn check(at: &BeneathDir, entries: &[Entry]) -> Result<()> {
     for Entry { path, node, .. } in entries {
@@ -64,6 +67,12 @@ fn check(at: &BeneathDir, entries: &[Entry]) -> Result<()> {
             return Err(invalid_path(
                 Path::new(path),
                 "longer than a name on a disk may be",
+            ));
+        }
+        if matches!(node, Node::Link { target } if target.len() > MAX_LINK_BYTES) {
+            return Err(invalid_path(
+                Path::new(path),
+                "longer than a link on a disk may be",
             ));
         }
     }

@@ -272,7 +272,7 @@ pub(super) fn encode_commit(commit: &Commit) -> Vec<u8> {
 pub(super) fn decode_commit(bytes: &[u8]) -> Result<Commit> {
     let fields: CommitFields = from_slice(bytes)?;
     let entries: Result<Vec<Entry>> = fields.tree.into_iter().map(EntryFields::entry).collect();
-    let tree = Tree::new(entries?)
+    let tree = Tree::in_order(entries?)
         .map_err(|e| Error::corrupt("a commit of an impossible tree").with_source(e))?;
     let contents = match (fields.inline, fields.objects, fields.chunks) {
         (Some(inline), None, None) => Contents::Inline(inline.into()),
@@ -316,7 +316,8 @@ fn check_chunks(objects: &[ObjectRef], chunks: &[Chunk]) -> Result<()> {
         let inside = object.is_some_and(|object| end.is_some_and(|end| end <= object.size_bytes));
         let sizes = match chunk.codec {
             Codec::Raw => chunk.stored_bytes == chunk.size_bytes,
-            Codec::Lz4 => chunk.stored_bytes < chunk.size_bytes,
+            // No block is empty, and neither is what a store can be asked for.
+            Codec::Lz4 => (1..chunk.size_bytes).contains(&chunk.stored_bytes),
         };
         if !inside || !sizes || chunk.size_bytes == 0 || chunk.size_bytes > MAX_CHUNK_BYTES {
             return Err(Error::corrupt("a commit of an impossible chunk"));

@@ -310,6 +310,14 @@ fn impossible() -> Vec<(&'static str, Vec<u8>)> {
         ("NUL in a name", in_a_dir([file("a\0b", 0)])),
         ("a file twice", in_a_dir([file("a", 0), file("a", 0)])),
         (
+            "entries that are out of order",
+            in_a_dir([file("b", 0), file("a", 0)]),
+        ),
+        (
+            "a file before its directory",
+            in_a_dir([file("a/b", 0), dir("a")]),
+        ),
+        (
             "a file and a directory of one name",
             in_a_dir([file("a", 0), dir("a")]),
         ),
@@ -400,6 +408,10 @@ fn impossible() -> Vec<(&'static str, Vec<u8>)> {
         (
             "compression that makes it larger",
             chunked(4, vec![chunk(|c| c.codec = 1)]),
+        ),
+        (
+            "a chunk that is compressed to nothing",
+            chunked(4, vec![chunk(|c| (c.codec, c.stored_bytes) = (1, 0))]),
         ),
         (
             "a chunk of 4 GiB",
@@ -691,7 +703,7 @@ async fn an_index_that_lies_is_found_and_misleads_no_reader() {
 #[tokio::test]
 async fn more_than_the_host_permits_is_refused_before_anything_is_written() {
     let quota = ErrorKind::QuotaExceeded;
-    let many = (0..1_000_000).map(|n| file(&format!("{n}"), 0));
+    let many = (0..1_000_000).map(|n| file(&format!("{n:06}"), 0));
     let forged_many = forged(&in_a_dir(many), None).await;
     forged_many.is_refused("a million and one", quota).await;
 
@@ -723,6 +735,10 @@ async fn what_no_directory_can_hold_is_refused_and_nothing_beside_it_changes() {
     for (name, payload) in [
         ("1,500 levels", in_a_dir(levels(1500))),
         ("a name of 300 bytes", in_a_dir([file(&"n".repeat(300), 0)])),
+        (
+            "a link of 4,096 bytes",
+            in_a_dir([link("a", &"t".repeat(4096))]),
+        ),
         (
             "the marker as a file",
             in_a_dir([file(".task-checkpoint-restoring", 0)]),

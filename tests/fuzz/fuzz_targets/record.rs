@@ -1,0 +1,206 @@
+//! Whatever lies in a slot of the log: it is read or refused with a typed error, and takes neither the
+//! location nor the checkpoint below it from those who go on.
+//!
+//! The first byte of an input says how the rest is put there. See [`Slot`].
+
+#![no_main]
+
+use std::collections::BTreeSet;
+
+use checkpoint_fuzz::forge::{self, CLAIM, COMMIT, Cbor};
+use checkpoint_fuzz::{Place, run};
+use checkpoint_storage::{
+    Attempt, AttemptSettings, Checkpoint, ErrorKind, Limits, Node, ResumePoint,
+};
+use libfuzzer_sys::fuzz_target;
+
+const BELOW: &[u8] = b"below";
+
+/// A data object for commits to refer to: one chunk of these bytes, and 80 bytes of an index.
+const DATA: &[u8] = b"first";
+
+struct Slot {
+    /// Where it lies. Below are a claim and, if it is the third, a commit of [`BELOW`].
+    sequence: u64,
+    bytes: Vec<u8>,
+}
+
+impl Slot {
+    fn of(input: &[u8]) -> Option<Self> {
+        let (how, rest) = input.split_first()?;
+        let bytes = match how % 4 {
+            0 => rest.to_vec(),
+            // Or no input would get past the hash.
+            1 => forge::record(1, CLAIM, rest),
+            2 => forge::record(1, COMMIT, rest),
+            _ => {
+                let ([v, w, k, l], payload) = rest.split_first_chunk()?;
+                let (version, kind) = (u16::from_le_bytes([*v, *w]), u16::from_le_bytes([*k, *l]));
+                forge::record(version, kind, payload)
+            }
+        };
+        let sequence = match how / 4 % 2 {
+            0 => 2,
+            _ => 3,
+        };
+        Some(Self { sequence, bytes })
+    }
+}
+
+fuzz_target!(|input: &[u8]| {
+    if let Some(slot) = Slot::of(input) {
+        run(check(slot));
+    }
+});
+
+/// A location with the record in this slot.
+async fn place(slot: &Slot, sequence: u64) -> Place {
+    let place = Place::default();
+    place.put_record(1, forge::claim(1)).await;
+    place.put_data(1, 0, forge::data_object([DATA])).await;
+    if slot.sequence == 3 {
+        let size = Cbor::Uint(BELOW.len() as u64);
+        let root = forge::entry("", 0o644, (0, 0), vec![(4, size)]);
+        let contents = Cbor::Bytes(BELOW.to_vec());
+        let fields = [(5, Cbor::Array(vec![root])), (6, contents)];
+        let below = forge::record(1, COMMIT, &forge::commit(&[2], fields));
+        place.put_record(2, below).await;
+    }
+    place.put_record(sequence, slot.bytes.clone()).await;
+    place
+}
+
+async fn check(slot: Slot) {
+    let place = place(&slot, slot.sequence).await;
+    let below = slot.sequence == 3;
+    let checkpoints = match place.location.checkpoints().await {
+        Ok(checkpoints) => {
+            assert!(!below || !checkpoints.is_empty());
+            checkpoints
+        }
+        Err(error) => {
+            match error.kind() {
+                ErrorKind::Corrupt => assert!(!below || !is_refused(&place).await, "{error}"),
+                // Of another version, which is no damage: nobody claims over what they cannot read.
+                ErrorKind::Other => {
+                    let begun = Attempt::begin(place.location.clone(), AttemptSettings::default());
+                    let refused = begun.await.map(drop).map_err(|error| error.kind());
+                    assert_eq!(refused, Err(ErrorKind::Other));
+                    assert!(!place.has_record(slot.sequence + 1).await, "it was claimed");
+                    return;
+                }
+                other => panic!("{other:?}: {error}"),
+            }
+            Vec::new()
+        }
+    };
+    for checkpoint in &checkpoints {
+        check_tree(checkpoint);
+    }
+    let newest = checkpoints.first().map(|c| c.info().sequence);
+    if newest == Some(slot.sequence) {
+        in_its_slot_alone(&slot).await;
+    }
+    let report = place.location.verify().await.expect("damage is no error");
+    assert_eq!(report.records, slot.sequence);
+
+    let begun = Attempt::begin(place.location.clone(), AttemptSettings::default()).await;
+    let attempt = match begun {
+        Ok(attempt) => attempt,
+        // A claim that names a predecessor elsewhere, or one that is no URL.
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::InvalidLocation, "{error}");
+            assert!(checkpoints.is_empty());
+            return;
+        }
+    };
+    match attempt.resume_point().await {
+        Ok(ResumePoint::Fresh) => assert!(newest.is_none() && report.findings.is_empty()),
+        Ok(ResumePoint::Resumed(info)) => assert_eq!(Some(info.sequence), newest),
+        Ok(ResumePoint::FellBack {
+            checkpoint,
+            damaged,
+            ..
+        }) => {
+            assert_eq!(Some(checkpoint.sequence), newest);
+            assert!(damaged > checkpoint.sequence);
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            assert!(newest.is_none());
+        }
+    }
+    match attempt.read().await {
+        Ok(None) => assert!(newest.is_none() && report.findings.is_empty()),
+        Ok(Some(read)) => {
+            let size = |c: &Checkpoint| c.info().logical_bytes == read.len() as u64;
+            assert!(checkpoints.iter().any(size));
+        }
+        Err(error) => match error.kind() {
+            ErrorKind::Corrupt => assert!(!report.findings.is_empty(), "{error}"),
+            ErrorKind::NotSingle(_) | ErrorKind::QuotaExceeded => assert!(newest.is_some()),
+            other => panic!("{other:?}: {error}"),
+        },
+    }
+    attempt
+        .write("above".into())
+        .await
+        .expect("the claim owns the location");
+    let next = Attempt::begin(place.location.clone(), AttemptSettings::default()).await;
+    let read = next.expect("it can be taken over").read().await;
+    assert_eq!(read.expect("it is whole").as_deref(), Some(&b"above"[..]));
+}
+
+/// Whether the record above the one below is no record of its slot. One that is may lack its data, and
+/// leave nothing below it that can be restored.
+async fn is_refused(place: &Place) -> bool {
+    let report = place.location.verify().await.expect("damage is no error");
+    let name = format!("log/{:020}", 3);
+    report.findings.iter().any(|found| found.object == name)
+}
+
+/// What is a checkpoint in one slot is none in the next.
+async fn in_its_slot_alone(slot: &Slot) {
+    let place = place(slot, slot.sequence + 1).await;
+    let checkpoints = place.location.checkpoints().await.unwrap_or_default();
+    let newest = checkpoints.first().map(|c| c.info().sequence);
+    assert!(newest <= Some(slot.sequence), "it is in two slots");
+}
+
+/// The rules of `FORMAT.md` for a tree, of one that was not refused.
+fn check_tree(checkpoint: &Checkpoint) {
+    let entries = checkpoint.tree().entries();
+    let mut dirs = BTreeSet::new();
+    let mut before = None;
+    let mut size: u64 = 0;
+    for entry in entries {
+        let path = entry.path.as_str();
+        let components: Vec<&[u8]> = match path {
+            "" => Vec::new(),
+            path => path.split('/').map(str::as_bytes).collect(),
+        };
+        assert!(
+            before < Some(components.clone()),
+            "{path:?} is out of order"
+        );
+        assert!(path.len() <= Limits::default().path_bytes && !path.contains('\0'));
+        assert!(!components.iter().any(|c| matches!(*c, b"" | b"." | b"..")));
+        if let Some((_, parent)) = components.split_last() {
+            assert!(dirs.contains(parent), "{path:?} is in no directory");
+        }
+        match &entry.node {
+            Node::Dir => drop(dirs.insert(components.clone())),
+            Node::File { size_bytes } => {
+                size = size.checked_add(*size_bytes).expect("a sum");
+                assert!(!components.is_empty() || entries.len() == 1);
+            }
+            Node::Link { target } => {
+                assert!(!components.is_empty() && !target.is_empty() && !target.contains('\0'));
+            }
+        }
+        assert_eq!(entry.mode & !0o777, 0);
+        before = Some(components);
+    }
+    assert!(entries[0].path.is_empty());
+    assert_eq!(size, checkpoint.info().logical_bytes);
+}

@@ -1,0 +1,276 @@
+//! Whatever tree is stored, and wherever a guest restores it to: nothing outside its directory changes,
+//! the target is equal to the checkpoint or the error says why not, and what is refused changes nothing.
+
+#![no_main]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use checkpoint_fuzz::disk::{MARKER, Sandbox, Snapshot, snapshot};
+use checkpoint_fuzz::tree::{Commit, Forged, Verdict, is_kept};
+use checkpoint_fuzz::{Place, run};
+use checkpoint_storage::{
+    Attempt, AttemptSettings, BeneathDir, ErrorKind, Existing, Limits, Result,
+};
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::fuzz_target;
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    to: To,
+    there: There,
+    replace: bool,
+    forged: Forged,
+}
+
+/// The path that the guest names.
+#[derive(Arbitrary, Clone, Debug, PartialEq, Eq)]
+enum To {
+    Target,
+    Dots,
+    Root,
+    New,
+    /// Through a link to a directory inside.
+    Door,
+    /// Through a link to the outside.
+    Out,
+    Loop,
+    /// Beneath a file.
+    Beside,
+    Text(String),
+}
+
+/// What lies at `target`.
+#[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
+enum There {
+    Nothing,
+    EmptyDir,
+    Dir,
+    File,
+    LinkToDir,
+    LinkToOutside,
+    LinkToNothing,
+    LinkToItself,
+    Interrupted,
+    /// With a link to the outside for a marker.
+    MarkerLink,
+    /// With a directory for a marker.
+    MarkerDir,
+}
+
+impl To {
+    fn path(&self) -> &str {
+        match self {
+            Self::Target => "target",
+            Self::Dots => "./target/.",
+            Self::Root => ".",
+            Self::New => "new/and/deep",
+            Self::Door => "door/target",
+            Self::Out => "out/target",
+            Self::Loop => "loop/target",
+            Self::Beside => "beside/target",
+            Self::Text(path) => path,
+        }
+    }
+
+    /// The same without `.`, which the end of a path to a file may not be.
+    fn plain(&self) -> PathBuf {
+        Path::new(self.path()).components().collect()
+    }
+}
+
+impl There {
+    fn prepare(self, sandbox: &Sandbox) {
+        sandbox.dir("elsewhere");
+        sandbox.file("elsewhere/own", b"kept");
+        sandbox.file("beside", b"kept");
+        sandbox.link("door", "elsewhere");
+        sandbox.link("out", "../outside");
+        sandbox.link("loop", "loop");
+        let filled = || {
+            sandbox.dir("target/sub");
+            sandbox.file("target/own", b"own");
+            sandbox.file("target/sub/own", b"own");
+            sandbox.link("target/a", "../../outside");
+            sandbox.link("target/sub/link", "../../../outside/canary");
+        };
+        let marker = format!("target/{MARKER}");
+        match self {
+            Self::Nothing => {}
+            Self::EmptyDir => sandbox.dir("target"),
+            Self::Dir => filled(),
+            Self::File => sandbox.file("target", b"own"),
+            Self::LinkToDir => sandbox.link("target", "elsewhere"),
+            Self::LinkToOutside => sandbox.link("target", "../outside"),
+            Self::LinkToNothing => sandbox.link("target", "nothing"),
+            Self::LinkToItself => sandbox.link("target", "target"),
+            Self::Interrupted => {
+                filled();
+                sandbox.file(&marker, b"");
+            }
+            Self::MarkerLink => {
+                filled();
+                sandbox.link(&marker, "../../outside/canary");
+            }
+            Self::MarkerDir => {
+                filled();
+                sandbox.dir(&format!("{marker}/sub"));
+            }
+        }
+    }
+
+    /// Whether a restore of anything that is good succeeds here.
+    fn is_free(self, file: bool, replace: bool) -> bool {
+        match self {
+            Self::Nothing | Self::Interrupted => true,
+            Self::EmptyDir => replace || !file,
+            Self::Dir | Self::File | Self::LinkToDir | Self::LinkToNothing => replace,
+            Self::LinkToOutside | Self::LinkToItself | Self::MarkerLink | Self::MarkerDir => false,
+        }
+    }
+}
+
+fuzz_target!(|input: Input| run(check(input)));
+
+fn limits() -> Limits {
+    Limits {
+        entries: 30,
+        checkpoint_bytes: 1 << 20,
+        ..Limits::default()
+    }
+}
+
+async fn begin(place: &Place) -> Attempt {
+    let settings = AttemptSettings::default().limits(limits());
+    let begun = Attempt::begin(place.location.clone(), settings).await;
+    begun.expect("damage is no error here")
+}
+
+fn beneath(sandbox: &Sandbox, path: &str) -> Result<BeneathDir> {
+    let dir = Dir::open_ambient_dir(sandbox.inside(), ambient_authority());
+    BeneathDir::new(dir.unwrap(), path)
+}
+
+async fn check(input: Input) {
+    let Input {
+        to,
+        there,
+        replace,
+        forged,
+    } = input;
+    let sandbox = Sandbox::default();
+    let commit = forged.build(sandbox.is_roots());
+    let place = Place::default();
+    commit.put(&place).await;
+    there.prepare(&sandbox);
+    let target = match beneath(&sandbox, to.path()) {
+        Ok(target) => target,
+        Err(error) => return assert_eq!(error.kind(), ErrorKind::InvalidPath),
+    };
+    let existing = match replace {
+        true => Existing::Replace,
+        false => Existing::Refuse,
+    };
+    let verdict = commit.verdict(&limits());
+    let before = snapshot(&sandbox.inside());
+    let attempt = begin(&place).await;
+    let restored = attempt.restore(target, existing).await;
+    sandbox.check();
+    let after = snapshot(&sandbox.inside());
+    if to == To::Target {
+        let elsewhere = there != There::LinkToDir;
+        assert_eq!(others(&after, elsewhere), others(&before, elsewhere));
+    }
+    match restored {
+        Ok(sequence) => {
+            assert_eq!((sequence, verdict), (Some(2), Verdict::Good));
+            same_again(&sandbox, &to, &attempt, &commit).await;
+            saved_and_restored(&sandbox, &to, &place).await;
+        }
+        Err(error) => {
+            let text = format!("{error}: {:?}", std::error::Error::source(&error));
+            let loops = to == To::Loop
+                || matches!(there, There::LinkToItself | There::MarkerLink)
+                || matches!(&to, To::Text(path) if path.contains("loop"));
+            match (error.kind(), verdict) {
+                (ErrorKind::Corrupt, Verdict::Damaged) => assert_eq!(after, before),
+                (ErrorKind::QuotaExceeded, Verdict::TooLarge) => assert_eq!(after, before),
+                (ErrorKind::InvalidPath, Verdict::Damaged | Verdict::TooLarge) => panic!("{text}"),
+                (ErrorKind::InvalidPath, _) => {
+                    let free = to == To::Target && there.is_free(commit.is_file(), replace);
+                    assert!(verdict == Verdict::Unholdable || !free, "{text}");
+                    assert_eq!(after, before, "{text}");
+                }
+                (ErrorKind::Corrupt, Verdict::WrongData) => {
+                    if after != before && !commit.is_file() && to == To::Target {
+                        // What it has begun to replace can be restored to.
+                        let target = beneath(&sandbox, "target").unwrap();
+                        let good = Place::default();
+                        Commit::empty_dir().put(&good).await;
+                        let attempt = begin(&good).await;
+                        attempt
+                            .restore(target, Existing::Refuse)
+                            .await
+                            .expect(&text);
+                    }
+                }
+                // A loop of links has no kind of its own.
+                (ErrorKind::Other, _) if loops => assert_eq!(after, before),
+                (kind, _) => panic!("{kind:?}, {verdict:?}: {text}"),
+            }
+        }
+    }
+}
+
+/// What lies beside the target.
+fn others(all: &Snapshot, elsewhere: bool) -> Snapshot {
+    let mut others = all.clone();
+    others.retain(|path, _| {
+        !path.as_os_str().is_empty()
+            && !path.starts_with("target")
+            && (elsewhere || !path.starts_with("elsewhere"))
+    });
+    others
+}
+
+/// A second restore says the same and changes nothing, whatever it is told to do with what is there.
+async fn same_again(sandbox: &Sandbox, to: &To, attempt: &Attempt, commit: &Commit) {
+    let at = fs::canonicalize(sandbox.inside().join(to.plain())).unwrap();
+    assert!(at.starts_with(fs::canonicalize(sandbox.inside()).unwrap()));
+    commit.check_restored(&snapshot(&at));
+    let before = snapshot(&sandbox.inside());
+    for existing in [Existing::Refuse, Existing::Replace] {
+        let target = beneath(sandbox, to.path()).unwrap();
+        let restored = attempt.restore(target, existing).await;
+        assert_eq!(restored.expect("it is equal"), Some(2));
+        assert_eq!(snapshot(&sandbox.inside()), before);
+    }
+}
+
+/// What was restored can be saved, and is the same tree.
+async fn saved_and_restored(sandbox: &Sandbox, to: &To, place: &Place) {
+    let copy = Place::default();
+    let attempt = begin(&copy).await;
+    let source = beneath(sandbox, to.path()).unwrap();
+    attempt
+        .save(source)
+        .await
+        .expect("what was restored can be saved");
+    let stored = place.location.checkpoints().await.unwrap();
+    let saved = copy.location.checkpoints().await.unwrap();
+    let (stored, saved) = (stored[0].tree().entries(), saved[0].tree().entries());
+    assert_eq!(stored.len(), saved.len());
+    for (stored, saved) in stored.iter().zip(saved) {
+        assert!(is_kept(stored, saved), "{stored:?} was saved as {saved:?}");
+    }
+    let at = fs::canonicalize(sandbox.inside().join(to.plain())).unwrap();
+    let other = Sandbox::default();
+    let target = beneath(&other, "copy").unwrap();
+    attempt
+        .restore(target, Existing::Refuse)
+        .await
+        .expect("it was saved");
+    assert_eq!(snapshot(&other.inside().join("copy")), snapshot(&at));
+}

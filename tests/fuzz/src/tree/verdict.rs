@@ -1,0 +1,193 @@
+//! What `FORMAT.md` says of a commit, by rules of its own: not those of the storage.
+
+use std::collections::BTreeSet;
+
+use checkpoint_storage::{Entry as Stored, Limits, Node};
+
+use super::{Chunk, Commit, Entry};
+use crate::disk::{MARKER, Snapshot, What};
+
+/// What a restore has to say of a commit, whatever the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Good,
+    /// It contradicts itself, or a data object is missing or of another size.
+    Damaged,
+    /// It holds more than is permitted.
+    TooLarge,
+    /// No disk holds its names.
+    Unholdable,
+    /// Its data is not what it says.
+    WrongData,
+}
+
+/// Times that every disk can hold, in seconds.
+const PLAIN_TIMES: std::ops::Range<i64> = 0..1 << 33;
+
+impl Commit {
+    pub fn verdict(&self, limits: &Limits) -> Verdict {
+        let sizes = self.entries.iter().filter_map(|entry| entry.size);
+        let size = sizes.fold(0, u64::saturating_add);
+        if !self.is_tree() || !self.holds(size) || !self.objects_are_there() {
+            Verdict::Damaged
+        } else if self.entries.len() as u64 > limits.entries || size > limits.checkpoint_bytes {
+            Verdict::TooLarge
+        } else if !self.entries.iter().all(Entry::is_holdable) {
+            Verdict::Unholdable
+        } else if !self
+            .chunks
+            .iter()
+            .flatten()
+            .all(|chunk| self.is_right(chunk))
+        {
+            Verdict::WrongData
+        } else {
+            Verdict::Good
+        }
+    }
+
+    /// Whether it is one file.
+    pub fn is_file(&self) -> bool {
+        self.entries.first().is_some_and(|root| root.size.is_some())
+    }
+
+    fn is_tree(&self) -> bool {
+        let Some((root, rest)) = self.entries.split_first() else {
+            return false;
+        };
+        let mut dirs = BTreeSet::from([""]);
+        root.path.is_empty()
+            && (root.is_dir() || root.target.is_none() && rest.is_empty())
+            && self.entries.iter().all(Entry::is_one)
+            && self
+                .entries
+                .is_sorted_by(|a, b| a.components().lt(b.components()))
+            && rest.iter().all(|entry| {
+                let (parent, name) = entry.path.rsplit_once('/').unwrap_or(("", &entry.path));
+                if entry.is_dir() {
+                    dirs.insert(&entry.path);
+                }
+                !matches!(name, "" | "." | "..") && dirs.contains(parent)
+            })
+    }
+
+    fn holds(&self, size: u64) -> bool {
+        match (&self.inline, &self.references, &self.chunks) {
+            (Some(inline), None, None) => inline.len() as u64 == size,
+            (None, Some(references), Some(chunks)) => {
+                let sum: u64 = chunks.iter().map(|chunk| chunk.size_bytes).sum();
+                sum == size
+                    && references.iter().all(|(epoch, ..)| *epoch <= 1)
+                    && chunks.iter().all(|chunk| chunk.can_be(references))
+            }
+            _ => false,
+        }
+    }
+
+    fn objects_are_there(&self) -> bool {
+        let mut references = self.references.iter().flatten();
+        references.all(|(epoch, counter, size)| {
+            let object = self.objects.get(&(*epoch, *counter));
+            object.is_some_and(|object| object.len() as u64 == *size)
+        })
+    }
+
+    fn is_right(&self, chunk: &Chunk) -> bool {
+        let (epoch, counter, _) = self.references.as_ref().unwrap()[chunk.object as usize];
+        let (start, size) = (chunk.offset as usize, chunk.stored_bytes as usize);
+        let stored = &self.objects[&(epoch, counter)][start..start + size];
+        let contents = match chunk.codec {
+            0 => stored.to_vec(),
+            _ => match lz4_flex::block::decompress(stored, chunk.size_bytes as usize) {
+                Ok(contents) => contents,
+                Err(_) => return false,
+            },
+        };
+        contents.len() as u64 == chunk.size_bytes && blake3::hash(&contents) == chunk.hash
+    }
+
+    /// Compares what was restored with the commit.
+    pub fn check_restored(&self, found: &Snapshot) {
+        let paths = self.entries.iter().map(|entry| entry.path.as_str());
+        let paths: BTreeSet<_> = paths.collect();
+        let restored = found.keys().map(|path| path.to_str().unwrap());
+        assert_eq!(restored.collect::<BTreeSet<_>>(), paths);
+        for entry in &self.entries {
+            let item = &found[std::path::Path::new(&entry.path)];
+            match (&item.what, entry.size, &entry.target) {
+                (What::Dir, None, None) | (What::File(_), Some(_), None) => {
+                    assert_eq!(item.mode, entry.mode & 0o777, "{:?}", entry.path);
+                }
+                (What::Link(found), None, Some(target)) => {
+                    assert_eq!(found.to_str(), Some(target.as_str()));
+                }
+                (what, ..) => panic!("{:?} is {what:?}", entry.path),
+            }
+            if let What::File(contents) = &item.what {
+                assert!(
+                    self.is_changed || *contents == entry.contents,
+                    "{:?}",
+                    entry.path
+                );
+                assert_eq!(Some(contents.len() as u64), entry.size);
+            }
+            if PLAIN_TIMES.contains(&entry.modified.0) {
+                let (s, ns) = entry.modified;
+                assert_eq!(item.modified, (s, ns.into()), "{:?}", entry.path);
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// Whether it is one of the three kinds, and what it says of itself can be.
+    fn is_one(&self) -> bool {
+        let target = self.target.as_ref();
+        !(self.size.is_some() && target.is_some())
+            && target.is_none_or(|target| !target.is_empty() && !target.contains('\0'))
+            && self.modified.1 < 1_000_000_000
+            && self.path.len() <= 3072
+            && !self.path.contains('\0')
+            && !self.path.starts_with('/')
+    }
+
+    fn is_holdable(&self) -> bool {
+        let name = self.path.rsplit('/').next().unwrap_or_default();
+        let target = self.target.as_ref().map_or(0, String::len);
+        name.len() <= 255
+            && target < 4096
+            && self.path != MARKER
+            && !(self.is_dir() && self.components().count() >= 128)
+    }
+}
+
+impl Chunk {
+    fn can_be(&self, references: &[(u64, u64, u64)]) -> bool {
+        let object = usize::try_from(self.object)
+            .ok()
+            .and_then(|at| references.get(at));
+        let end = self.offset.checked_add(self.stored_bytes);
+        object.is_some_and(|(.., size)| end.is_some_and(|end| end <= *size))
+            && self.stored_bytes > 0
+            && (1..=16 << 20).contains(&self.size_bytes)
+            && match self.codec {
+                0 => self.stored_bytes == self.size_bytes,
+                1 => self.stored_bytes < self.size_bytes,
+                _ => false,
+            }
+    }
+}
+
+/// Whether two entries are the same but for what a disk may not keep.
+pub fn is_kept(stored: &Stored, saved: &Stored) -> bool {
+    let seconds = |entry: &Stored| {
+        let since = entry.modified.duration_since(std::time::UNIX_EPOCH);
+        since.map_or(-1, |since| {
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        })
+    };
+    stored.path == saved.path
+        && stored.node == saved.node
+        && (stored.mode == saved.mode || matches!(stored.node, Node::Link { .. }))
+        && (stored.modified == saved.modified || !PLAIN_TIMES.contains(&seconds(stored)))
+}
