@@ -6,6 +6,7 @@
 mod read;
 mod write;
 
+use checkpoint_storage::target::RESTORING;
 use checkpoint_storage::{
     Error, ErrorKind, Existing, FileTree, Limits, Result, TargetState, Tree, TreeReader, TreeWriter,
 };
@@ -15,12 +16,6 @@ use wasip2::filesystem::types::{
 };
 
 use std::time::{Duration, SystemTime};
-
-/// What lies in a directory while it is being restored.
-const MARKER: &str = ".task-checkpoint-restoring";
-
-/// How deep directories may lie in one another. Each level holds a handle.
-const MAX_DEPTH: usize = 128;
 
 /// The longest path that a task may name. Linux takes no longer one.
 const MAX_PATH_BYTES: usize = 4096;
@@ -114,7 +109,7 @@ impl FileTree for Beneath {
             return Ok(TargetState::File);
         }
         let dir = self.open().map_err(|e| self.failed(e))?;
-        if dir.stat_at(PathFlags::empty(), MARKER).is_ok() {
+        if dir.stat_at(PathFlags::empty(), RESTORING).is_ok() {
             return Ok(TargetState::Interrupted);
         }
         match names(&dir).map_err(|e| self.failed(e))?.is_empty() {
@@ -182,11 +177,6 @@ fn failed(path: &str, code: ErrorCode) -> Error {
         _ => (ErrorKind::Other, "this failed"),
     };
     Error::new(kind, format!("{name:?}: {what}")).with_source(code)
-}
-
-fn too_deep(path: &str) -> Error {
-    let what = format!("{path:?}: more than {MAX_DEPTH} directories in one another");
-    Error::new(ErrorKind::InvalidPath, what)
 }
 
 fn from_wasi(time: Option<Datetime>) -> SystemTime {

@@ -13,15 +13,10 @@ use std::path::{Component, Path, PathBuf};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, FileType, Metadata};
 
+use crate::target::RESTORING;
 use crate::{
     Error, ErrorKind, Existing, FileTree, Limits, Result, TargetState, Tree, TreeReader, TreeWriter,
 };
-
-/// What lies in a directory while it is being restored.
-const MARKER: &str = ".task-checkpoint-restoring";
-
-/// How deep directories may lie in one another. Each level holds a handle.
-const MAX_DEPTH: usize = 128;
 
 /// A path beneath a directory that is held open: what a save reads and a restore writes.
 ///
@@ -120,7 +115,7 @@ impl FileTree for BeneathDir {
             return Ok(TargetState::File);
         }
         let dir = self.open().map_err(|e| self.failed(e))?;
-        if dir.symlink_metadata(MARKER).is_ok() {
+        if dir.symlink_metadata(RESTORING).is_ok() {
             return Ok(TargetState::Interrupted);
         }
         let mut entries = dir.entries().map_err(|e| self.failed(e))?;
@@ -171,11 +166,6 @@ fn failed(path: &Path, error: io::Error) -> Error {
 
 fn not_unicode(path: &Path) -> Error {
     let what = format!("{path:?}: a checkpoint holds Unicode names only; rename it");
-    Error::new(ErrorKind::InvalidPath, what)
-}
-
-fn too_deep(path: &Path) -> Error {
-    let what = format!("{path:?}: more than {MAX_DEPTH} directories in one another");
     Error::new(ErrorKind::InvalidPath, what)
 }
 

@@ -62,6 +62,7 @@ mod source;
 #[cfg(not(target_family = "wasm"))]
 mod spool;
 mod stream;
+pub mod target;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -82,5 +83,6 @@ pub use location::Location;
 #[cfg(all(feature = "dir", not(target_family = "wasm")))]
 pub use plain::PlainObjects;
 pub use stream::{ReadStream, SaveStream};
-pub use tree::{Entry, Existing, FileTree, Node, TargetState, Tree, TreeReader, TreeWriter};
+pub use target::{Existing, TargetState};
+pub use tree::{Entry, FileTree, Node, Tree, TreeReader, TreeWriter};
 pub use verify::{Finding, Verification};

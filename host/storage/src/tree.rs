@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::{Error, ErrorKind, Limits, Result};
+use crate::{Error, ErrorKind, Existing, Limits, Result, TargetState};
 
 /// The longest path in a tree, in bytes. Linux's `PATH_MAX` less room for the target's own path.
 pub(crate) const MAX_PATH_BYTES: usize = 3072;
@@ -51,30 +51,6 @@ pub enum Node {
         /// What it holds.
         target: String,
     },
-}
-
-/// What to do with a target that has other content than the checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
-    /// Fail with [`ErrorKind::InvalidPath`] and change nothing.
-    Refuse,
-    /// Remove what is not in the checkpoint.
-    Replace,
-}
-
-/// What lies at the path of a [`FileTree`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TargetState {
-    /// Nothing.
-    Absent,
-    /// A directory without entries.
-    EmptyDir,
-    /// A directory in which a restore was interrupted: all of it may be cleared.
-    Interrupted,
-    /// A directory with entries.
-    Dir,
-    /// Something that is no directory.
-    File,
 }
 
 /// A file or directory outside the storage: what a save reads and a restore writes.

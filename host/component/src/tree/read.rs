@@ -1,11 +1,14 @@
 //! Reading a tree from a directory.
 
+use std::path::Path;
+
+use checkpoint_storage::target::{MAX_DEPTH, RESTORING, too_deep};
 use checkpoint_storage::{Entry, Error, ErrorKind, Limits, Node, Result, Tree, TreeReader};
 use wasip2::filesystem::types::{
     Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, OpenFlags, PathFlags,
 };
 
-use super::{Beneath, MARKER, MAX_DEPTH, failed, from_wasi, names, open_inner, too_deep};
+use super::{Beneath, failed, from_wasi, names, open_inner};
 
 /// WASI says nothing of permission bits, so these stand for them.
 const FILE_MODE: u32 = 0o644;
@@ -29,7 +32,7 @@ pub(super) fn reader(at: &Beneath, limits: &Limits) -> Result<Box<dyn TreeReader
     match stat.type_ {
         DescriptorType::Directory => {
             let dir = at.open().map_err(here)?;
-            if dir.stat_at(PathFlags::empty(), MARKER).is_ok() {
+            if dir.stat_at(PathFlags::empty(), RESTORING).is_ok() {
                 let what = format!(
                     "{:?}: a restore of this directory was interrupted; restore it again first",
                     at.path
@@ -104,7 +107,7 @@ impl TreeReader for Reader {
 impl Reader {
     fn enter(&mut self, dir: Descriptor, path: String) -> Result<()> {
         if self.levels.len() == MAX_DEPTH {
-            return Err(too_deep(&path));
+            return Err(too_deep(Path::new(&path)));
         }
         let mut names = names(&dir).map_err(|e| failed(&path, e))?;
         self.limits

@@ -1,19 +1,16 @@
 //! Writing a tree to a directory.
 
+use std::path::Path;
+
+use checkpoint_storage::target::{self, MAX_DEPTH, RESTORING, name_the_file};
 use checkpoint_storage::{
-    Entry, Error, ErrorKind, Existing, FileTree, Node, Result, TargetState, Tree, TreeWriter,
+    Entry, Error, ErrorKind, Existing, FileTree, Node, Result, Tree, TreeWriter,
 };
 use wasip2::filesystem::types::{
     Descriptor, DescriptorFlags, DescriptorType, ErrorCode, NewTimestamp, OpenFlags, PathFlags,
 };
 
-use super::{Beneath, MARKER, MAX_DEPTH, failed, names, open_dir, open_inner, to_wasi, too_deep};
-
-/// The longest name that file systems commonly hold, in bytes.
-const MAX_NAME_BYTES: usize = 255;
-
-/// The longest link that Linux makes, in bytes: its `PATH_MAX` less a NUL.
-const MAX_LINK_BYTES: usize = 4095;
+use super::{Beneath, failed, names, open_dir, open_inner, to_wasi};
 
 /// How many files are written before they are synced. The first sync of a journal takes the others'
 /// contents with it, so syncing many at a time is nearly as fast as one.
@@ -22,8 +19,12 @@ const UNSYNCED_FILES: usize = 256;
 pub(super) fn writer(at: &Beneath, tree: &Tree, existing: Existing) -> Result<Box<dyn TreeWriter>> {
     let entries = tree.entries().to_vec();
     // Before anything is removed.
-    check(at, &entries)?;
-    make_way(at, tree.is_dir(), existing)?;
+    check_links(tree)?;
+    let path = Path::new(&at.path);
+    target::check(tree, path)?;
+    if target::gives_way(at.state()?, tree, existing, path)? {
+        remove(&at.dir, at.name()).map_err(|e| at.failed(e))?;
+    }
     let whole = match tree.is_dir() {
         true => Whole::Dir(begin_root(at)?),
         false => Whole::File(Staged::begin(at)?),
@@ -38,62 +39,18 @@ pub(super) fn writer(at: &Beneath, tree: &Tree, existing: Existing) -> Result<Bo
     }))
 }
 
-/// Whether the target can hold the entries.
-fn check(at: &Beneath, entries: &[Entry]) -> Result<()> {
-    for Entry { path, node, .. } in entries {
-        let directories = match node {
-            Node::Dir => path.split('/').count(),
-            Node::File { .. } | Node::Link { .. } => 0,
-        };
-        if directories >= MAX_DEPTH {
-            return Err(too_deep(path));
-        }
-        if path == MARKER {
-            return Err(invalid(path, "the name is kept for what is being restored"));
-        }
-        if path
-            .rsplit('/')
-            .next()
-            .is_some_and(|name| name.len() > MAX_NAME_BYTES)
-        {
-            return Err(invalid(path, "longer than a name on a disk may be"));
-        }
-        if let Node::Link { target } = node
-            && target.starts_with('/')
-        {
-            let what = "this link leads to an absolute path, which WASI does not make; `wasm-checkpoint run` and `export` do";
-            return Err(invalid(path, what));
-        }
-        if matches!(node, Node::Link { target } if target.len() > MAX_LINK_BYTES) {
-            return Err(invalid(path, "longer than a link on a disk may be"));
-        }
-    }
-    let is_file = entries.first().is_some_and(|root| root.node != Node::Dir);
-    match is_file && at.path.is_empty() {
-        true => Err(name_the_file(at)),
-        false => Ok(()),
-    }
-}
-
-/// Removes what is of another kind than the tree, if that is wanted or an interrupted restore left it.
-fn make_way(at: &Beneath, for_dir: bool, existing: Existing) -> Result<()> {
-    let state = at.state()?;
-    let (is_dir, replace) = match state {
-        TargetState::Absent => return Ok(()),
-        TargetState::File => (false, existing == Existing::Replace),
-        TargetState::Dir | TargetState::EmptyDir => (true, existing == Existing::Replace),
-        TargetState::Interrupted => (true, true),
-    };
-    if is_dir == for_dir {
-        return match replace || state == TargetState::EmptyDir {
-            true => Ok(()),
-            false => Err(invalid(&at.path, "there is something else")),
-        };
-    }
-    match (replace, is_dir) {
-        (true, _) => remove(&at.dir, at.name()).map_err(|e| at.failed(e)),
-        (false, true) => Err(name_the_file(at)),
-        (false, false) => Err(invalid(&at.path, "this is no directory")),
+/// WASI makes no link to an absolute path.
+fn check_links(tree: &Tree) -> Result<()> {
+    let is_absolute =
+        |entry: &&Entry| matches!(&entry.node, Node::Link { target } if target.starts_with('/'));
+    match tree.entries().iter().find(is_absolute) {
+        None => Ok(()),
+        Some(Entry { path, .. }) => Err(Error::new(
+            ErrorKind::InvalidPath,
+            format!(
+                "{path:?}: this link leads to an absolute path, which WASI does not make; `wasm-checkpoint run` and `export` do"
+            ),
+        )),
     }
 }
 
@@ -224,7 +181,9 @@ impl TreeWriter for Writer {
         while let Some(full) = self.levels.pop() {
             if self.levels.is_empty() {
                 // Everything beneath is durable, so the directory is whole from here on.
-                full.dir.unlink_file_at(MARKER).map_err(|e| failed("", e))?;
+                full.dir
+                    .unlink_file_at(RESTORING)
+                    .map_err(|e| failed("", e))?;
             }
             self.finish_dir(full)?;
         }
@@ -345,10 +304,10 @@ impl Staged {
     fn begin(at: &Beneath) -> Result<Self> {
         let (parent, name) = at.path.rsplit_once('/').unwrap_or(("", &at.path));
         if name.is_empty() {
-            return Err(name_the_file(at));
+            return Err(name_the_file(Path::new(&at.path)));
         }
         let dir = make_dirs(at, parent)?;
-        let staged = format!(".{name}{MARKER}");
+        let staged = format!(".{name}{RESTORING}");
         // What a restore that was interrupted has left.
         match dir.unlink_file_at(&staged) {
             Ok(()) | Err(ErrorCode::NoEntry) => {}
@@ -377,10 +336,10 @@ fn begin_root(at: &Beneath) -> Result<Option<Descriptor>> {
     let here = |e| at.failed(e);
     let dir = make_dirs(at, &at.path)?;
     let (flags, open) = (PathFlags::empty(), OpenFlags::CREATE);
-    dir.open_at(flags, MARKER, open, DescriptorFlags::WRITE)
+    dir.open_at(flags, RESTORING, open, DescriptorFlags::WRITE)
         .map_err(here)?;
     dir.sync().map_err(here)?;
-    clear(&dir, |name| name != MARKER).map_err(here)?;
+    clear(&dir, |name| name != RESTORING).map_err(here)?;
     Ok(Some(dir))
 }
 
@@ -410,15 +369,6 @@ fn create(dir: &Descriptor, name: &str) -> Result<Descriptor, ErrorCode> {
 
 fn path_of(entries: &[Entry], index: usize) -> &str {
     entries.get(index).map_or("", |entry| &entry.path)
-}
-
-fn name_the_file(at: &Beneath) -> Error {
-    let what = "the checkpoint is one file and this is a directory; name the file to make";
-    invalid(&at.path, what)
-}
-
-fn invalid(path: &str, what: &str) -> Error {
-    Error::new(ErrorKind::InvalidPath, format!("{path:?}: {what}"))
 }
 
 fn corrupt(what: &str) -> Error {

@@ -8,7 +8,8 @@ use std::time::SystemTime;
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, File, Metadata, OpenOptions};
 
-use super::{BeneathDir, MARKER, MAX_DEPTH, failed, not_unicode, too_deep, unsupported};
+use super::{BeneathDir, failed, not_unicode, unsupported};
+use crate::target::{MAX_DEPTH, RESTORING, too_deep};
 use crate::{Entry, Error, ErrorKind, Limits, Node, Result, Tree, TreeReader};
 
 pub(super) fn reader(at: &BeneathDir, limits: &Limits) -> Result<Box<dyn TreeReader>> {
@@ -21,7 +22,7 @@ pub(super) fn reader(at: &BeneathDir, limits: &Limits) -> Result<Box<dyn TreeRea
     };
     if metadata.is_dir() {
         let dir = at.open().map_err(|e| at.failed(e))?;
-        if dir.symlink_metadata(MARKER).is_ok() {
+        if dir.symlink_metadata(RESTORING).is_ok() {
             let what = format!(
                 "{:?}: a restore of this directory was interrupted; restore it again first",
                 at.path

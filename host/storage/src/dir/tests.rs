@@ -9,7 +9,8 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use tempfile::TempDir;
 
-use super::{BeneathDir, MARKER, MAX_DEPTH};
+use super::BeneathDir;
+use crate::target::{MAX_DEPTH, RESTORING};
 use crate::{Entry, ErrorKind, Existing, FileTree, Limits, Node, TargetState, Tree};
 
 fn beneath(dir: &Path, path: &str) -> crate::Result<BeneathDir> {
@@ -157,7 +158,7 @@ fn a_restore_that_was_interrupted_is_known_and_made_again() {
     assert_eq!(kind(read(&to)), ErrorKind::InvalidPath);
     write(&to, &tree, &contents).unwrap();
     assert_eq!(read(&to).unwrap(), (tree, contents));
-    assert!(!temp.path().join("to").join(MARKER).exists());
+    assert!(!temp.path().join("to").join(RESTORING).exists());
 }
 
 #[test]
@@ -259,7 +260,7 @@ fn a_tree_that_no_disk_can_hold_removes_nothing() {
         modified: SystemTime::UNIX_EPOCH,
     };
     let deep: Vec<_> = (1..=MAX_DEPTH).map(|n| vec!["d"; n].join("/")).collect();
-    for paths in [vec!["n".repeat(256)], vec![MARKER.to_owned()], deep] {
+    for paths in [vec!["n".repeat(256)], vec![RESTORING.to_owned()], deep] {
         fs::create_dir(temp.path().join("target")).unwrap();
         fs::write(temp.path().join("target/old"), "old").unwrap();
         let paths = std::iter::once(String::new()).chain(paths);

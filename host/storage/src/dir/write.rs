@@ -9,10 +9,9 @@ use std::time::SystemTime;
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, File, OpenOptions};
 
-use super::{BeneathDir, MARKER, MAX_DEPTH, failed, remove, too_deep};
-use crate::{
-    Entry, Error, ErrorKind, Existing, FileTree, Node, Result, TargetState, Tree, TreeWriter,
-};
+use super::{BeneathDir, failed, remove};
+use crate::target::{self, RESTORING, name_the_file};
+use crate::{Entry, Error, Existing, FileTree, Node, Result, Tree, TreeWriter};
 
 pub(super) fn writer(
     at: &BeneathDir,
@@ -21,8 +20,10 @@ pub(super) fn writer(
 ) -> Result<Box<dyn TreeWriter>> {
     let entries = tree.entries().to_vec();
     // Before anything is removed.
-    check(at, &entries)?;
-    make_way(at, tree.is_dir(), existing)?;
+    target::check(tree, &at.path)?;
+    if target::gives_way(at.state()?, tree, existing, &at.path)? {
+        remove::whole(&at.dir, &at.path).map_err(|e| at.failed(e))?;
+    }
     let Some(root) = entries.first() else {
         return Err(Error::corrupt("a tree without a root"));
     };
@@ -38,71 +39,6 @@ pub(super) fn writer(
         file: None,
         unsynced: Vec::new(),
     }))
-}
-
-/// The longest name that file systems commonly hold, in bytes.
-const MAX_NAME_BYTES: usize = 255;
-
-/// The longest link that Linux makes, in bytes: its `PATH_MAX` less a NUL.
-const MAX_LINK_BYTES: usize = 4095;
-
-/// Whether the target can hold the entries.
-fn check(at: &BeneathDir, entries: &[Entry]) -> Result<()> {
-    for Entry { path, node, .. } in entries {
-        let directories = match node {
-            Node::Dir => path.split('/').count(),
-            Node::File { .. } | Node::Link { .. } => 0,
-        };
-        if directories >= MAX_DEPTH {
-            return Err(too_deep(Path::new(path)));
-        }
-        if path == MARKER {
-            return Err(invalid_path(
-                Path::new(path),
-                "the name is kept for what is being restored",
-            ));
-        }
-        let name = path.rsplit('/').next().unwrap_or_default();
-        if name.len() > MAX_NAME_BYTES {
-            return Err(invalid_path(
-                Path::new(path),
-                "longer than a name on a disk may be",
-            ));
-        }
-        if matches!(node, Node::Link { target } if target.len() > MAX_LINK_BYTES) {
-            return Err(invalid_path(
-                Path::new(path),
-                "longer than a link on a disk may be",
-            ));
-        }
-    }
-    let is_file = entries.first().is_some_and(|root| root.node != Node::Dir);
-    match is_file && at.is_root() {
-        true => Err(name_the_file(&at.path)),
-        false => Ok(()),
-    }
-}
-
-/// Removes what is of another kind than the tree, if that is wanted or an interrupted restore left it.
-fn make_way(at: &BeneathDir, for_dir: bool, existing: Existing) -> Result<()> {
-    let state = at.state()?;
-    let (is_dir, replace) = match state {
-        TargetState::Absent => return Ok(()),
-        TargetState::File => (false, existing == Existing::Replace),
-        TargetState::Dir | TargetState::EmptyDir => (true, existing == Existing::Replace),
-        TargetState::Interrupted => (true, true),
-    };
-    if is_dir == for_dir {
-        return match replace || state == TargetState::EmptyDir {
-            true => Ok(()),
-            false => Err(invalid_path(&at.path, "there is something else")),
-        };
-    }
-    match (replace, is_dir) {
-        (true, _) => remove::whole(&at.dir, &at.path).map_err(|e| at.failed(e)),
-        (false, true) => Err(name_the_file(&at.path)),
-        (false, false) => Err(invalid_path(&at.path, "this is no directory")),
-    }
 }
 
 /// How many files are written before they are synced. The first sync of a journal takes the others'
@@ -186,7 +122,7 @@ impl TreeWriter for Writer {
             if self.levels.is_empty() {
                 // Everything beneath is durable, so the directory is whole from here on.
                 full.dir
-                    .remove_file(MARKER)
+                    .remove_file(RESTORING)
                     .map_err(|e| failed(Path::new(""), e))?;
             }
             self.finish_dir(full)?;
@@ -331,9 +267,9 @@ fn begin_root(at: &BeneathDir) -> Result<Dir> {
     let dir = make_dirs(&at.dir, &at.path)?;
     let mut options = OpenOptions::new();
     options.write(true).create(true).follow(FollowSymlinks::No);
-    dir.open_with(MARKER, &options).map_err(here)?;
+    dir.open_with(RESTORING, &options).map_err(here)?;
     sync(&dir).map_err(here)?;
-    remove::contents(&dir, |name| name != MARKER).map_err(here)?;
+    remove::contents(&dir, |name| name != RESTORING).map_err(here)?;
     Ok(dir)
 }
 
@@ -346,7 +282,7 @@ impl Staged {
         let dir = make_dirs(&at.dir, parent)?;
         let mut staged = OsString::from(".");
         staged.push(name);
-        staged.push(MARKER);
+        staged.push(RESTORING);
         let staged = PathBuf::from(staged);
         // What a restore that was interrupted has left.
         match dir.remove_file(&staged) {
@@ -370,15 +306,6 @@ impl Drop for Staged {
         // Gone if it was finished. What cannot be removed now is by the next restore.
         let _ = self.dir.remove_file(&self.staged);
     }
-}
-
-fn name_the_file(path: &Path) -> Error {
-    let what = "the checkpoint is one file and this is a directory; name the file to make";
-    invalid_path(path, what)
-}
-
-fn invalid_path(path: &Path, what: &str) -> Error {
-    Error::new(ErrorKind::InvalidPath, format!("{path:?}: {what}"))
 }
 
 fn set_metadata(file: &std::fs::File, entry: &Entry) -> io::Result<()> {
