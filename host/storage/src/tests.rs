@@ -5,6 +5,7 @@ mod damage;
 mod faults;
 mod faulty_store;
 mod fixtures;
+mod found;
 mod golden;
 mod growth;
 mod hostile;
