@@ -12,6 +12,7 @@ mod hostile;
 mod model;
 mod properties;
 mod protocol;
+mod simulation;
 mod trees;
 
 use std::num::NonZeroUsize;
