@@ -343,9 +343,12 @@ impl Attempt {
         self.state.lock().await.pass_over(checkpoint, error).await
     }
 
-    /// Takes note that something turned out damaged which a save would have reused.
-    pub(crate) async fn distrust(&self) {
-        self.state.lock().await.writer.distrust();
+    /// Takes note that something turned out damaged which a save would have used again.
+    ///
+    /// # Errors
+    /// `Fenced` if it is none, but a newer attempt has deleted it; what prevents to tell.
+    pub(crate) async fn distrust(&self, damage: Error) -> Result<()> {
+        self.state.lock().await.distrust(damage).await
     }
 
     /// Begins a save, before anything is stored for it.

@@ -14,7 +14,7 @@ pub(crate) fn run<T: Send + 'static>(
 ) -> impl Future<Output = Result<T>> + Send + 'static {
     use crate::{Error, ErrorKind};
 
-    let running = tokio::task::spawn_blocking(work);
+    let running = crate::simulated::spawn_blocking(work);
     async {
         running.await.map_err(|e| {
             Error::new(ErrorKind::Other, "a storage thread ended before its work").with_source(e)

@@ -9,6 +9,7 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 
 use crate::format::{Chunk, Commit, Contents, ObjectName};
+use crate::simulated::scaled;
 use crate::{
     Error, ErrorKind, Existing, FileTree, Labels, Limits, Location, Result, Tree, blocking, chunk,
     paths, restore,
@@ -20,7 +21,7 @@ const READS: usize = 4;
 
 /// The most that one read fetches, before and after decompression. Half a data object, so that a
 /// restore holds no more than a save.
-const READ_BYTES: u64 = 8 << 20;
+const READ_BYTES: usize = 8 << 20;
 
 /// The most that is read into memory as a whole: what a 32-bit guest can address; and where this is such a
 /// guest itself, a part of that, because memory that grows is copied.
@@ -134,7 +135,7 @@ impl Checkpoint {
             return Ok(first);
         }
         // Memory follows what was verified, not what was promised.
-        let mut whole = BytesMut::with_capacity(size.min(READS * READ_BYTES as usize));
+        let mut whole = BytesMut::with_capacity(size.min(READS * READ_BYTES));
         whole.extend_from_slice(&first);
         while let Some(piece) = contents.next().await.transpose()? {
             whole.extend_from_slice(&piece);
@@ -203,6 +204,7 @@ impl Checkpoint {
 /// The chunks that are read in one request each.
 fn runs(chunks: &[Chunk]) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
+    let most = scaled(READ_BYTES) as u64;
     let (mut stored, mut size) = (0, 0);
     for (index, chunk) in chunks.iter().enumerate() {
         let before = index.checked_sub(1).and_then(|before| chunks.get(before));
@@ -213,7 +215,7 @@ fn runs(chunks: &[Chunk]) -> Vec<Range<usize>> {
         stored += u64::from(chunk.stored_bytes);
         size += u64::from(chunk.size_bytes);
         match runs.last_mut() {
-            Some(run) if adjoins && stored <= READ_BYTES && size <= READ_BYTES => {
+            Some(run) if adjoins && stored <= most && size <= most => {
                 run.end = index + 1;
             }
             _ => {

@@ -63,7 +63,8 @@ pub(crate) async fn claim(location: &Location, settings: &AttemptSettings) -> Re
                 }
                 sequences = history.sequences;
             }
-            Ok(Put::Taken(_)) => sequences = log::list(location).await?,
+            // Or its owner has pruned it already: then the end of the log is elsewhere.
+            Ok(Put::Taken(_) | Put::Gone) => sequences = log::list(location).await?,
             // The slot is taken by something unreadable: the next one is as good.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 sequences = log::list(location).await?;

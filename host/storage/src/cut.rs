@@ -7,6 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use fastcdc::v2020;
 
 use crate::Result;
+use crate::simulated::scaled;
 
 /// Half the average: cutting skips this much of each chunk, which makes it nearly twice as fast.
 const MIN_BYTES: usize = 512 << 10;
@@ -48,7 +49,7 @@ pub(crate) struct Cutter {
 impl Cutter {
     /// Whether it must be [`cut`](Self::cut) before it takes more.
     pub(crate) fn is_full(&self) -> bool {
-        self.filled == SEGMENT_BYTES
+        self.filled == scaled(SEGMENT_BYTES)
     }
 
     /// Lets `read` fill some memory, and returns what it returned. For a cutter that is not full.
@@ -82,7 +83,7 @@ impl Cutter {
         let mut chunks = VecDeque::new();
         while !rest.is_empty() {
             let length = length(&rest);
-            if !ended && length == rest.len() && length < MAX_BYTES {
+            if !ended && length == rest.len() && length < scaled(MAX_BYTES) {
                 break;
             }
             chunks.push_back(rest.split_to(length).freeze());
@@ -90,7 +91,7 @@ impl Cutter {
         self.filled = rest.len();
         if !rest.is_empty() {
             // The chunks keep their memory alive, so what is left moves out of it.
-            self.segment = BytesMut::zeroed(SEGMENT_BYTES);
+            self.segment = BytesMut::zeroed(scaled(SEGMENT_BYTES));
             self.segment[..rest.len()].copy_from_slice(&rest);
         }
         chunks
@@ -98,7 +99,7 @@ impl Cutter {
 
     /// The memory doubles until it is a segment. What the system gives zeroed need not be written.
     fn grow(&mut self) {
-        let size = (2 * self.segment.len()).clamp(STEP_BYTES, SEGMENT_BYTES);
+        let size = (2 * self.segment.len()).clamp(scaled(STEP_BYTES), scaled(SEGMENT_BYTES));
         let mut segment = BytesMut::zeroed(size);
         segment[..self.filled].copy_from_slice(&self.segment[..self.filled]);
         self.segment = segment;
@@ -107,7 +108,8 @@ impl Cutter {
 
 /// Of the first chunk; 0 only for nothing.
 fn length(rest: &[u8]) -> usize {
-    let cutter = v2020::FastCDC::new(rest, MIN_BYTES, AVERAGE_BYTES, MAX_BYTES);
+    let [min, average, max] = [MIN_BYTES, AVERAGE_BYTES, MAX_BYTES].map(scaled);
+    let cutter = v2020::FastCDC::new(rest, min, average, max);
     let (_, end) = cutter.cut(0, rest.len());
     end.max(1).min(rest.len())
 }

@@ -72,6 +72,12 @@ impl Error {
         )
     }
 
+    /// What a save would have used again is damaged. The next one stores all anew.
+    pub(crate) fn reused_damage() -> Self {
+        let what = "what this save builds upon has turned out damaged meanwhile; save again";
+        Self::new(ErrorKind::Unavailable, what)
+    }
+
     pub(crate) fn corrupt(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, message)
     }

@@ -58,6 +58,7 @@ mod paths;
 mod plain;
 mod restore;
 mod save;
+mod simulated;
 mod source;
 #[cfg(not(target_family = "wasm"))]
 mod spool;

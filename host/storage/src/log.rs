@@ -14,6 +14,8 @@ pub(crate) enum Put {
     Stands,
     /// Another record holds the slot.
     Taken(Record),
+    /// Another record held the slot, and its owner has pruned it since.
+    Gone,
     /// The answer was lost: it may stand in its slot now or later, or never.
     Unknown(Error),
 }
@@ -168,10 +170,7 @@ pub(crate) async fn put(
         }
         (Ok(Some(record)), _) => Ok(Put::Taken(record)),
         (Ok(None), Some(error)) => Ok(Put::Unknown(error)),
-        (Ok(None), None) => Ok(Put::Unknown(Error::new(
-            ErrorKind::Unavailable,
-            format!("the storage says that record {sequence} exists and does not show it"),
-        ))),
+        (Ok(None), None) => Ok(Put::Gone),
         (Err(damaged), _) if damaged.kind() == ErrorKind::Corrupt => Err(damaged),
         (Err(unread), error) => Ok(Put::Unknown(error.unwrap_or(unread))),
     }

@@ -1,6 +1,6 @@
 //! Packs chunks into data objects and uploads them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use object_store::{ObjectStoreExt, PutPayload};
@@ -11,11 +11,12 @@ use crate::chunk::{self, Packed};
 use crate::format::{Chunk, Contents, ObjectName, ObjectRef, pack};
 use crate::objects::Staged;
 use crate::save::Prepared;
+use crate::simulated::scaled;
 use crate::{Error, ErrorKind, Limits, Location, Result, blocking, paths};
 
 /// The size at which a data object is full: large enough that the time of a request does not count,
 /// small enough that several are in flight in little memory.
-const OBJECT_BYTES: u64 = 16 << 20;
+const OBJECT_BYTES: usize = 16 << 20;
 
 /// How many data objects are uploaded at once.
 const UPLOADS: usize = 4;
@@ -125,7 +126,8 @@ impl<'a> Packer<'a> {
     /// its checkpoints need.
     async fn salvage(&mut self) -> Result<()> {
         // By hash too: a forged commit may say of one place that it holds two things.
-        let mut used: HashMap<u32, HashMap<(u64, [u8; 32]), Chunk>> = HashMap::new();
+        // In the order in which they lie there, so that they are fetched in it.
+        let mut used: HashMap<u32, BTreeMap<(u64, [u8; 32]), Chunk>> = HashMap::new();
         for chunk in &self.chunks {
             let chunks = used.entry(chunk.object).or_default();
             chunks.insert((chunk.offset, chunk.hash), *chunk);
@@ -166,7 +168,8 @@ impl<'a> Packer<'a> {
 
     async fn append(&mut self, packed: Packed, size_bytes: u32, hash: [u8; 32]) -> Result<Chunk> {
         let stored_bytes = to_u32(packed.stored.len())?;
-        let full = |open: &Open| open.size_bytes + u64::from(stored_bytes) > OBJECT_BYTES;
+        let most = scaled(OBJECT_BYTES) as u64;
+        let full = |open: &Open| open.size_bytes + u64::from(stored_bytes) > most;
         if self.open.as_ref().is_some_and(full) {
             self.seal().await?;
         }

@@ -14,6 +14,7 @@ use crate::dedup::{Known, KnownChunks};
 use crate::format::Contents;
 use crate::objects::Staged;
 use crate::packer::Packer;
+use crate::simulated::scaled;
 use crate::source::Chunks;
 use crate::writer::Writer;
 use crate::{Limits, Location, Result, blocking};
@@ -79,7 +80,7 @@ impl Stage {
             return Ok(self.inline(Bytes::new()));
         };
         let second = chunks.next().await?;
-        if second.is_none() && first.len() <= INLINE_BYTES {
+        if second.is_none() && first.len() <= scaled(INLINE_BYTES) {
             return Ok(self.inline(first));
         }
         let known = Arc::new(KnownChunks::of(&self.reusable));

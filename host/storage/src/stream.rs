@@ -61,7 +61,8 @@ impl SaveStream {
         };
         // Storing goes on until the end of the stream, unless it fails.
         self.storing = async { Err(over()) }.boxed();
-        Err(written.err().unwrap_or_else(over))
+        let error = written.err().unwrap_or_else(over);
+        Err(not_stored(&self.attempt, error).await)
     }
 
     /// Replaces the checkpoint by one unnamed file with what was written.
@@ -74,8 +75,12 @@ impl SaveStream {
         }
         let ended = select(self.writer.end().boxed(), self.storing).await;
         let stored = match ended {
-            Either::Left((_, storing)) => storing.await?,
-            Either::Right((stored, _)) => stored?,
+            Either::Left((_, storing)) => storing.await,
+            Either::Right((stored, _)) => stored,
+        };
+        let stored = match stored {
+            Ok(stored) => stored,
+            Err(error) => return Err(not_stored(&self.attempt, error).await),
         };
         let saved_at = SystemTime::now();
         let tree = Tree::single_file(stored.contents.size_bytes(), saved_at);
@@ -91,6 +96,17 @@ impl SaveStream {
 impl fmt::Debug for SaveStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SaveStream").finish_non_exhaustive()
+    }
+}
+
+/// Why a stream was not stored. What is given piece by piece cannot be stored anew without its writer.
+async fn not_stored(attempt: &Attempt, error: Error) -> Error {
+    if error.kind() != ErrorKind::Corrupt {
+        return error;
+    }
+    match attempt.distrust(error).await {
+        Ok(()) => Error::reused_damage(),
+        Err(error) => error,
     }
 }
 

@@ -5,12 +5,14 @@ mod damage;
 mod faults;
 mod faulty_store;
 mod fixtures;
+mod found;
 mod golden;
 mod growth;
 mod hostile;
 mod model;
 mod properties;
 mod protocol;
+mod simulation;
 mod trees;
 
 use std::num::NonZeroUsize;

@@ -191,6 +191,12 @@ impl Writer {
                     self.fenced = true;
                     return Err(Error::fenced());
                 }
+                // Nobody prunes a record above the last one that its attempt knows.
+                Ok(Put::Gone) => {
+                    let what =
+                        format!("record {sequence} exists, and the storage does not show it");
+                    return Err(Error::new(ErrorKind::Unavailable, what));
+                }
                 Ok(Put::Unknown(error)) => return Err(error),
                 Err(error) => return Err(error),
             }
@@ -275,10 +281,7 @@ impl Writer {
         if stored.generation == self.generation || stored.contents.objects().iter().all(own) {
             return Ok(());
         }
-        Err(Error::new(
-            ErrorKind::Unavailable,
-            "what this save builds upon has turned out damaged meanwhile; save again",
-        ))
+        Err(Error::reused_damage())
     }
 
     async fn delete(&mut self, records: Vec<u64>, data: Vec<ObjectName>) {

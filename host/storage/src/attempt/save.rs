@@ -62,7 +62,7 @@ impl<'a> Save<'a> {
         match self.try_once().await {
             // What it would have reused is damaged: all is stored anew.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                self.attempt.distrust().await;
+                self.attempt.distrust(error).await?;
                 self.try_once().await
             }
             saved => saved,

@@ -94,21 +94,36 @@ impl State {
         }
     }
 
-    /// Takes note that `checkpoint` turned out damaged. Passes on any other error.
-    pub(super) async fn pass_over(&mut self, checkpoint: &Checkpoint, error: Error) -> Result<()> {
-        if error.kind() != ErrorKind::Corrupt {
-            return Err(error);
-        }
-        // A newer attempt prunes what it no longer needs, which is no damage.
+    /// Takes note that something turned out damaged which a save would have used again.
+    ///
+    /// # Errors
+    /// `Fenced` if it is none, and what prevents to tell.
+    pub(super) async fn distrust(&mut self, damage: Error) -> Result<()> {
+        self.check_damage(damage).await?;
+        self.writer.distrust();
+        Ok(())
+    }
+
+    /// A newer attempt deletes what it no longer needs, which is no damage. Returns what is.
+    async fn check_damage(&self, damage: Error) -> Result<Error> {
         let location = self.writer.location();
         let newest = log::list(location).await?.pop().unwrap_or_default();
         if newest > self.writer.last_sequence() {
             // Unless it is an own save that landed late.
             match log::read(location, newest).await {
                 Ok(Some(Record::Commit(commit))) if commit.epoch == self.writer.epoch() => {}
-                _ => return Err(Error::fenced().with_source(error)),
+                _ => return Err(Error::fenced().with_source(damage)),
             }
         }
+        Ok(damage)
+    }
+
+    /// Takes note that `checkpoint` turned out damaged. Passes on any other error.
+    pub(super) async fn pass_over(&mut self, checkpoint: &Checkpoint, error: Error) -> Result<()> {
+        if error.kind() != ErrorKind::Corrupt {
+            return Err(error);
+        }
+        let error = self.check_damage(error).await?;
         let damage = Damage::new(checkpoint.sequence, &error);
         let lost = |c: &Checkpoint| {
             c.sequence == checkpoint.sequence && c.location.url() == checkpoint.location.url()

@@ -1,0 +1,253 @@
+//! The storage crate itself, in a world that a seed makes: its clock, its storage, its network and its
+//! processes.
+//!
+//! Several attempts take over from one another on one location while older ones still run, readers look
+//! beside them, and each of them may die at any moment. Requests fail before and after they take effect,
+//! are slow, pass one another, arrive when their sender has given up or is dead, and arrive twice. A list
+//! comes in pages, each of its own moment, and an answer may break off. Data is put in one request each,
+//! never in parts (the crate makes no multipart uploads), so there are no halves of uploads.
+//!
+//! [`ledger`] says what must hold whatever happens. What one seed gives is always the same: all runs on one
+//! thread with a clock that stands still while something can be done, and what is random otherwise (write-ids,
+//! the times in records) decides nothing but bytes. [`crate::simulated`] says what else is different.
+//!
+//! `CHECKPOINT_SEEDS=100000 cargo test -p checkpoint-storage simulation -- --nocapture` runs more seeds than
+//! every test run does. A seed that fails names the command that runs it again and prints its trace.
+
+mod contents;
+mod course;
+mod dice;
+mod ledger;
+mod owner;
+mod process;
+mod store;
+mod trace;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use course::Weather;
+use dice::Dice;
+use owner::Owner;
+use process::{Habits, Process, Violated};
+use store::Shared;
+use trace::Trace;
+
+use crate::history::list_objects;
+use crate::simulated::simulate;
+
+/// How many seeds every test run tries: a few seconds.
+const SEEDS: u64 = 500;
+
+/// The longest that a process lives, in milliseconds.
+const LIFE: u64 = 6000;
+
+/// What came of one seed.
+struct Run {
+    trace: Trace,
+    violations: Vec<String>,
+}
+
+fn run(seed: u64) -> Run {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
+    runtime.unwrap().block_on(async {
+        let mut dice = Dice::new(seed);
+        let weather = Weather::draw(&mut dice);
+        let shared = Shared::new(weather, dice.split());
+        let _ = live(&shared, &mut dice).await;
+        let mut world = shared.lock();
+        Run {
+            trace: std::mem::take(&mut world.trace),
+            violations: std::mem::take(&mut world.ledger.violations),
+        }
+    })
+}
+
+/// All of what happens to one location.
+async fn live(shared: &Shared, dice: &mut Dice) -> Result<(), Violated> {
+    let hasty = dice.chance(300);
+    let habits = Habits {
+        keep: if hasty { 1 } else { dice.within(1..4) as usize },
+        thinks: if hasty { 5 } else { dice.pick(&[1, 20, 200]) },
+        schema: dice.chance(300),
+        hasty,
+    };
+    shared.lock().ledger.keep = habits.keep;
+    let attempts = dice.within(if hasty { 4..12 } else { 2..7 });
+    let readers = dice.below(if hasty { 5 } else { 3 });
+    let mut lives = JoinSet::new();
+    for number in 1..=attempts + readers {
+        let process = Process::new(shared, number as u32);
+        let begins = dice.millis(0..LIFE / 2);
+        let lasts = dice.millis(1..LIFE);
+        let (mut dice, habits) = (dice.split(), habits.clone());
+        let connection = process.connection.clone();
+        lives.spawn(async move {
+            sleep(begins).await;
+            let life = async {
+                match number <= attempts {
+                    true => attempt(&process, &habits, &mut dice).await,
+                    false => reader(&process, &mut dice).await,
+                }
+            };
+            let lived = timeout(lasts, life).await;
+            connection.die();
+            process.shared.note(process.number, "is dead");
+            lived.unwrap_or(Ok(()))
+        });
+    }
+    while let Some(ended) = lives.join_next().await {
+        match ended {
+            Ok(lived) => lived?,
+            Err(panicked) => {
+                shared
+                    .lock()
+                    .violated(format!("a process panics: {panicked}"));
+            }
+        }
+    }
+    shared.calm().await;
+    settle(&Process::new(shared, 90), &habits, dice).await
+}
+
+async fn attempt(process: &Process, habits: &Habits, dice: &mut Dice) -> Result<(), Violated> {
+    let Some(mut owner) = process.begin(habits).await? else {
+        return Ok(());
+    };
+    owner.read().await?;
+    // What is fenced stays so.
+    let mut fenced = 0;
+    while fenced < 3 {
+        sleep(dice.millis(0..habits.thinks)).await;
+        owner.step(habits, dice).await?;
+        fenced += u32::from(owner.fenced);
+    }
+    Ok(())
+}
+
+async fn reader(process: &Process, dice: &mut Dice) -> Result<(), Violated> {
+    loop {
+        sleep(dice.millis(1..300)).await;
+        process.look().await?;
+    }
+}
+
+/// When nothing goes wrong any more, everything that was promised is there and nothing else is.
+async fn settle(process: &Process, habits: &Habits, dice: &mut Dice) -> Result<(), Violated> {
+    process.look().await?;
+    let begun = process.begin(habits).await?;
+    let mut owner: Owner = begun.ok_or_else(|| process.violated("it does not begin".into()))?;
+    owner.read().await?;
+    for _ in 0..2 {
+        owner.save(dice, None).await?;
+        owner.read().await?;
+    }
+    owner.attempt.settle().await;
+    process.look().await?;
+    let verified = process.location.verify().await.unwrap();
+    if !verified.findings.is_empty() {
+        return Err(process.violated(format!("verify finds {:?}", verified.findings)));
+    }
+    let found = process.location.checkpoints().await.unwrap();
+    let mut needed: Vec<_> = found
+        .iter()
+        .flat_map(|checkpoint| checkpoint.commit.contents.objects())
+        .map(|object| object.name())
+        .collect();
+    needed.sort_unstable();
+    needed.dedup();
+    let mut stored = list_objects(&process.location).await.unwrap();
+    stored.sort_unstable();
+    let stored: Vec<_> = stored.into_iter().map(|(name, _)| name).collect();
+    if stored != needed {
+        return Err(process.violated(format!("{stored:?} is stored, and {needed:?} needed")));
+    }
+    Ok(())
+}
+
+fn setting(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is to be a number, not {value:?}")),
+    )
+}
+
+fn fail(seed: u64, run: &Run) -> ! {
+    println!("{}", run.trace.lines.join("\n"));
+    panic!(
+        "seed {seed}: {}\nagain: CHECKPOINT_SEED={seed} cargo test -p checkpoint-storage simulation -- --nocapture",
+        run.violations.join("; ")
+    );
+}
+
+#[test]
+fn no_checkpoint_is_lost_whatever_happens() {
+    if let Some(seed) = setting("CHECKPOINT_SEED") {
+        let run = simulate(|| run(seed));
+        match run.violations.is_empty() {
+            true => println!("{}", run.trace.lines.join("\n")),
+            false => fail(seed, &run),
+        }
+        return;
+    }
+    let (first, seeds) = (
+        setting("CHECKPOINT_FIRST_SEED").unwrap_or(0),
+        setting("CHECKPOINT_SEEDS"),
+    );
+    let end = first + seeds.unwrap_or(SEEDS);
+    let started = Instant::now();
+    let (next, found) = (AtomicU64::new(first), AtomicBool::new(false));
+    let (operations, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let work = || {
+        while !found.load(Ordering::Relaxed) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end {
+                break;
+            }
+            let run = simulate(|| run(seed));
+            operations.fetch_add(run.trace.operations, Ordering::Relaxed);
+            failed.fetch_add(run.trace.failed, Ordering::Relaxed);
+            if !run.violations.is_empty() {
+                found.store(true, Ordering::Relaxed);
+                fail(seed, &run);
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let panicked = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().find_map(|thread| thread.join().err())
+    });
+    if let Some(panic) = panicked {
+        std::panic::resume_unwind(panic);
+    }
+    println!(
+        "{} seeds, {} operations, of which {} failed, in {:.1?}",
+        end - first,
+        operations.into_inner(),
+        failed.into_inner(),
+        started.elapsed()
+    );
+}
+
+#[test]
+fn a_seed_gives_the_same_run_again() {
+    let twice = |seed| {
+        let [one, other] = [0, 1].map(|_| simulate(|| run(seed)).trace);
+        (one, other)
+    };
+    for seed in 0..20 {
+        let (one, other) = twice(seed);
+        let differs = one.lines.iter().zip(&other.lines).find(|(a, b)| a != b);
+        assert_eq!(one.hash(), other.hash(), "seed {seed}: {differs:?}");
+        assert!(one.operations > 0);
+    }
+}

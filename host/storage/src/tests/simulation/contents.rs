@@ -1,0 +1,193 @@
+//! What is saved: contents by which it can be told which save they are of, and that share chunks with those
+//! of others.
+
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use super::dice::Dice;
+use crate::tests::noise;
+use crate::{
+    Entry, Error, ErrorKind, Existing, FileTree, Limits, Node, Result, TargetState, Tree,
+    TreeReader, TreeWriter,
+};
+
+/// Of these, contents share some. Each is a few chunks in a simulation, and a quarter of a data object.
+static BODIES: LazyLock<Vec<Vec<u8>>> =
+    LazyLock::new(|| (0..8).map(|seed| noise(seed, 16 << 10)).collect());
+
+/// The contents of one save. Those of two saves differ but for [`Shape::Shared`], of which there are few.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Contents {
+    pub(super) number: u32,
+    pub(super) shape: Shape,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Inline.
+    Small,
+    /// Bodies, after the number.
+    Large(Vec<u8>),
+    /// Bodies alone, which may all be stored already.
+    Shared(Vec<u8>),
+    /// A directory with a file of bodies, a small one and an empty one.
+    Tree(Vec<u8>),
+}
+
+impl Contents {
+    pub(super) fn draw(number: u32, single: bool, dice: &mut Dice) -> Self {
+        let bodies = |dice: &mut Dice| {
+            let count = dice.within(1..7);
+            (0..count).map(|_| dice.below(8) as u8).collect()
+        };
+        let shape = match dice.below(if single { 8 } else { 10 }) {
+            0..3 => Shape::Small,
+            3..5 => Shape::Large(bodies(dice)),
+            5..8 => Shape::Shared(bodies(dice)),
+            _ => Shape::Tree(bodies(dice)),
+        };
+        Self { number, shape }
+    }
+
+    /// Of all files, one after the other.
+    pub(super) fn bytes(&self) -> Bytes {
+        let (text, bodies) = (format!("save {}", self.number), |bodies: &[u8]| {
+            let bodies = bodies.iter().map(|body| &BODIES[usize::from(*body)][..]);
+            bodies.collect::<Vec<_>>().concat()
+        });
+        match &self.shape {
+            Shape::Small => text.into(),
+            Shape::Large(of) => [text.into_bytes(), bodies(of)].concat().into(),
+            Shape::Shared(of) => bodies(of).into(),
+            Shape::Tree(of) => [bodies(of), text.into_bytes()].concat().into(),
+        }
+    }
+
+    /// `None` if they are one unnamed file.
+    pub(super) fn tree(&self) -> Option<MemoryTree> {
+        let Shape::Tree(of) = &self.shape else {
+            return None;
+        };
+        let size_bytes = self.bytes().len() as u64;
+        let body_bytes = BODIES[0].len() as u64 * of.len() as u64;
+        let file = |size_bytes| Node::File { size_bytes };
+        let small = file(size_bytes - body_bytes);
+        let empty = format!("is {}", self.number);
+        let nodes = [
+            ("", Node::Dir),
+            ("bodies", file(body_bytes)),
+            ("empty", Node::Dir),
+            (&format!("empty/{empty}"), file(0)),
+            ("small", small),
+        ];
+        let entries = nodes.map(|(path, node)| Entry {
+            path: path.to_owned(),
+            node,
+            mode: 0o644,
+            modified: SystemTime::UNIX_EPOCH,
+        });
+        let tree = Tree::new(entries.to_vec()).unwrap();
+        Some(MemoryTree::holding(tree, self.bytes()))
+    }
+
+    /// Whether a restored tree is the one that was saved.
+    pub(super) fn equal(&self, restored: &MemoryTree) -> bool {
+        let Some((tree, contents)) = restored.held() else {
+            return false;
+        };
+        let expected = self.tree().and_then(|tree| tree.held());
+        let same_tree = match expected {
+            Some((expected, _)) => tree == expected,
+            None => tree.file_count() == 1 && !tree.is_dir(),
+        };
+        same_tree && contents == self.bytes()
+    }
+}
+
+/// A place in memory for a file or a directory.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MemoryTree(Arc<Mutex<Held>>);
+
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    Nothing,
+    Interrupted,
+    Whole(Tree, Bytes),
+}
+
+impl MemoryTree {
+    fn holding(tree: Tree, contents: Bytes) -> Self {
+        Self(Arc::new(Mutex::new(Held::Whole(tree, contents))))
+    }
+
+    fn held(&self) -> Option<(Tree, Bytes)> {
+        match &*self.0.lock().unwrap() {
+            Held::Whole(tree, contents) => Some((tree.clone(), contents.clone())),
+            Held::Nothing | Held::Interrupted => None,
+        }
+    }
+}
+
+impl FileTree for MemoryTree {
+    fn state(&self) -> Result<TargetState> {
+        Ok(match &*self.0.lock().unwrap() {
+            Held::Nothing => TargetState::Absent,
+            Held::Interrupted => TargetState::Interrupted,
+            Held::Whole(tree, _) if tree.is_dir() => TargetState::Dir,
+            Held::Whole(..) => TargetState::File,
+        })
+    }
+
+    fn reader(&self, _limits: &Limits) -> Result<Box<dyn TreeReader>> {
+        let held = self.held();
+        let (tree, rest) = held.ok_or_else(|| Error::new(ErrorKind::InvalidPath, "nothing"))?;
+        Ok(Box::new(Reader { tree, rest }))
+    }
+
+    fn writer(&self, tree: &Tree, _existing: Existing) -> Result<Box<dyn TreeWriter>> {
+        *self.0.lock().unwrap() = Held::Interrupted;
+        Ok(Box::new(Writer {
+            target: self.clone(),
+            tree: tree.clone(),
+            written: Vec::new(),
+        }))
+    }
+}
+
+struct Reader {
+    tree: Tree,
+    rest: Bytes,
+}
+
+impl TreeReader for Reader {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize> {
+        let taken = into.len().min(self.rest.len());
+        into[..taken].copy_from_slice(&self.rest.split_to(taken));
+        Ok(taken)
+    }
+
+    fn finish(self: Box<Self>) -> Result<Tree> {
+        Ok(self.tree)
+    }
+}
+
+struct Writer {
+    target: MemoryTree,
+    tree: Tree,
+    written: Vec<u8>,
+}
+
+impl TreeWriter for Writer {
+    fn write(&mut self, piece: &[u8]) -> Result<()> {
+        self.written.extend_from_slice(piece);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        *self.target.0.lock().unwrap() = Held::Whole(self.tree, self.written.into());
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! What becomes of a request: when it takes effect, and what its sender hears.
+
+use std::time::Duration;
+
+use super::dice::Dice;
+
+/// How bad the network and the storage are in one run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weather {
+    /// Requests that fail, of a thousand.
+    fail: u64,
+    /// The same, of those that put a record: what becomes of them matters most.
+    fail_records: u64,
+    /// That are delivered once more, later.
+    repeat: u64,
+    /// That are slow, without failing.
+    slow: u64,
+    /// Of answers with contents, those that break off.
+    cut: u64,
+    /// Whether a request may be refused for want of permission, which tells more than that it failed.
+    refuses: bool,
+}
+
+/// What happens to one request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Course {
+    /// When it takes effect, if it does.
+    pub(super) arrives: Option<Duration>,
+    /// How long after that it does so again.
+    pub(super) repeats: Option<Duration>,
+    /// How long after the effect the answer is there. Without one, see `fails`.
+    pub(super) answers: Duration,
+    /// When the sender hears that it has failed. That may be before it takes effect.
+    pub(super) fails: Option<(Duration, Failure)>,
+    /// Whether it is lost if its sender dies before it takes effect.
+    pub(super) dies: bool,
+    /// Whether the contents of the answer break off.
+    pub(super) cut: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    Failed,
+    Denied,
+}
+
+impl Weather {
+    pub(super) const FAIR: Self = Self {
+        fail: 0,
+        fail_records: 0,
+        repeat: 0,
+        slow: 0,
+        cut: 0,
+        refuses: false,
+    };
+
+    pub(super) fn draw(dice: &mut Dice) -> Self {
+        let fail = dice.pick(&[0, 0, 20, 60, 150, 300]);
+        Self {
+            fail,
+            fail_records: fail.max(dice.pick(&[0, 50, 200, 400])),
+            repeat: dice.pick(&[0, 30, 200]),
+            slow: dice.pick(&[0, 50, 300, 600]),
+            cut: dice.pick(&[0, 20, 100]),
+            refuses: dice.chance(300),
+        }
+    }
+
+    pub(super) fn course(&self, is_record: bool, dice: &mut Dice) -> Course {
+        let slow = dice.chance(self.slow);
+        let arrives = dice.millis(if slow { 20..1500 } else { 1..15 });
+        let answers = dice.millis(if slow { 1..500 } else { 1..15 });
+        let mut course = Course {
+            arrives: Some(arrives),
+            repeats: dice.chance(self.repeat).then(|| dice.millis(1..4000)),
+            answers,
+            fails: None,
+            dies: dice.chance(500),
+            cut: dice.chance(self.cut),
+        };
+        if dice.chance(if is_record {
+            self.fail_records
+        } else {
+            self.fail
+        }) {
+            let (arrives, fails) = match dice.below(3) {
+                // It never gets there.
+                0 => (None, arrives),
+                // The answer is lost.
+                1 => (Some(arrives), arrives + answers),
+                // It gets there when its sender has given up.
+                _ => (Some(arrives + dice.millis(1..6000)), arrives),
+            };
+            course.arrives = arrives;
+            let denied = self.refuses && dice.chance(200);
+            let failure = if denied {
+                Failure::Denied
+            } else {
+                Failure::Failed
+            };
+            course.fails = Some((fails, failure));
+        }
+        course
+    }
+}

@@ -1,0 +1,395 @@
+//! What a task does in its attempt, and what it must be answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::contents::{Contents, MemoryTree};
+use super::dice::Dice;
+use super::ledger::{NUMBER, SaveId};
+use super::process::{Called, Habits, Process, Violated};
+use crate::{Attempt, BackgroundSaves, Error, ErrorKind, Existing, Labels, Result, Saved};
+
+/// A process whose attempt has begun.
+pub(super) struct Owner {
+    process: Process,
+    pub(super) attempt: Arc<Attempt>,
+    background: BackgroundSaves,
+    epoch: u64,
+    base: Option<u32>,
+    pub(super) fenced: bool,
+    /// Whether the last save did.
+    failed: bool,
+}
+
+impl Owner {
+    pub(super) fn new(process: &Process, attempt: Attempt, epoch: u64, base: Option<u32>) -> Self {
+        Self {
+            process: process.clone(),
+            attempt: Arc::new(attempt),
+            background: BackgroundSaves::default(),
+            epoch,
+            base,
+            fenced: false,
+            failed: false,
+        }
+    }
+
+    /// Something that tasks do.
+    pub(super) async fn step(&mut self, habits: &Habits, dice: &mut Dice) -> Result<(), Violated> {
+        if self.failed {
+            // It may be stalled long enough for others to take over.
+            self.failed = false;
+            if dice.chance(500) {
+                sleep(dice.millis(1..3000)).await;
+            }
+        }
+        match dice.below(if habits.hasty { 8 } else { 20 }) {
+            0..7 => self.save(dice, None).await,
+            7 => {
+                // The call is dropped half-way.
+                let patience = dice.millis(1..80);
+                self.save(dice, Some(patience)).await
+            }
+            8 => self.stream(dice).await,
+            9..11 => self.save_in_the_background(dice).await,
+            11 => self.save_twice_at_once(dice).await,
+            12..14 => self.read().await,
+            14 => self.read_as_a_stream(dice).await,
+            15..17 => self.restore().await,
+            17 => self.prune().await,
+            18 => {
+                self.attempt.settle().await;
+                Ok(())
+            }
+            _ => {
+                sleep(dice.millis(1..3000)).await;
+                Ok(())
+            }
+        }
+    }
+
+    fn note(&self, what: impl std::fmt::Display) {
+        self.process.shared.note(self.process.number, what);
+    }
+
+    fn draw(&self, single: bool, dice: &mut Dice) -> (Contents, SaveId, Labels) {
+        let mut world = self.process.shared.lock();
+        let contents = world
+            .ledger
+            .draw(|number| Contents::draw(number, single, dice));
+        let id = world.ledger.save(self.epoch, contents.number);
+        let what = format_args!("saves {} ({:?})", contents.number, contents.shape);
+        world.note(self.process.number, what);
+        let number = (NUMBER.to_owned(), contents.number.to_string());
+        let labels = Labels {
+            annotations: [number].into(),
+            schema: None,
+        };
+        (contents, id, labels)
+    }
+
+    async fn make(&self, contents: Contents, labels: Labels) -> Result<Saved> {
+        let save = match contents.tree() {
+            Some(tree) => self.attempt.save(tree),
+            None => self.attempt.write(contents.bytes()),
+        };
+        save.labels(labels).await
+    }
+
+    pub(super) async fn save(
+        &mut self,
+        dice: &mut Dice,
+        patience: Option<Duration>,
+    ) -> Result<(), Violated> {
+        self.flush().await?;
+        let called = self.process.called();
+        let (contents, id, labels) = self.draw(false, dice);
+        let saving = self.make(contents, labels);
+        let saved = match patience {
+            None => saving.await,
+            Some(patience) => match timeout(patience, saving).await {
+                Ok(saved) => saved,
+                Err(_) => {
+                    self.note("drops its save");
+                    self.process.shared.lock().ledger.failed(id);
+                    return Ok(());
+                }
+            },
+        };
+        self.saved(&called, id, saved.map(|saved| saved.sequence))
+    }
+
+    /// A save was answered.
+    fn saved(&mut self, called: &Called, id: SaveId, saved: Result<u64>) -> Result<(), Violated> {
+        let process = &self.process;
+        match saved {
+            Ok(sequence) => {
+                self.note(format_args!("has saved {sequence}"));
+                let held = process.shared.lock().ledger.acknowledged(id, sequence);
+                process.hold(held)
+            }
+            Err(error) if error.kind() == ErrorKind::Fenced => {
+                self.note("is fenced");
+                self.fenced = true;
+                let held = process.shared.lock().ledger.fenced(id);
+                process.hold(held)
+            }
+            Err(error) => {
+                self.failed = true;
+                process.shared.lock().ledger.failed(id);
+                process.failed("save", called, &error)
+            }
+        }
+    }
+
+    async fn save_twice_at_once(&mut self, dice: &mut Dice) -> Result<(), Violated> {
+        self.flush().await?;
+        let called = self.process.called();
+        let (one, one_id, one_labels) = self.draw(false, dice);
+        let (other, other_id, other_labels) = self.draw(false, dice);
+        let (one, other) = tokio::join!(self.make(one, one_labels), self.make(other, other_labels));
+        self.saved(&called, one_id, one.map(|saved| saved.sequence))?;
+        self.saved(&called, other_id, other.map(|saved| saved.sequence))
+    }
+
+    /// A stream is written while another save is made, or dropped.
+    async fn stream(&mut self, dice: &mut Dice) -> Result<(), Violated> {
+        self.flush().await?;
+        let called = self.process.called();
+        let contents = {
+            let mut world = self.process.shared.lock();
+            world
+                .ledger
+                .draw(|number| Contents::draw(number, true, dice))
+        };
+        let labels = Labels {
+            annotations: [(NUMBER.to_owned(), contents.number.to_string())].into(),
+            schema: None,
+        };
+        let mut stream = match self.attempt.write_stream(labels).await {
+            Ok(stream) => stream,
+            Err(error) => return self.call_failed("write_stream", &called, &error),
+        };
+        let bytes = contents.bytes();
+        let half = bytes.slice(..bytes.len() / 2);
+        if let Err(error) = stream.write(half.clone()).await {
+            return self.call_failed("write", &called, &error);
+        }
+        match dice.below(3) {
+            0 => self.save(dice, None).await?,
+            1 => sleep(dice.millis(1..300)).await,
+            _ => {}
+        }
+        if dice.chance(150) {
+            return Ok(());
+        }
+        if let Err(error) = stream.write(bytes.slice(half.len()..)).await {
+            return self.call_failed("write", &called, &error);
+        }
+        let id = self
+            .process
+            .shared
+            .lock()
+            .ledger
+            .save(self.epoch, contents.number);
+        self.note(format_args!(
+            "commits {} ({:?})",
+            contents.number, contents.shape
+        ));
+        let saved = stream.commit().await;
+        self.saved(&called, id, saved.map(|saved| saved.sequence))
+    }
+
+    /// What saves in the background did is told by the next flush.
+    async fn save_in_the_background(&mut self, dice: &mut Dice) -> Result<(), Violated> {
+        for _ in 0..dice.within(1..4) {
+            let (contents, id, labels) = self.draw(false, dice);
+            let begun = match contents.tree() {
+                Some(tree) => self.background.save(&self.attempt, tree, labels).await,
+                None => {
+                    let bytes = contents.bytes();
+                    self.background.write(&self.attempt, bytes, labels).await
+                }
+            };
+            if let Err(error) = begun {
+                return self.background_failed(&error);
+            }
+            sleep(dice.millis(1..50)).await;
+            if dice.chance(400) {
+                let called = self.process.called();
+                match self.background.flush().await {
+                    Ok(Some(saved)) => self.saved(&called, id, Ok(saved.sequence))?,
+                    Ok(None) => return Err(self.process.violated("a flush of nothing".into())),
+                    Err(error) => self.background_failed(&error)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Saves in the foreground come after those in the background.
+    async fn flush(&mut self) -> Result<(), Violated> {
+        match self.background.flush().await {
+            Ok(_) => Ok(()),
+            Err(error) => self.background_failed(&error),
+        }
+    }
+
+    /// That may be about a request long ago.
+    fn background_failed(&mut self, error: &Error) -> Result<(), Violated> {
+        let any = Called {
+            moment: 0,
+            failures: 0,
+        };
+        self.call_failed("background save", &any, error)
+    }
+
+    /// A call that was no save of its own has failed.
+    fn call_failed(&mut self, call: &str, called: &Called, error: &Error) -> Result<(), Violated> {
+        if error.kind() != ErrorKind::Fenced {
+            return self.process.failed(call, called, error);
+        }
+        self.note(format_args!("{call}: fenced"));
+        self.fenced = true;
+        let held = self.process.shared.lock().ledger.check_fenced(self.epoch);
+        self.process.hold(held)
+    }
+
+    /// What this attempt may be given.
+    fn own(&self) -> Vec<Contents> {
+        let world = self.process.shared.lock();
+        let own = world.ledger.own(self.epoch, self.base);
+        own.into_iter().cloned().collect()
+    }
+
+    pub(super) async fn read(&mut self) -> Result<(), Violated> {
+        let called = self.process.called();
+        let before = self.own();
+        let read = self.attempt.read().await;
+        self.note("has read");
+        let own = [before, self.own()].concat();
+        let fits = match &read {
+            Ok(None) => self.base.is_none() && self.nothing_acknowledged(),
+            Ok(Some(read)) => own.iter().any(|c| c.tree().is_none() && c.bytes() == *read),
+            Err(error) if error.kind() == ErrorKind::NotSingle(3) => {
+                own.iter().any(|contents| contents.tree().is_some())
+            }
+            Err(error) => return self.call_failed("read", &called, error),
+        };
+        match fits {
+            true => Ok(()),
+            false => {
+                let read = read.map(|read| read.map(|read| read.len()));
+                let what = format!("reads {read:?}, and {own:?} was saved");
+                Err(self.process.violated(what))
+            }
+        }
+    }
+
+    fn nothing_acknowledged(&self) -> bool {
+        // A base is the only thing that is there without a save.
+        let world = self.process.shared.lock();
+        !world.ledger.has_acknowledged(self.epoch)
+    }
+
+    async fn read_as_a_stream(&mut self, dice: &mut Dice) -> Result<(), Violated> {
+        self.flush().await?;
+        let called = self.process.called();
+        let own = self.own();
+        let mut stream = match self.attempt.read_stream().await {
+            Ok(Some(stream)) => stream,
+            Ok(None) if self.base.is_none() && self.nothing_acknowledged() => return Ok(()),
+            Ok(None) => return Err(self.process.violated("nothing to be read".into())),
+            Err(error) if matches!(error.kind(), ErrorKind::NotSingle(_)) => return Ok(()),
+            Err(error) => return self.call_failed("read_stream", &called, &error),
+        };
+        // What is being read outlives the saves that replace it.
+        for _ in 0..dice.below(4) {
+            self.save(dice, None).await?;
+        }
+        let mut read = Vec::new();
+        loop {
+            match stream.next().await {
+                Ok(Some(piece)) => read.extend_from_slice(&piece),
+                Ok(None) => break,
+                Err(error) => return self.call_failed("next", &called, &error),
+            }
+        }
+        match own.iter().any(|contents| contents.bytes() == read) {
+            true => Ok(()),
+            false => {
+                let what = format!("a stream of {} bytes, and {own:?} was saved", read.len());
+                Err(self.process.violated(what))
+            }
+        }
+    }
+
+    /// A restore that fails leaves what the next one completes.
+    async fn restore(&mut self) -> Result<(), Violated> {
+        self.flush().await?;
+        let target = MemoryTree::default();
+        for _ in 0..3 {
+            let called = self.process.called();
+            match self.attempt.restore(target.clone(), Existing::Refuse).await {
+                Ok(Some(sequence)) => {
+                    self.note(format_args!("has restored {sequence}"));
+                    return match self.own().iter().any(|contents| contents.equal(&target)) {
+                        true => Ok(()),
+                        false => Err(self.process.violated(format!("restores {target:?}"))),
+                    };
+                }
+                Ok(None) if self.base.is_none() && self.nothing_acknowledged() => return Ok(()),
+                Ok(None) => return Err(self.process.violated("nothing to be restored".into())),
+                Err(error) => self.call_failed("restore", &called, &error)?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn prune(&mut self) -> Result<(), Violated> {
+        self.flush().await?;
+        let called = self.process.called();
+        // Of a save that was dropped half-way, nobody knows whether it is the newest.
+        let ids: Vec<_> = {
+            let own = self.own();
+            let mut world = self.process.shared.lock();
+            let ids = own.iter();
+            ids.map(|contents| {
+                (
+                    contents.number,
+                    world.ledger.save(self.epoch, contents.number),
+                )
+            })
+            .collect()
+        };
+        let pruned = match self.attempt.prune().await {
+            Ok(Some(sequence)) => Ok(sequence),
+            Ok(None) if self.base.is_none() && self.nothing_acknowledged() => return Ok(()),
+            Ok(None) => return Err(self.process.violated("nothing to be pruned".into())),
+            Err(error) => Err(error),
+        };
+        self.note(format_args!("has pruned: {pruned:?}"));
+        match pruned {
+            Ok(sequence) => {
+                let mut world = self.process.shared.lock();
+                let number = world.ledger.number_at(sequence);
+                let pruned = ids.iter().find(|(of, _)| Some(*of) == number).copied();
+                ids.iter().for_each(|(_, id)| world.ledger.withdrawn(*id));
+                drop(world);
+                match pruned {
+                    Some((_, id)) => self.saved(&called, id, Ok(sequence)),
+                    None => Err(self.process.violated(format!("pruned {sequence}"))),
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Fenced => {
+                let mut world = self.process.shared.lock();
+                ids.iter().for_each(|(_, id)| world.ledger.withdrawn(*id));
+                drop(world);
+                self.call_failed("prune", &called, &error)
+            }
+            Err(error) => self.call_failed("prune", &called, &error),
+        }
+    }
+}

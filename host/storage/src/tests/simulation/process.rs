@@ -1,0 +1,181 @@
+//! Processes: how they begin an attempt, and how they read beside those of others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::path::Path;
+use tokio::time::sleep;
+
+use super::contents::{Contents, MemoryTree};
+use super::ledger::is_excused;
+use super::owner::Owner;
+use super::store::{Connection, Shared};
+use crate::{
+    Attempt, AttemptSettings, CheckpointInfo, Error, ErrorKind, Existing, Location, ResumePoint,
+    SchemaChange,
+};
+
+/// What must hold does not. It is in the ledger already.
+#[derive(Debug)]
+pub(super) struct Violated;
+
+/// How the processes of one run live.
+#[derive(Clone, Debug)]
+pub(super) struct Habits {
+    pub(super) keep: usize,
+    /// The longest that a task computes between two calls.
+    pub(super) thinks: u64,
+    pub(super) schema: bool,
+    /// Whether it does little but save, so that much is pruned beside it.
+    pub(super) hasty: bool,
+}
+
+/// A process, and the location as it sees it.
+#[derive(Clone)]
+pub(super) struct Process {
+    pub(super) shared: Shared,
+    pub(super) number: u32,
+    pub(super) connection: Connection,
+    pub(super) location: Location,
+}
+
+impl Process {
+    pub(super) fn new(shared: &Shared, number: u32) -> Self {
+        let connection = Connection::new(shared, number);
+        let store = Arc::new(connection.clone());
+        Self {
+            shared: shared.clone(),
+            number,
+            location: Location::new(store, Path::from("task"), "test:///task"),
+            connection,
+        }
+    }
+
+    pub(super) fn violated(&self, what: String) -> Violated {
+        self.shared.lock().violated(what);
+        Violated
+    }
+
+    pub(super) fn hold(&self, held: Result<(), String>) -> Result<(), Violated> {
+        held.map_err(|what| self.violated(what))
+    }
+
+    pub(super) fn called(&self) -> Called {
+        Called {
+            moment: self.shared.lock().ledger.now(),
+            failures: self.connection.failures(),
+        }
+    }
+
+    /// A call has failed, which it may only for a reason.
+    pub(super) fn failed(
+        &self,
+        call: &str,
+        called: &Called,
+        error: &Error,
+    ) -> Result<(), Violated> {
+        self.shared.note(
+            self.number,
+            format_args!("{call} fails: {error} ({:?})", error.kind()),
+        );
+        match is_excused(error.kind(), self.connection.failures() - called.failures) {
+            true => Ok(()),
+            false => Err(self.violated(format!("{call} fails without a cause: {error:?}"))),
+        }
+    }
+
+    /// What checkpoint this is.
+    fn explain(&self, info: &CheckpointInfo) -> Result<Contents, Violated> {
+        let world = self.shared.lock();
+        let number = world.ledger.number_of(info);
+        let explained = number.and_then(|number| {
+            world.ledger.explain(info.sequence, number)?;
+            Ok(world.ledger.contents(number).clone())
+        });
+        drop(world);
+        explained.map_err(|what| self.violated(what))
+    }
+
+    /// Begins an attempt, as often as it takes. `None` if the storage does not let it.
+    pub(super) async fn begin(&self, habits: &Habits) -> Result<Option<Owner>, Violated> {
+        for _ in 0..4 {
+            let called = self.called();
+            let keep = habits.keep.try_into().unwrap();
+            let settings = AttemptSettings::default().number(self.number).keep(keep);
+            let attempt = match Attempt::begin(self.location.clone(), settings).await {
+                Ok(attempt) => attempt,
+                Err(error) => {
+                    self.failed("begin", &called, &error)?;
+                    sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            if habits.schema {
+                let declared = attempt.declare_schema("form".to_owned(), SchemaChange::Refuse);
+                declared.await.unwrap();
+            }
+            let base = match attempt.resume_point().await {
+                Ok(ResumePoint::Fresh) => None,
+                Ok(ResumePoint::Resumed(info)) => Some(info),
+                other => return Err(self.violated(format!("resumes from {other:?}"))),
+            };
+            let base = match base {
+                Some(info) => Some((info.sequence, self.explain(&info)?.number)),
+                None => None,
+            };
+            let epoch = self.shared.lock().ledger.epoch_of(self.number);
+            let what = format_args!("has begun epoch {epoch}, from {base:?}");
+            self.shared.note(self.number, what);
+            let begun = self.shared.lock().ledger.begun(epoch, called.moment, base);
+            self.hold(begun)?;
+            let base = base.map(|(_, number)| number);
+            return Ok(Some(Owner::new(self, attempt, epoch, base)));
+        }
+        Ok(None)
+    }
+
+    /// Reads beside the attempts, claiming nothing.
+    pub(super) async fn look(&self) -> Result<(), Violated> {
+        let called = self.called();
+        let promised = self.shared.lock().ledger.promised();
+        let found = match self.location.checkpoints().await {
+            Ok(found) => found,
+            Err(error) => return self.failed("checkpoints", &called, &error),
+        };
+        let infos: Vec<_> = found.iter().map(|checkpoint| checkpoint.info()).collect();
+        let sequences: Vec<_> = infos.iter().map(|info| info.sequence).collect();
+        self.shared
+            .note(self.number, format_args!("finds {sequences:?}"));
+        if sequences.first().copied().unwrap_or_default() < promised {
+            let what = format!("a reader finds {sequences:?}, and {promised} was promised");
+            return Err(self.violated(what));
+        }
+        for (checkpoint, info) in found.iter().zip(&infos) {
+            let contents = self.explain(info)?;
+            let (target, called) = (MemoryTree::default(), self.called());
+            let limits = crate::Limits::default();
+            let restored = checkpoint.restore(target.clone(), Existing::Refuse, &limits);
+            match restored.await {
+                Ok(()) if contents.equal(&target) => {}
+                Ok(()) => return Err(self.violated(format!("a mixture at {}", info.sequence))),
+                // It was pruned meanwhile.
+                Err(error)
+                    if error.kind() == ErrorKind::Corrupt
+                        && !self
+                            .shared
+                            .lock()
+                            .ledger
+                            .retained()
+                            .contains(&info.sequence) => {}
+                Err(error) => self.failed("restore beside", &called, &error)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// When a call was made.
+pub(super) struct Called {
+    pub(super) moment: u64,
+    pub(super) failures: u64,
+}

@@ -1,0 +1,25 @@
+//! What happened in a run, in the order in which it happened.
+
+use std::fmt;
+use std::time::Duration;
+
+#[derive(Debug, Default)]
+pub(super) struct Trace {
+    pub(super) lines: Vec<String>,
+    /// The requests that processes sent, and those of them that they were told have failed.
+    pub(super) operations: u64,
+    pub(super) failed: u64,
+}
+
+impl Trace {
+    /// Process 0 is the simulation itself.
+    pub(super) fn note(&mut self, at: Duration, process: u32, what: impl fmt::Display) {
+        let at = at.as_millis();
+        self.lines
+            .push(format!("{at:>6} ms, process {process}: {what}"));
+    }
+
+    pub(super) fn hash(&self) -> blake3::Hash {
+        blake3::hash(self.lines.join("\n").as_bytes())
+    }
+}
