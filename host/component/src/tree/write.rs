@@ -69,6 +69,11 @@ fn check(at: &Beneath, entries: &[Entry]) -> Result<()> {
             return Err(invalid(path, "longer than a link on a disk may be"));
         }
     }
+    // Before its parents are made.
+    let mut names = at.path.split('/');
+    if names.any(|name| name.len() > MAX_NAME_BYTES) {
+        return Err(invalid(&at.path, "longer than a name on a disk may be"));
+    }
     let is_file = entries.first().is_some_and(|root| root.node != Node::Dir);
     match is_file && at.path.is_empty() {
         true => Err(name_the_file(at)),
@@ -348,7 +353,9 @@ impl Staged {
             return Err(name_the_file(at));
         }
         let dir = make_dirs(at, parent)?;
-        let staged = format!(".{name}{MARKER}");
+        // As much of the name as leaves room for the rest.
+        let stem = &name[..name.floor_char_boundary(MAX_NAME_BYTES - MARKER.len() - 1)];
+        let staged = format!(".{stem}{MARKER}");
         // What a restore that was interrupted has left.
         match dir.unlink_file_at(&staged) {
             Ok(()) | Err(ErrorCode::NoEntry) => {}

@@ -1,6 +1,5 @@
 //! Writing a tree to a directory.
 
-use std::ffi::OsString;
 use std::fs::FileTimes;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -75,6 +74,13 @@ fn check(at: &BeneathDir, entries: &[Entry]) -> Result<()> {
                 "longer than a link on a disk may be",
             ));
         }
+    }
+    // Before its parents are made.
+    if at.path.iter().any(|name| name.len() > MAX_NAME_BYTES) {
+        return Err(invalid_path(
+            &at.path,
+            "longer than a name on a disk may be",
+        ));
     }
     let is_file = entries.first().is_some_and(|root| root.node != Node::Dir);
     match is_file && at.is_root() {
@@ -344,10 +350,10 @@ impl Staged {
             _ => return Err(name_the_file(&at.path)),
         };
         let dir = make_dirs(&at.dir, parent)?;
-        let mut staged = OsString::from(".");
-        staged.push(name);
-        staged.push(MARKER);
-        let staged = PathBuf::from(staged);
+        // As much of the name as leaves room for the rest.
+        let stem = name.to_string_lossy();
+        let stem = &stem[..stem.floor_char_boundary(MAX_NAME_BYTES - MARKER.len() - 1)];
+        let staged = PathBuf::from(format!(".{stem}{MARKER}"));
         // What a restore that was interrupted has left.
         match dir.remove_file(&staged) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at.failed(error)),
