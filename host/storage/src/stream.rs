@@ -153,7 +153,10 @@ impl ReadStream {
         };
         self.failed = true;
         let message = error.to_string();
-        self.attempt.pass_over(&self.checkpoint, error).await?;
+        // By itself: other calls of the attempt wait for it, and whoever reads without waiting, as a guest
+        // may, asks for its end no more.
+        let (attempt, checkpoint) = (self.attempt.clone(), self.checkpoint.clone());
+        blocking::start(async move { attempt.pass_over(&checkpoint, error).await }).await?;
         Err(Error::corrupt(format!(
             "checkpoint {}: {message}; another read gives an older one",
             self.checkpoint.sequence

@@ -1,6 +1,7 @@
 //! Where a checkpoint is restored to: what a directory on a disk can hold, and what gives way to it. The
 //! same for every host, however it opens the directory.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::{Error, ErrorKind, Node, Result, Tree};
@@ -63,6 +64,11 @@ pub fn check(tree: &Tree, path: &Path) -> Result<()> {
             return Err(invalid(here, "longer than a link on a disk may be"));
         }
     }
+    // Before its parents are made.
+    let too_long = |name: &OsStr| name.len() > MAX_NAME_BYTES;
+    if path.iter().any(too_long) {
+        return Err(invalid(path, "longer than a name on a disk may be"));
+    }
     match !tree.is_dir() && path.as_os_str().is_empty() {
         true => Err(name_the_file(path)),
         false => Ok(()),
@@ -88,6 +94,13 @@ pub fn gives_way(state: TargetState, tree: &Tree, existing: Existing, path: &Pat
         (false, false, true) => Err(name_the_file(path)),
         (false, false, false) => Err(invalid(path, "this is no directory")),
     }
+}
+
+/// The name under which a file is restored until it is whole: as much of its own as leaves room for the rest.
+pub fn staged_name(name: &str) -> String {
+    let room = MAX_NAME_BYTES - RESTORING.len() - 1;
+    let stem = &name[..name.floor_char_boundary(room)];
+    format!(".{stem}{RESTORING}")
 }
 
 /// The error for a directory in more than [`MAX_DEPTH`] others.

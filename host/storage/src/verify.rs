@@ -1,6 +1,6 @@
 //! Reading everything that a location holds, and changing nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 use object_store::ObjectStoreExt;
@@ -100,9 +100,9 @@ impl Location {
             watch(done, total);
         };
         watch(0);
-        let mut present = BTreeSet::new();
+        let mut present = BTreeMap::new();
         for (name, size_bytes) in objects {
-            present.insert(name);
+            present.insert(name, size_bytes);
             report.objects += 1;
             report.object_bytes += size_bytes;
             match verify_object(self, name, size_bytes).await {
@@ -115,10 +115,14 @@ impl Location {
             watch(size_bytes);
         }
         let needed = referring.iter().flat_map(|c| c.commit.contents.objects());
-        let needed: BTreeSet<_> = needed.map(|object| object.name()).collect();
-        for name in needed.difference(&present) {
-            let missing = Error::corrupt("missing");
-            report.find(object_name(*name), &missing, costs(&referring, *name));
+        let needed: BTreeSet<_> = needed.map(|o| (o.name(), o.size_bytes)).collect();
+        for (name, size_bytes) in needed {
+            let what = match present.get(&name) {
+                Some(found) if *found == size_bytes => continue,
+                Some(_) => "of another size than a commit says",
+                None => "missing",
+            };
+            report.lose(&referring, name, size_bytes, &Error::corrupt(what));
         }
         for checkpoint in &referring {
             report.restore(checkpoint, &mut watch).await?;
@@ -138,6 +142,20 @@ impl Verification {
             reason,
             costs,
         });
+    }
+
+    /// Adds the checkpoints that need an object of this size, unless it is known that they are lost.
+    fn lose(&mut self, of: &[Checkpoint], name: ObjectName, size_bytes: u64, error: &Error) {
+        let needs = |checkpoint: &&Checkpoint| {
+            let mut objects = checkpoint.commit.contents.objects().iter();
+            objects.any(|o| o.name() == name && o.size_bytes == size_bytes)
+        };
+        let object = object_name(name);
+        let lost: Vec<u64> = of.iter().filter(needs).map(|c| c.sequence).collect();
+        let known = |f: &Finding| f.object == object && lost.iter().all(|c| f.costs.contains(c));
+        if !self.findings.iter().any(known) {
+            self.find(object, error, lost);
+        }
     }
 
     /// Reads a checkpoint in full, unless it is known that this fails.

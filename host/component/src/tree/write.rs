@@ -307,7 +307,7 @@ impl Staged {
             return Err(name_the_file(Path::new(&at.path)));
         }
         let dir = make_dirs(at, parent)?;
-        let staged = format!(".{name}{RESTORING}");
+        let staged = target::staged_name(name);
         // What a restore that was interrupted has left.
         match dir.unlink_file_at(&staged) {
             Ok(()) | Err(ErrorCode::NoEntry) => {}

@@ -271,3 +271,33 @@ fn a_tree_that_no_disk_can_hold_removes_nothing() {
         fs::remove_dir_all(temp.path().join("target")).unwrap();
     }
 }
+
+#[test]
+fn a_file_comes_back_under_the_longest_name_that_there_is() {
+    let temp = tempfile::tempdir().unwrap();
+    for name in ["n".repeat(255), "ü".repeat(127)] {
+        let to = at(&temp, &name);
+        fs::write(temp.path().join(&name), "saved").unwrap();
+        let (tree, contents) = read(&to).unwrap();
+        // In the place of a directory, which is removed first.
+        fs::remove_file(temp.path().join(&name)).unwrap();
+        fs::create_dir(temp.path().join(&name)).unwrap();
+        write(&to, &tree, &contents).unwrap();
+        assert_eq!(fs::read(temp.path().join(&name)).unwrap(), b"saved");
+    }
+    assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_path_that_no_disk_can_hold_makes_no_parents() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("saved"), "").unwrap();
+    fs::create_dir(temp.path().join("dir")).unwrap();
+    let to = at(&temp, &format!("new/{}", "n".repeat(256)));
+    for saved in ["saved", "dir"] {
+        let (tree, contents) = read(&at(&temp, saved)).unwrap();
+        let refused = write(&to, &tree, &contents);
+        assert_eq!(kind(refused), ErrorKind::InvalidPath);
+        assert!(!temp.path().join("new").exists());
+    }
+}

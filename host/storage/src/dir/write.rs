@@ -1,6 +1,5 @@
 //! Writing a tree to a directory.
 
-use std::ffi::OsString;
 use std::fs::FileTimes;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -280,10 +279,7 @@ impl Staged {
             _ => return Err(name_the_file(&at.path)),
         };
         let dir = make_dirs(&at.dir, parent)?;
-        let mut staged = OsString::from(".");
-        staged.push(name);
-        staged.push(RESTORING);
-        let staged = PathBuf::from(staged);
+        let staged = PathBuf::from(target::staged_name(&name.to_string_lossy()));
         // What a restore that was interrupted has left.
         match dir.remove_file(&staged) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at.failed(error)),

@@ -640,6 +640,23 @@ async fn data_objects_that_are_not_what_the_commit_says_are_damage() {
         forged.is_refused(name, ErrorKind::Corrupt).await;
         assert_eq!(forged.findings().await, ["data/1-0"], "{name}");
     }
+    // It is whole, and the commit says that it is longer.
+    let chunk = Chunk {
+        object: 0,
+        offset: 0,
+        stored_bytes: 4,
+        size_bytes: 4,
+        codec: 0,
+        hash: blake3::hash(b"data").into(),
+    };
+    let payload = commit(vec![
+        (5, Array(vec![file("", 4)])),
+        (7, Array(vec![reference(whole.len() as u64 + 1)])),
+        (8, Array(vec![chunk.encoded()])),
+    ]);
+    let lied_about = forged(&payload, Some(whole.clone())).await;
+    lied_about.is_refused("a size", ErrorKind::Corrupt).await;
+    assert_eq!(lied_about.findings().await, ["data/1-0"], "a size");
     // It says that it is larger than anything can be, and a chunk lies at its end.
     let chunk = Chunk {
         object: 0,

@@ -1,7 +1,9 @@
 //! The lines of the protocol, one after the other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::FutureExt;
 use object_store::ObjectStoreExt;
 
 use super::faulty_store::{Fault, FaultyStore};
@@ -484,4 +486,29 @@ async fn a_stream_that_has_failed_fails_again_and_does_not_hang() {
     }
     stream.write(large(1)).await.unwrap_err();
     stream.commit().await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_waits_for_holds_up_no_other_call() {
+    let (_, location) = memory();
+    let first = Arc::new(begin(&location).await);
+    first.write(large(1)).await.unwrap();
+    let mut stream = first.read_stream().await.unwrap().unwrap();
+    // A newer attempt sweeps what is being read, which is looked into at the end of it.
+    let second = Attempt::begin(location.clone(), keep(1)).await.unwrap();
+    second.write("instead".into()).await.unwrap();
+    second.settle().await;
+    let mut reading = Box::pin(async {
+        while stream.next().await?.is_some() {}
+        Ok::<_, crate::Error>(())
+    });
+    let failed = loop {
+        if let Some(read) = reading.as_mut().now_or_never() {
+            break read.unwrap_err();
+        }
+        let answer = tokio::time::timeout(Duration::from_secs(10), first.prev_exists());
+        answer.await.expect("it is not held up").unwrap();
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(failed.kind(), ErrorKind::Fenced);
 }
