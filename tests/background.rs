@@ -8,7 +8,6 @@ on_each_host![
     a_flush_makes_it_durable_and_says_what_it_did,
     a_task_reads_its_own_save_whether_it_is_committed_or_not,
     a_directory_may_change_as_soon_as_it_is_staged,
-    ten_thousand_saves_cost_as_few_commits_as_the_storage_takes,
 ];
 
 fn what_is_staged_is_committed_when_the_task_ends(host: Host) {
@@ -67,8 +66,9 @@ fn a_directory_may_change_as_soon_as_it_is_staged(host: Host) {
     assert_eq!(restored, "old");
 }
 
-fn ten_thousand_saves_cost_as_few_commits_as_the_storage_takes(host: Host) {
-    let place = Place::on(host);
+#[test]
+fn ten_thousand_saves_cost_as_few_commits_as_the_storage_takes() {
+    let place = Place::new();
     let outcome = place.run("burst=10000 flush read");
     assert_eq!(outcome.lines[2], r#"read "9999""#, "{}", outcome.text());
     place.run("read").printed([r#"read "9999""#]);
