@@ -54,11 +54,11 @@ pub(crate) async fn claim(location: &Location, settings: &AttemptSettings) -> Re
         let put = log::put(location, sequence, bytes.clone(), write_id).await;
         match put {
             Ok(Put::Stands) => {
-                check_conditions(location, sequence, bytes).await?;
                 // The list may be from before the last owner's newest commits, which may have pruned
                 // this very slot. Then something lies above the claim, and it fences nobody.
                 let history = History::load_claimed(location).await?;
                 if history.sequences.last() == Some(&sequence) {
+                    check_conditions(location, sequence, bytes).await?;
                     return finish(location, settings, sequence, history).await;
                 }
                 sequences = history.sequences;
@@ -79,8 +79,9 @@ pub(crate) async fn claim(location: &Location, settings: &AttemptSettings) -> Re
     ))
 }
 
-/// Puts the claim once more, which must fail. A storage that ignores the condition would let every
-/// writer win, in silence.
+/// Puts a claim that nothing lies above once more, which must fail. A storage that ignores the condition
+/// would let every writer win, in silence. Of a claim in a pruned slot this proves nothing: the deletion of
+/// what lay there before may be delivered again.
 ///
 /// # Errors
 /// `InvalidLocation`, if it does not fail.

@@ -35,6 +35,31 @@ async fn a_claim_that_collides_with_what_is_pruned_at_once_is_made_again() {
     assert_eq!(text(&newcomer).await.as_deref(), Some("three"));
 }
 
+/// A newcomer whose claim lay in a pruned slot was told that the storage ignores conditions, because a
+/// deletion of what lay there before was delivered once more.
+#[tokio::test]
+async fn a_deletion_that_is_delivered_twice_does_not_slander_the_storage() {
+    let (inner, location) = memory();
+    let owner = Attempt::begin(location.clone(), keep(1)).await.unwrap();
+    owner.write("one".into()).await.unwrap();
+    let store = FaultyStore::new(inner.clone());
+    store.freeze_list().await;
+    owner.write("two".into()).await.unwrap();
+    owner.write("three".into()).await.unwrap();
+    owner.settle().await;
+    let pruned = paths::record(location.prefix(), 3);
+    let mut puts = 0;
+    store.plan(move |op| {
+        puts += u32::from(op.verb == "put");
+        if op.verb == "put" && puts == 2 {
+            inner.delete(&pruned).now_or_never().unwrap().unwrap();
+        }
+        None
+    });
+    let newcomer = begin(&at(store)).await;
+    assert_eq!(text(&newcomer).await.as_deref(), Some("three"));
+}
+
 async fn save_as_a_stream(attempt: &Arc<Attempt>, contents: Bytes) -> Result<Saved> {
     let mut stream = attempt.write_stream(Labels::default()).await?;
     stream.write(contents).await?;

@@ -12,7 +12,8 @@
 //! the times in records) decides nothing but bytes. [`crate::simulated`] says what else is different.
 //!
 //! `CHECKPOINT_SEEDS=100000 cargo test -p checkpoint-storage simulation -- --nocapture` runs more seeds than
-//! every test run does. A seed that fails names the command that runs it again and prints its trace.
+//! every test run does, from `CHECKPOINT_FIRST_SEED` on. A seed that fails names the command that runs it
+//! again and prints its trace.
 
 mod contents;
 mod course;
@@ -58,8 +59,7 @@ fn run(seed: u64) -> Run {
         .build();
     runtime.unwrap().block_on(async {
         let mut dice = Dice::new(seed);
-        let weather = Weather::draw(&mut dice);
-        let shared = Shared::new(weather, dice.split());
+        let shared = Shared::new(dice.split());
         let _ = live(&shared, &mut dice).await;
         let mut world = shared.lock();
         Run {
@@ -78,12 +78,13 @@ async fn live(shared: &Shared, dice: &mut Dice) -> Result<(), Violated> {
         schema: dice.chance(300),
         hasty,
     };
+    let weather = Weather::draw(dice);
     shared.lock().ledger.keep = habits.keep;
     let attempts = dice.within(if hasty { 4..12 } else { 2..7 });
     let readers = dice.below(if hasty { 5 } else { 3 });
     let mut lives = JoinSet::new();
     for number in 1..=attempts + readers {
-        let process = Process::new(shared, number as u32);
+        let process = Process::new(shared, number as u32, weather.elsewhere(dice));
         let begins = dice.millis(0..LIFE / 2);
         let lasts = dice.millis(1..LIFE);
         let (mut dice, habits) = (dice.split(), habits.clone());
@@ -112,8 +113,8 @@ async fn live(shared: &Shared, dice: &mut Dice) -> Result<(), Violated> {
             }
         }
     }
-    shared.calm().await;
-    settle(&Process::new(shared, 90), &habits, dice).await
+    shared.quiet().await;
+    settle(&Process::new(shared, 90, Weather::FAIR), &habits, dice).await
 }
 
 async fn attempt(process: &Process, habits: &Habits, dice: &mut Dice) -> Result<(), Violated> {

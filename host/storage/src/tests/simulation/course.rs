@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::dice::Dice;
 
-/// How bad the network and the storage are in one run.
+/// How bad the storage, and the way to it, are for a process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Weather {
     /// Requests that fail, of a thousand.
@@ -60,10 +60,17 @@ impl Weather {
             fail,
             fail_records: fail.max(dice.pick(&[0, 50, 200, 400])),
             repeat: dice.pick(&[0, 30, 200]),
-            slow: dice.pick(&[0, 50, 300, 600]),
+            slow: 0,
             cut: dice.pick(&[0, 20, 100]),
             refuses: dice.chance(300),
         }
+    }
+
+    /// The same storage from somewhere else: what is quick for one process is slow for another, which then
+    /// acts upon what is long past.
+    pub(super) fn elsewhere(self, dice: &mut Dice) -> Self {
+        let slow = dice.pick(&[0, 0, 50, 300, 600]);
+        Self { slow, ..self }
     }
 
     pub(super) fn course(&self, is_record: bool, dice: &mut Dice) -> Course {

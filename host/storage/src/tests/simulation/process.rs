@@ -7,6 +7,7 @@ use object_store::path::Path;
 use tokio::time::sleep;
 
 use super::contents::{Contents, MemoryTree};
+use super::course::Weather;
 use super::ledger::is_excused;
 use super::owner::Owner;
 use super::store::{Connection, Shared};
@@ -40,8 +41,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(shared: &Shared, number: u32) -> Self {
-        let connection = Connection::new(shared, number);
+    pub(super) fn new(shared: &Shared, number: u32, weather: Weather) -> Self {
+        let connection = Connection::new(shared, number, weather);
         let store = Arc::new(connection.clone());
         Self {
             shared: shared.clone(),

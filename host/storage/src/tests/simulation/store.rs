@@ -8,6 +8,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
@@ -31,7 +32,6 @@ pub(super) struct World {
     pub(super) objects: BTreeMap<String, Bytes>,
     pub(super) ledger: Ledger,
     pub(super) trace: Trace,
-    weather: Weather,
     dice: Dice,
     started: Instant,
     /// Requests that may still take effect.
@@ -43,12 +43,11 @@ pub(super) struct World {
 pub(super) struct Shared(Arc<Mutex<World>>);
 
 impl Shared {
-    pub(super) fn new(weather: Weather, dice: Dice) -> Self {
+    pub(super) fn new(dice: Dice) -> Self {
         Self(Arc::new(Mutex::new(World {
             objects: BTreeMap::new(),
             ledger: Ledger::default(),
             trace: Trace::default(),
-            weather,
             dice,
             started: Instant::now(),
             in_flight: 0,
@@ -64,11 +63,10 @@ impl Shared {
         self.lock().note(process, what);
     }
 
-    /// Nothing goes wrong any more, and what was on its way has arrived.
-    pub(super) async fn calm(&self) {
-        self.lock().weather = Weather::FAIR;
+    /// Waits until all that was on its way has arrived.
+    pub(super) async fn quiet(&self) {
         while self.lock().in_flight > 0 {
-            sleep(std::time::Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(100)).await;
         }
     }
 }
@@ -141,15 +139,17 @@ fn meta(path: &Path, bytes: &Bytes) -> ObjectMeta {
 #[derive(Clone)]
 pub(super) struct Connection {
     shared: Shared,
+    weather: Weather,
     process: u32,
     dead: Arc<AtomicBool>,
     failures: Arc<AtomicU64>,
 }
 
 impl Connection {
-    pub(super) fn new(shared: &Shared, process: u32) -> Self {
+    pub(super) fn new(shared: &Shared, process: u32, weather: Weather) -> Self {
         Self {
             shared: shared.clone(),
+            weather,
             process,
             dead: Arc::default(),
             failures: Arc::default(),
@@ -187,9 +187,8 @@ impl Connection {
             let world = &mut *world;
             world.in_flight += 1;
             world.trace.operations += 1;
-            world
-                .weather
-                .course(verb == "put" && short.starts_with("log"), &mut world.dice)
+            let is_record = verb == "put" && short.starts_with("log");
+            self.weather.course(is_record, &mut world.dice)
         };
         let (answer, answered) = oneshot::channel();
         tokio::spawn(
