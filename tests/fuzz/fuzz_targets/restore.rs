@@ -130,6 +130,19 @@ impl There {
             Self::LinkToOutside | Self::LinkToItself | Self::MarkerLink | Self::MarkerDir => false,
         }
     }
+
+    /// Whether it is something that is not to be lost unasked.
+    fn is_content(self) -> bool {
+        match self {
+            Self::Nothing | Self::EmptyDir => false,
+            // Left by a restore, as far as anyone can tell.
+            Self::Interrupted | Self::MarkerLink | Self::MarkerDir => false,
+            Self::Dir | Self::File => true,
+            Self::LinkToDir | Self::LinkToOutside | Self::LinkToNothing | Self::LinkToItself => {
+                true
+            }
+        }
+    }
 }
 
 fuzz_target!(|input: Input| run(check(input)));
@@ -186,6 +199,8 @@ async fn check(input: Input) {
     match restored {
         Ok(sequence) => {
             assert_eq!((sequence, verdict), (Some(2), Verdict::Good));
+            let is_lost = to == To::Target && there.is_content();
+            assert!(replace || !is_lost, "what was there is gone");
             same_again(&sandbox, &to, &attempt, &commit).await;
             saved_and_restored(&sandbox, &to, &place).await;
         }

@@ -133,7 +133,10 @@ impl Guest {
     pub async fn commit(&mut self) {
         let own = self.saving.as_ref().map(|saving| saving.stream);
         let this = Self::stream(own);
-        let size = self.saving.as_ref().map_or(0, |saving| saving.written.len());
+        let size = self
+            .saving
+            .as_ref()
+            .map_or(0, |saving| saving.written.len());
         let answer = self.view().commit(this, size as u64).await;
         let Some(saving) = self.saving.take() else {
             return assert!(answer.is_err(), "a stream that is none was taken");
