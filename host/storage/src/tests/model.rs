@@ -1,6 +1,6 @@
 //! Every interleaving of the protocol, up to a bound, by a model checker.
 //!
-//! `cargo test -p checkpoint-storage model -- --nocapture` prints the number of states, and the
+//! `cargo test --lib model -- --nocapture` prints the number of states, and the
 //! counterexample to each line of the protocol that is left out.
 
 mod protocol;

@@ -11,7 +11,7 @@
 //! thread with a clock that stands still while something can be done, and what is random otherwise (write-ids,
 //! the times in records) decides nothing but bytes. [`crate::simulated`] says what else is different.
 //!
-//! `CHECKPOINT_SEEDS=100000 cargo test -p checkpoint-storage simulation -- --nocapture` runs more seeds than
+//! `CHECKPOINT_SEEDS=100000 cargo test --lib simulation -- --nocapture` runs more seeds than
 //! every test run does, from `CHECKPOINT_FIRST_SEED` on. A seed that fails names the command that runs it
 //! again and prints its trace.
 
@@ -184,7 +184,7 @@ fn setting(name: &str) -> Option<u64> {
 fn fail(seed: u64, run: &Run) -> ! {
     println!("{}", run.trace.lines.join("\n"));
     panic!(
-        "seed {seed}: {}\nagain: CHECKPOINT_SEED={seed} cargo test -p checkpoint-storage simulation -- --nocapture",
+        "seed {seed}: {}\nagain: CHECKPOINT_SEED={seed} cargo test --lib simulation -- --nocapture",
         run.violations.join("; ")
     );
 }
