@@ -99,6 +99,60 @@ fn the_task_sees_neither_the_directory_nor_the_variables() {
     assert!(place.store().join("of/mine/log").is_dir());
 }
 
+/// The names under which directories are given and meant are spelt in many ways.
+#[test]
+fn a_directory_is_found_and_hidden_however_its_name_is_spelt() {
+    for (given, meant) in [
+        ("store", "./store"),
+        ("./store", "store/"),
+        ("/./store", "/store"),
+        ("/store/", "//store/deeper"),
+        ("store", "file:///store"),
+        (".", ".checkpoints"),
+    ] {
+        let place = Place::on(Host::Composed);
+        let cli = Cli::stock()
+            .dir(&place.store(), given)
+            .dir(&place.work(), "/data")
+            .variable("CHECKPOINT_STORE", meant);
+        let outcome = cli.verbs("write=x stream=3 directories").outcome();
+        outcome.printed(["write 2", "stream 3", "directories /data"]);
+    }
+}
+
+/// A task that goes on from what it has saved itself is not to go back in time unseen.
+#[test]
+fn an_own_save_that_is_damaged_is_told_of_and_not_passed_over() {
+    let place = Place::on(Host::Composed);
+    let verbs = "write=old write-random=300000 wait=/data/go read-stream read-stream";
+    let mut running = place.cli().verbs(verbs).start();
+    assert_eq!(running.line(), Some("write 2"));
+    assert_eq!(running.line(), Some("write-random 3"));
+    let data = fs::read_dir(place.store().join("data")).unwrap().next();
+    let data = data.unwrap().unwrap().path();
+    let mut bytes = fs::read(&data).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&data, bytes).unwrap();
+    fs::write(place.work().join("go"), "").unwrap();
+    let outcome = running.finish();
+    assert_eq!(outcome.lines[3], "error: corrupt", "{}", outcome.text());
+    let older = "read-stream 3 bytes ";
+    assert!(outcome.lines[4].starts_with(older), "{}", outcome.text());
+}
+
+/// Whatever lies where a record should, it does not end the task.
+#[test]
+fn a_record_that_no_memory_can_hold_is_damage() {
+    let place = Place::on(Host::Composed);
+    place.run("write=one").printed(["write 2"]);
+    let record = place.store().join("log/00000000000000000003");
+    let file = fs::File::create(record).unwrap();
+    file.set_len(6 << 30).unwrap();
+    place
+        .run("resume read")
+        .printed(["resume fell-back 2 past 3", "read \"one\""]);
+}
+
 #[test]
 fn checkpoints_lie_in_a_bucket_that_the_task_does_not_see() {
     let server = Server::start();
@@ -193,20 +247,29 @@ fn an_earlier_location_is_looked_through() {
 #[test]
 fn what_the_environment_says_wrongly_is_named() {
     let place = Place::on(Host::Composed);
-    for (name, value) in [
-        ("CHECKPOINT_KEEP", "0"),
-        ("CHECKPOINT_QUOTA", "1GB"),
-        ("CHECKPOINT_STORE", "ftp://x/y"),
-        ("CHECKPOINT_STORE", "s3://bucket/task"),
-        ("CHECKPOINT_STORE", "/nowhere"),
+    for (name, value, says) in [
+        ("CHECKPOINT_KEEP", "0", "CHECKPOINT_KEEP=0"),
+        ("CHECKPOINT_QUOTA", "1GB", "CHECKPOINT_QUOTA=1GB"),
+        ("CHECKPOINT_STORE", "ftp://x/y", "\"ftp://x/y\""),
+        ("CHECKPOINT_STORE", "s3://bucket/task", "--s3"),
+        ("CHECKPOINT_STORE", "/nowhere", "\"/nowhere\""),
+        ("CHECKPOINT_PREV", "/nowhere", "\"/nowhere\""),
+        ("CHECKPOINT_SCRATCH", "/nowhere", "\"/nowhere\""),
     ] {
-        let outcome = place.cli().variable(name, value).verbs("write=x").outcome();
+        let cli = place.cli().variable(name, value);
+        let outcome = cli.verbs("stream=3 directories").outcome();
         assert!(
             outcome.lines[0].starts_with("error: "),
             "{}",
             outcome.text()
         );
-        assert!(outcome.stderr.contains(value), "{}", outcome.text());
+        assert!(outcome.stderr.contains(says), "{}", outcome.text());
+        // And what it must not see is not known.
+        let sees = outcome
+            .lines
+            .last()
+            .is_some_and(|line| line == "directories");
+        assert_eq!(sees, value == "/nowhere", "{}", outcome.text());
     }
 }
 

@@ -5,10 +5,17 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use crate::kill::resumes_after_kills;
-use crate::support::cli::{Cli, guest};
+use crate::kill::survives_kills;
+use crate::support::cli::{Cli, Host, guest};
 use crate::support::s3::{Fate, Server};
-use crate::support::{Place, Random};
+use crate::support::{Place, Random, on_each_host};
+
+on_each_host![
+    a_training_on_a_server_that_fails_in_many_ways_ends_as_an_undisturbed_one,
+    a_task_does_not_notice_a_server_that_is_gone_for_a_second,
+    contents_that_arrive_in_parts_are_read_whole,
+    a_server_that_stays_away_fails_the_calls_and_not_the_task,
+];
 
 /// A shell in a mount namespace of its own, where `$DIR` can be mounted over; nobody else sees that. It has
 /// the functions `run VERB…`, on the location `$DIR/store`, and `checkpoint COMMAND …`.
@@ -108,8 +115,7 @@ fn a_disk_for_reading_only_can_be_read_by_an_operator_and_begins_no_task() {
     assert!(stderr.contains("Read-only file system"), "{stderr}");
 }
 
-#[test]
-fn a_training_on_a_server_that_fails_in_many_ways_ends_as_an_undisturbed_one() {
+fn a_training_on_a_server_that_fails_in_many_ways_ends_as_an_undisturbed_one(host: Host) {
     let server = Server::start();
     let mut random = Random::new(8);
     server.on_request(move |_| match random.below(70) {
@@ -121,11 +127,14 @@ fn a_training_on_a_server_that_fails_in_many_ways_ends_as_an_undisturbed_one() {
         5 => Fate::Late(Duration::from_millis(50)),
         _ => Fate::Served,
     });
-    resumes_after_kills("s3://bucket/training", &server.env(), 5);
+    let cli = |training: u64| {
+        let url = format!("s3://bucket/training/{training}");
+        Cli::on_s3(host, &url, &server)
+    };
+    survives_kills(cli, cli, 5);
 }
 
-#[test]
-fn a_task_does_not_notice_a_server_that_is_gone_for_a_second() {
+fn a_task_does_not_notice_a_server_that_is_gone_for_a_second(host: Host) {
     let server = Server::start();
     let mut gone_since = None;
     server.on_request(move |seen| match seen.number {
@@ -138,20 +147,18 @@ fn a_task_does_not_notice_a_server_that_is_gone_for_a_second() {
             }
         }
     });
-    let outcome = Cli::run(["--store", "s3://bucket/task"])
-        .envs(server.env())
+    let outcome = Cli::on_s3(host, "s3://bucket/task", &server)
         .verbs("write=one write-random=300000 write=two read")
         .outcome();
     let written = ["write 2", "write-random 3", "write 4", "read \"two\""];
     outcome.printed(written);
 }
 
-#[test]
-fn contents_that_arrive_in_parts_are_read_whole() {
+fn contents_that_arrive_in_parts_are_read_whole(host: Host) {
     let server = Server::start();
     let run = |verbs: &str| {
-        let cli = Cli::run(["--store", "s3://bucket/task"]);
-        cli.envs(server.env()).verbs(verbs).outcome()
+        let cli = Cli::on_s3(host, "s3://bucket/task", &server);
+        cli.verbs(verbs).outcome()
     };
     let written = run("write-random=3000000 read");
     assert_eq!(written.code, Some(0), "{}", written.text());
@@ -165,12 +172,11 @@ fn contents_that_arrive_in_parts_are_read_whole() {
     assert!(server.requests() > 3);
 }
 
-#[test]
-fn a_server_that_stays_away_fails_the_calls_and_not_the_task() {
+fn a_server_that_stays_away_fails_the_calls_and_not_the_task(host: Host) {
     let server = Server::start();
     let place = Place::new();
     let verbs = "write=one wait=/data/gone write=two wait=/data/back write=three read";
-    let cli = Cli::run(["--store", "s3://bucket/task"]).envs(server.env());
+    let cli = Cli::on_s3(host, "s3://bucket/task", &server);
     let mut running = cli.dir(&place.work(), "/data").verbs(verbs).start();
     assert_eq!(running.line(), Some("write 2"));
     // A refusal is not retried, so this takes no time.

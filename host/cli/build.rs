@@ -10,7 +10,15 @@ use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let workspace = wasm::workspace("../..")?;
-    wasm::watch(&workspace, &["host/component", "host/storage/src", "wit"]);
+    wasm::watch(
+        &workspace,
+        &[
+            "host/component",
+            "host/storage/Cargo.toml",
+            "host/storage/src",
+            "wit",
+        ],
+    );
     wasm::install_target(wasm::WASI)?;
     let target_dir = wasm::target_dir("component")?;
     let out_dir = env::var("OUT_DIR")?;

@@ -15,7 +15,7 @@ const S3: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/component-s3.wasm"))
 const OURS: &str = "task:checkpoint/";
 
 /// Through these a task could see the directory of its checkpoints, and the credentials.
-const SEEING: [&str; 2] = ["wasi:cli/environment@", "wasi:filesystem/preopens@"];
+const SEEING: [&str; 2] = ["wasi:cli/environment", "wasi:filesystem/preopens"];
 
 /// Which storage a composed task can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ fn check(imports: &[String], plugged: &[String]) -> anyhow::Result<()> {
     for name in open {
         if SEEING.iter().any(|seeing| name.starts_with(seeing)) {
             let what = format!(
-                "it imports {name}, of a version that is not known here: the task could see where its checkpoints lie"
+                "it imports {name}, in a version that cannot be plugged: the task could see where its checkpoints lie"
             );
             return Err(failure(Code::UnknownImport, what));
         }

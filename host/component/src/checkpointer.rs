@@ -9,7 +9,7 @@ use crate::bindings::exports::task::checkpoint::checkpointer::{
     Advice, Annotations, Checkpoint, Error, FallBack, Guest, Limits, ResumePoint, Saved,
     SchemaChange,
 };
-use crate::task::{labels, saved, task};
+use crate::task::{begun, labels, saved, task};
 
 impl Guest for Component {
     fn prev_exists() -> Result<bool, Error> {
@@ -69,9 +69,9 @@ impl Guest for Component {
         task.answer(task.attempt.declare_schema(name, change))
     }
 
-    /// Never asks to stop: `wasmtime run` passes no signal on.
+    /// Never asks to stop: `wasmtime run` passes no signal on. Costs little, so it claims nothing either.
     fn should_save() -> Advice {
-        let Ok(task) = task() else {
+        let Some(task) = begun() else {
             return Advice {
                 now: false,
                 stopping: None,

@@ -4,10 +4,12 @@
 //! What it promises is what the protocol asks for: a record is put as a whole or not at all, and only where
 //! none is; whatever was put is durable.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path as StdPath, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,6 +23,9 @@ use object_store::{
 };
 
 const NAME: &str = "DirStore";
+
+/// As much as is read at a time.
+const PIECE_BYTES: u64 = 1 << 20;
 
 /// The root of what this component sees.
 #[derive(Debug)]
@@ -37,21 +42,21 @@ pub(crate) fn place(path: &Path) -> PathBuf {
     StdPath::new("/").join(path.as_ref())
 }
 
+/// What is not there is so only to whoever asks for it: a put to which something is missing has failed.
 fn failed(path: &Path, error: io::Error) -> Error {
-    let path = path.to_string();
     match error.kind() {
         io::ErrorKind::NotFound => Error::NotFound {
-            path,
+            path: path.to_string(),
             source: error.into(),
         },
-        io::ErrorKind::AlreadyExists => Error::AlreadyExists {
-            path,
-            source: error.into(),
-        },
-        _ => Error::Generic {
-            store: NAME,
-            source: error.into(),
-        },
+        _ => generic(error),
+    }
+}
+
+fn generic(error: io::Error) -> Error {
+    Error::Generic {
+        store: NAME,
+        source: error.into(),
     }
 }
 
@@ -62,32 +67,37 @@ fn not_needed(operation: &str) -> Error {
     }
 }
 
-/// Makes the directory of a file, if it is missing, and the names of new directories durable.
+/// Makes the directory of a file, if it is missing, and its name durable: once, also where it is there,
+/// because whoever made it may have died before that.
 fn make_parent(file: &StdPath) -> io::Result<()> {
+    static DURABLE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     let Some(parent) = file.parent() else {
         return Ok(());
     };
-    if parent.is_dir() {
+    let mut durable = DURABLE.lock().unwrap_or_else(PoisonError::into_inner);
+    if durable.contains(parent) {
         return Ok(());
     }
-    make_parent(parent)?;
-    match fs::create_dir(parent) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+    if !parent.is_dir() {
+        fs::create_dir_all(parent)?;
     }
-    parent.parent().map_or(Ok(()), sync)
+    for made in parent.ancestors().skip(1) {
+        // Above what was given to this component there is nothing to open.
+        let Ok(directory) = File::open(made) else {
+            break;
+        };
+        directory.sync_all()?;
+    }
+    durable.insert(parent.to_owned());
+    Ok(())
 }
 
 fn sync(directory: &StdPath) -> io::Result<()> {
-    match File::open(directory)?.sync_all() {
-        // A directory that was given to the component may lie in one that was not.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        synced => synced,
-    }
+    File::open(directory)?.sync_all()
 }
 
-/// Puts a whole file where none is, or in the place of one.
-fn put(file: &StdPath, payload: &PutPayload, mode: &PutMode) -> io::Result<()> {
+/// Puts a whole file where none is, or in the place of one. False if there is one and it is to stay.
+fn put(file: &StdPath, payload: &PutPayload, mode: &PutMode) -> io::Result<bool> {
     make_parent(file)?;
     // Named as object_store names its own, so that whoever sweeps those on this disk sweeps these.
     let (staged, mut open) = stage(file)?;
@@ -96,18 +106,25 @@ fn put(file: &StdPath, payload: &PutPayload, mode: &PutMode) -> io::Result<()> {
             open.write_all(piece)?;
         }
         open.sync_all()?;
-        match mode {
-            PutMode::Overwrite => fs::rename(&staged, file),
-            // Fails if there is one, whoever else tries at the same time.
-            _ => fs::hard_link(&staged, file),
+        if *mode == PutMode::Overwrite {
+            fs::rename(&staged, file)?;
+            return Ok(true);
+        }
+        // Fails if there is one, whoever else tries at the same time.
+        match fs::hard_link(&staged, file) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            linked => linked.map(|()| true),
         }
     })();
     if written.is_err() || *mode != PutMode::Overwrite {
         // What stays is swept.
         let _ = fs::remove_file(&staged);
     }
-    written?;
-    file.parent().map_or(Ok(()), sync)
+    if written? {
+        file.parent().map_or(Ok(()), sync)?;
+        return Ok(true);
+    }
+    Ok(false)
 }
 
 fn stage(file: &StdPath) -> io::Result<(PathBuf, File)> {
@@ -133,15 +150,21 @@ fn get(path: &Path, options: GetOptions) -> Result<GetResult> {
         None => 0..meta.size,
         Some(range) => range_of(range, meta.size)?,
     };
-    let mut contents = Vec::new();
-    if !options.head {
-        let size = range.end.saturating_sub(range.start);
-        file.seek(SeekFrom::Start(range.start)).map_err(failed)?;
-        file.take(size).read_to_end(&mut contents).map_err(failed)?;
-    }
-    let contents = stream::once(async { Ok(Bytes::from(contents)) });
+    file.seek(SeekFrom::Start(range.start)).map_err(failed)?;
+    let left = match options.head {
+        true => 0,
+        false => range.end.saturating_sub(range.start),
+    };
+    // Piece by piece, so that whoever asked can stop: the file may be of any size.
+    let pieces = stream::try_unfold((file, left), |(mut file, left)| async move {
+        let mut piece = vec![0; left.min(PIECE_BYTES) as usize];
+        let read = file.read(&mut piece).map_err(generic)?;
+        piece.truncate(read);
+        let rest = left.saturating_sub(read as u64);
+        Ok((read > 0).then(|| (Bytes::from(piece), (file, rest))))
+    });
     Ok(GetResult {
-        payload: GetResultPayload::Stream(contents.boxed()),
+        payload: GetResultPayload::Stream(pieces.boxed()),
         meta,
         range,
         attributes: Attributes::new(),
@@ -179,12 +202,16 @@ fn meta(path: &Path, metadata: &fs::Metadata) -> ObjectMeta {
 fn list(prefix: &Path) -> Result<Vec<ObjectMeta>> {
     let mut names = Vec::new();
     walk(prefix, &mut names).map_err(|e| failed(prefix, e))?;
-    // What is deleted meanwhile is not there.
-    let metas = names.iter().filter_map(|name| {
-        let metadata = fs::metadata(place(name)).ok()?;
-        Some(meta(name, &metadata))
-    });
-    Ok(metas.collect())
+    let mut metas = Vec::new();
+    for name in &names {
+        match fs::metadata(place(name)) {
+            Ok(metadata) => metas.push(meta(name, &metadata)),
+            // It was deleted meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(generic(error)),
+        }
+    }
+    Ok(metas)
 }
 
 fn walk(prefix: &Path, found: &mut Vec<Path>) -> io::Result<()> {
@@ -218,7 +245,12 @@ impl ObjectStore for DirStore {
         if let PutMode::Update(_) = options.mode {
             return Err(not_needed("an update"));
         }
-        put(&place(path), &payload, &options.mode).map_err(|e| failed(path, e))?;
+        if !put(&place(path), &payload, &options.mode).map_err(generic)? {
+            return Err(Error::AlreadyExists {
+                path: path.to_string(),
+                source: "there is one".into(),
+            });
+        }
         Ok(PutResult {
             e_tag: None,
             version: None,

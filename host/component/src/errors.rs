@@ -1,5 +1,7 @@
 //! From the storage's kinds of errors to the task's cases, as the other hosts make them.
 
+use std::io::Write;
+
 use checkpoint_storage::{Error, ErrorKind};
 
 use crate::bindings::exports::task::checkpoint::checkpointer::Error as Told;
@@ -21,7 +23,8 @@ pub(crate) fn told(error: Error) -> Told {
         ErrorKind::SchemaMismatch => Told::SchemaMismatch(own),
         _ => Told::Other("the host failed; its own messages say why".into()),
     };
-    eprintln!("checkpoint: {}", with_causes(&error));
+    // `eprintln!` would end the task where nobody reads it.
+    let _ = writeln!(std::io::stderr(), "checkpoint: {}", with_causes(&error));
     told
 }
 

@@ -27,13 +27,19 @@ impl environment::Guest for Component {
 
 impl preopens::Guest for Component {
     fn get_directories() -> Vec<(Descriptor, String)> {
-        let own = settings::directories();
         let mut directories = wasip2::filesystem::preopens::get_directories();
         let names: Vec<String> = directories.iter().map(|(_, name)| name.clone()).collect();
-        let hidden: Vec<Option<usize>> = own.iter().map(|dir| holder(&names, dir)).collect();
+        let mut hidden = Vec::new();
+        for own in settings::directories() {
+            match holder(&names, &own) {
+                Some((index, _)) => hidden.push(index),
+                // None of them is known not to be it.
+                None => return Vec::new(),
+            }
+        }
         let mut index = 0;
         directories.retain(|_| {
-            let keep = !hidden.contains(&Some(index));
+            let keep = !hidden.contains(&index);
             index += 1;
             keep
         });
@@ -41,25 +47,20 @@ impl preopens::Guest for Component {
     }
 }
 
-/// The directory that was given to hold `path`: that of the longest name which leads to it.
-pub(crate) fn holder(names: &[String], path: &str) -> Option<usize> {
-    let path = plain(path);
-    let leads = |name: &str| {
-        let name = plain(name);
-        path == name
-            || name.is_empty()
-            || path
-                .strip_prefix(name)
-                .is_some_and(|rest| rest.starts_with('/'))
-    };
-    let found = names.iter().enumerate().filter(|(_, name)| leads(name));
-    found
-        .max_by_key(|(_, name)| plain(name).len())
-        .map(|(index, _)| index)
+/// The directory that was given to hold `path`: that of the longest name which leads to it; and where in it
+/// that is.
+pub(crate) fn holder(names: &[String], path: &str) -> Option<(usize, String)> {
+    let path: Vec<&str> = components(path).collect();
+    let leads = names.iter().enumerate().filter_map(|(index, name)| {
+        let name: Vec<&str> = components(name).collect();
+        let rest = path.strip_prefix(name.as_slice())?;
+        Some((name.len(), index, rest.join("/")))
+    });
+    let found = leads.max_by_key(|(length, ..)| *length);
+    found.map(|(_, index, rest)| (index, rest))
 }
 
 /// Without what makes no difference.
-fn plain(path: &str) -> &str {
-    let path = path.strip_prefix("./").unwrap_or(path).trim_matches('/');
-    if path == "." { "" } else { path }
+fn components(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|part| !matches!(*part, "" | "."))
 }

@@ -26,6 +26,7 @@ use object_store::path::Path;
 use url::Url;
 
 use crate::dir_store::{self, DirStore};
+use crate::isolation::holder;
 
 /// Where checkpoints lie unless the environment says otherwise.
 const DEFAULT_STORE: &str = "/checkpoint";
@@ -88,8 +89,8 @@ pub(crate) fn directories() -> Vec<String> {
 
 /// The directory in which streams that are under way lie.
 pub(crate) fn scratch() -> Option<String> {
-    let named = variable("CHECKPOINT_SCRATCH");
-    named.or_else(|| directory(&store()))
+    let named = variable("CHECKPOINT_SCRATCH").unwrap_or_else(store);
+    directory(&named)
 }
 
 /// The directory that a location is, if it is one.
@@ -136,11 +137,18 @@ fn location(text: &str) -> Result<Location> {
 /// its own when a claim names it as the predecessor.
 fn in_a_directory(text: &str, directory: &str) -> Result<Location> {
     let no_path = || invalid(text, "no path that can hold checkpoints");
-    let directory = directory.strip_prefix("./").unwrap_or(directory);
-    let path = Path::parse(directory.trim_matches('/')).map_err(|e| no_path().with_source(e))?;
+    let parts = directory.split('/');
+    let parts: Vec<_> = parts.filter(|part| !matches!(*part, "" | ".")).collect();
+    let path = Path::parse(parts.join("/")).map_err(|e| no_path().with_source(e))?;
     let mut url = Url::parse("dir:///").map_err(|e| no_path().with_source(e))?;
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.clear().extend(path.as_ref().split('/'));
+    }
+    let given = wasip2::filesystem::preopens::get_directories();
+    let names: Vec<String> = given.into_iter().map(|(_, name)| name).collect();
+    // Or it would pass for one that holds nothing.
+    if holder(&names, directory).is_none() {
+        return Err(not_given(text));
     }
     let directory = dir_store::place(&path);
     Ok(Location::in_directory(
@@ -149,6 +157,14 @@ fn in_a_directory(text: &str, directory: &str) -> Result<Location> {
         path,
         url,
     ))
+}
+
+/// The error for a directory that no other one which this component was given holds.
+pub(crate) fn not_given(directory: &str) -> Error {
+    invalid(
+        directory,
+        "no directory was given that holds this; see --dir",
+    )
 }
 
 fn invalid(what: &str, why: &str) -> Error {

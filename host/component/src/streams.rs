@@ -44,7 +44,7 @@ impl Guest for Component {
                     match stream.next().await {
                         Ok(Some(piece)) => size = write_all(&file, &piece, size)?,
                         Ok(None) => break true,
-                        Err(error) if error.kind() == ErrorKind::Corrupt => break false,
+                        Err(_) if stream.is_passed_over() => break false,
                         Err(error) => return Err(error),
                     }
                 };
@@ -127,23 +127,15 @@ fn nameless_file() -> StorageResult<Descriptor> {
         let what = "streams need a directory beside this storage; name one by CHECKPOINT_SCRATCH";
         return Err(StorageError::new(ErrorKind::InvalidLocation, what));
     };
-    let missing = || {
-        let what = format!("{scratch}: no directory was given that holds this; see --dir");
-        StorageError::new(ErrorKind::InvalidLocation, what)
-    };
+    let missing = || settings::not_given(&scratch);
     let given = wasip2::filesystem::preopens::get_directories();
     let names: Vec<String> = given.iter().map(|(_, name)| name.clone()).collect();
-    let index = holder(&names, &scratch).ok_or_else(missing)?;
-    let (dir, name) = given.get(index).ok_or_else(missing)?;
-    let rest = scratch.trim_matches('/');
-    let rest = rest
-        .strip_prefix(name.trim_matches('/'))
-        .unwrap_or(rest)
-        .trim_matches('/');
+    let (index, within) = holder(&names, &scratch).ok_or_else(missing)?;
+    let (dir, _) = given.get(index).ok_or_else(missing)?;
     for number in 0..MAX_NAMES {
-        let name = match rest {
+        let name = match within.as_str() {
             "" => format!(".stream-{number}"),
-            rest => format!("{rest}/.stream-{number}"),
+            within => format!("{within}/.stream-{number}"),
         };
         let open = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
         let flags = DescriptorFlags::READ | DescriptorFlags::WRITE;

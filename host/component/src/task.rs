@@ -1,7 +1,7 @@
 //! The attempt of the task that this component is plugged into.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use checkpoint_storage::{
     Advisor, Attempt, BackgroundSaves, Error, ErrorKind, Labels, Result, Saved,
@@ -26,13 +26,37 @@ pub(crate) struct Task {
 /// Begins with the first call, because a component is not told when it starts.
 static TASK: OnceLock<Task> = OnceLock::new();
 
-/// The task, whose location is claimed now if it has not been. A claim that failed is tried again.
+/// When it could not begin, and why.
+static FAILED: Mutex<Option<(Instant, types::Error)>> = Mutex::new(None);
+
+/// How long the task is told the same before it is tried to begin again: each time may leave a claim.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The task, whose location is claimed now if it has not been. What failed because the storage did is tried
+/// again; nothing else would fare better.
 pub(crate) fn task() -> Result<&'static Task, types::Error> {
-    if let Some(task) = TASK.get() {
+    if let Some(task) = begun() {
         return Ok(task);
     }
-    let task = Task::begin().map_err(told)?;
-    Ok(TASK.get_or_init(|| task))
+    let mut failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((when, error)) = &*failed
+        && (!matches!(error, types::Error::Unavailable(_)) || when.elapsed() < PAUSE)
+    {
+        return Err(error.clone());
+    }
+    match Task::begin() {
+        Ok(task) => Ok(TASK.get_or_init(|| task)),
+        Err(error) => {
+            let error = told(error);
+            *failed = Some((Instant::now(), error.clone()));
+            Err(error)
+        }
+    }
+}
+
+/// The task, if it has begun.
+pub(crate) fn begun() -> Option<&'static Task> {
+    TASK.get()
 }
 
 impl Task {

@@ -1,16 +1,14 @@
 //! Saves that go on while the task computes.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::FutureExt;
 use tokio::sync::{Mutex, watch};
 
 #[cfg(not(target_family = "wasm"))]
 use crate::FileTree;
 use crate::attempt::Save;
-use crate::{Attempt, Error, ErrorKind, Labels, Result, Saved, blocking};
+use crate::{Attempt, Error, Labels, Result, Saved};
 
 /// Saves of one attempt that nobody waits for: at most one is being made and one waits, which a newer
 /// one replaces. So a task that saves faster than its storage takes it loses old states and no time,
@@ -77,8 +75,7 @@ impl BackgroundSaves {
         attempt.limits().check_size(contents.len() as u64)?;
         attempt.limits().check_labels(&labels)?;
         let contents = Copy::Bytes(contents);
-        self.enqueue(attempt, Job { contents, labels }).await;
-        Ok(())
+        self.enqueue(attempt, Job { contents, labels }).await
     }
 
     /// Replaces the checkpoint by the file or directory that `source` is now, later. It is copied to
@@ -97,10 +94,10 @@ impl BackgroundSaves {
         self.surface().await?;
         attempt.limits().check_labels(&labels)?;
         let limits = *attempt.limits();
-        let copy = blocking::run(move || crate::spool::Spooled::copy(&source, &limits)).await??;
+        let copy =
+            crate::blocking::run(move || crate::spool::Spooled::copy(&source, &limits)).await??;
         let contents = Copy::Tree(copy);
-        self.enqueue(attempt, Job { contents, labels }).await;
-        Ok(())
+        self.enqueue(attempt, Job { contents, labels }).await
     }
 
     /// The same where nothing goes on by itself: it is saved when this returns.
@@ -175,29 +172,40 @@ impl BackgroundSaves {
         }
     }
 
-    async fn enqueue(&self, attempt: &Arc<Attempt>, job: Job) {
+    #[cfg(not(target_family = "wasm"))]
+    async fn enqueue(&self, attempt: &Arc<Attempt>, job: Job) -> Result<()> {
         let mut queue = self.queue.lock().await;
         queue.waiting = Some(job);
         if queue.running {
-            return;
+            return Ok(());
         }
         queue.running = true;
         let saving = save_all(self.queue.clone(), attempt.clone(), self.ended.clone());
-        drop(queue);
-        let saving = blocking::start(async {
+        drop(crate::blocking::start(async {
             saving.await;
             Ok(())
-        });
-        // On one thread nothing goes on by itself.
-        #[cfg(target_family = "wasm")]
-        let _ = saving.await;
-        #[cfg(not(target_family = "wasm"))]
-        drop(saving);
+        }));
+        Ok(())
+    }
+
+    /// On one thread nothing goes on by itself: it is saved now.
+    #[cfg(target_family = "wasm")]
+    async fn enqueue(&self, attempt: &Arc<Attempt>, job: Job) -> Result<()> {
+        let saved = job.save(attempt).await?;
+        self.queue.lock().await.done = Some(saved);
+        Ok(())
     }
 }
 
 /// Makes saves until none waits.
+#[cfg(not(target_family = "wasm"))]
 async fn save_all(queue: Arc<Mutex<Queue>>, attempt: Arc<Attempt>, ended: watch::Sender<u64>) {
+    use std::panic::AssertUnwindSafe;
+
+    use futures::FutureExt;
+
+    use crate::ErrorKind;
+
     loop {
         let job = {
             let mut queue = queue.lock().await;

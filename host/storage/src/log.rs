@@ -119,7 +119,8 @@ pub(crate) async fn read(location: &Location, sequence: u64) -> Result<Option<Re
             ErrorKind::Corrupt => "is damaged",
             _ => "cannot be read",
         };
-        let what = format!("{location}: record {sequence} {what}");
+        // Without the location, because a task is told of damage.
+        let what = format!("record {sequence} {what}");
         Error::new(error.kind(), what).with_source(error)
     };
     let record = decoded.map_err(damaged)?;

@@ -121,6 +121,7 @@ pub struct ReadStream {
     checkpoint: Checkpoint,
     contents: BoxStream<'static, Result<Bytes>>,
     failed: bool,
+    passed_over: bool,
 }
 
 impl ReadStream {
@@ -130,12 +131,19 @@ impl ReadStream {
             contents: checkpoint.contents(),
             checkpoint,
             failed: false,
+            passed_over: false,
         }
     }
 
     /// What is known of the checkpoint.
     pub fn info(&self) -> CheckpointInfo {
         self.checkpoint.info()
+    }
+
+    /// Whether the checkpoint turned out damaged, and was left by an earlier attempt: another read gives an
+    /// older one. An own save that is damaged is reported instead, rather than go back in time unseen.
+    pub fn is_passed_over(&self) -> bool {
+        self.passed_over
     }
 
     /// The next piece, at most a few MiB and not empty; `None` at the end.
@@ -157,6 +165,7 @@ impl ReadStream {
         // may, asks for its end no more.
         let (attempt, checkpoint) = (self.attempt.clone(), self.checkpoint.clone());
         blocking::start(async move { attempt.pass_over(&checkpoint, error).await }).await?;
+        self.passed_over = true;
         Err(Error::corrupt(format!(
             "checkpoint {}: {message}; another read gives an older one",
             self.checkpoint.sequence
