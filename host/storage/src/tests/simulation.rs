@@ -151,11 +151,12 @@ async fn settle(process: &Process, habits: &Habits, dice: &mut Dice) -> Result<(
     }
     owner.attempt.settle().await;
     process.look().await?;
-    let verified = process.location.verify().await.unwrap();
+    let failed = |error| process.violated(format!("in calm weather: {error:?}"));
+    let verified = process.location.verify().await.map_err(failed)?;
     if !verified.findings.is_empty() {
         return Err(process.violated(format!("verify finds {:?}", verified.findings)));
     }
-    let found = process.location.checkpoints().await.unwrap();
+    let found = process.location.checkpoints().await.map_err(failed)?;
     let mut needed: Vec<_> = found
         .iter()
         .flat_map(|checkpoint| checkpoint.commit.contents.objects())
@@ -163,7 +164,7 @@ async fn settle(process: &Process, habits: &Habits, dice: &mut Dice) -> Result<(
         .collect();
     needed.sort_unstable();
     needed.dedup();
-    let mut stored = list_objects(&process.location).await.unwrap();
+    let mut stored = list_objects(&process.location).await.map_err(failed)?;
     stored.sort_unstable();
     let stored: Vec<_> = stored.into_iter().map(|(name, _)| name).collect();
     if stored != needed {
