@@ -166,7 +166,7 @@ fn method(method: &http::Method) -> Method {
 
 /// The stream is dropped before the body ends, as the host asks for.
 fn write(outgoing: OutgoingBody, mut body: &[u8]) -> Result<(), HttpError> {
-    let interrupted = |e: StreamError| failed(HttpErrorKind::Interrupted, e);
+    let interrupted = |e: StreamError| failed(HttpErrorKind::Request, e);
     let stream = outgoing.write();
     let stream = stream.map_err(|()| failed(HttpErrorKind::Request, "no body"))?;
     let mut flushed = false;
@@ -233,7 +233,8 @@ fn receive(response: IncomingResponse) -> Result<HttpResponseBody, HttpError> {
     Ok(HttpResponseBody::new(StreamBody::new(pieces)))
 }
 
-/// What to do about an error: where nothing was sent, anything may be sent again.
+/// What to do about an error, as object_store's own client has it: where nothing was sent or nothing answered,
+/// anything may be sent again. The storage crate knows its own record when it meets it.
 fn kind(code: &ErrorCode) -> HttpErrorKind {
     use ErrorCode as E;
     match code {
@@ -247,6 +248,10 @@ fn kind(code: &ErrorCode) -> HttpErrorKind {
         | E::TlsProtocolError
         | E::TlsCertificateError
         | E::TlsAlertReceived(_) => HttpErrorKind::Connect,
+        E::ConnectionTerminated
+        | E::HttpProtocolError
+        | E::HttpResponseIncomplete
+        | E::InternalError(_) => HttpErrorKind::Request,
         E::ConnectionReadTimeout | E::ConnectionWriteTimeout | E::HttpResponseTimeout => {
             HttpErrorKind::Timeout
         }
