@@ -51,6 +51,8 @@ async fn a_damaged_newest_record_falls_back_and_says_so() {
     };
     assert_eq!((checkpoint.sequence, damaged), (2, 3));
     assert!(reason.contains("does not match its hash"), "{reason}");
+    // A task is told so, and is not to know where its checkpoints lie.
+    assert!(!reason.contains(location.url()), "{reason}");
     attempt.write("three".into()).await.unwrap();
     assert_eq!(
         text(&begin(&location).await).await.as_deref(),
