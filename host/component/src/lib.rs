@@ -2,8 +2,8 @@
 //! stock `wasmtime run`. `wasm-checkpoint compose` plugs it into a task.
 //!
 //! It exports the interfaces of `task:checkpoint` and imports nothing but WASI, on the same storage crate as
-//! the other hosts. It is configured by the [environment](settings). The task sees neither the directory in
-//! which its checkpoints lie nor the variables that say so: see [`isolation`].
+//! the other hosts. It is configured by environment variables, see `settings`. The task sees neither the directory in
+//! which its checkpoints lie nor the variables that say so, see `isolation`.
 //!
 //! There is one thread, so a save in the background is made at once.
 
