@@ -97,6 +97,11 @@ fn the_task_sees_neither_the_directory_nor_the_variables() {
         .outcome()
         .printed(["write 2", "directories /data"]);
     assert!(place.store().join("of/mine/log").is_dir());
+    // And so does each of two that have one name.
+    let cli = place.cli().dir(&place.store(), "/checkpoint/");
+    cli.verbs("directories")
+        .outcome()
+        .printed(["directories /data"]);
 }
 
 /// The names under which directories are given and meant are spelt in many ways.

@@ -32,17 +32,18 @@ impl preopens::Guest for Component {
         let mut hidden = Vec::new();
         for own in settings::directories() {
             match holder(&names, &own) {
-                Some((index, _)) => hidden.push(index),
+                // All of that name: which of them is meant is for others to say.
+                Some((index, _)) => hidden.extend(names.get(index)),
                 // None of them is known not to be it.
                 None => return Vec::new(),
             }
         }
-        let mut index = 0;
-        directories.retain(|_| {
-            let keep = !hidden.contains(&index);
-            index += 1;
-            keep
-        });
+        let is_hidden = |name: &str| {
+            hidden
+                .iter()
+                .any(|own| components(own).eq(components(name)))
+        };
+        directories.retain(|(_, name)| !is_hidden(name));
         directories
     }
 }
