@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, Location};
+use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, OpenLocation};
 use object_store::path::Path;
 
 use crate::support::cli::{Cli, Host};
@@ -11,12 +11,12 @@ use crate::support::{Place, on_each_host};
 
 on_each_host![the_older_of_two_running_tasks_is_fenced];
 
-fn location(server: &Server) -> Location {
+fn location(server: &Server) -> OpenLocation {
     let client = Arc::new(server.client("bucket"));
-    Location::new(client, Path::from("task"), "s3://bucket/task")
+    OpenLocation::new(client, Path::from("task"), "s3://bucket/task")
 }
 
-async fn begin(location: &Location, number: u32) -> Attempt {
+async fn begin(location: &OpenLocation, number: u32) -> Attempt {
     let settings = AttemptSettings::default().number(number);
     Attempt::begin(location.clone(), settings).await.unwrap()
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use checkpoint_storage::Location;
+use checkpoint_storage::OpenLocation;
 use object_store::ObjectStoreExt;
 use object_store::path::Path as Key;
 
@@ -218,22 +218,22 @@ fn a_directory_is_not_imported_into_itself() {
 
 #[tokio::test]
 async fn a_library_imports_as_the_command_line_does() {
-    use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, Limits, PlainObjects};
+    use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, FlytekitObjects, Limits};
 
     let place = Place::new();
     lay_out(&place.work(), &write_bytes(b"step-7"));
     let work = place.work();
-    let source = Location::parse(work.to_str().unwrap()).unwrap();
+    let source = OpenLocation::parse(work.to_str().unwrap()).unwrap();
     let limits = Limits::default();
-    let plain = PlainObjects::list(&source, &limits).await.unwrap();
+    let plain = FlytekitObjects::list(&source, &limits).await.unwrap();
     assert_eq!(plain.size_bytes().await, Some(6));
-    let location = Location::parse(place.store().to_str().unwrap()).unwrap();
+    let location = OpenLocation::parse(place.store().to_str().unwrap()).unwrap();
     assert!(!plain.holds(&location));
     let attempt = Attempt::begin(location.clone(), AttemptSettings::default())
         .await
         .unwrap();
     attempt.save(plain).await.unwrap();
     assert_eq!(attempt.read().await.unwrap().unwrap(), "step-7");
-    let own = PlainObjects::list(&location, &limits).await.unwrap_err();
+    let own = FlytekitObjects::list(&location, &limits).await.unwrap_err();
     assert_eq!(own.kind(), ErrorKind::InvalidPath);
 }

@@ -8,7 +8,7 @@ mod programs;
 
 use std::sync::Arc;
 
-use checkpoint_storage::Location;
+use checkpoint_storage::OpenLocation;
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
@@ -70,7 +70,7 @@ fn gcs(env: &Env) -> Arc<dyn ObjectStore> {
 /// All demands on a server: of this process, and of the command line, which finds it by its environment.
 async fn conforms(scheme: &str, env: &Env, store: Arc<dyn ObjectStore>) {
     let url = |name: &str| format!("{scheme}://{BUCKET}/{name}");
-    let open = |name: &str| Location::new(store.clone(), Path::from(name), url(name));
+    let open = |name: &str| OpenLocation::new(store.clone(), Path::from(name), url(name));
     conformance::demand_all(&open).await;
 
     let doctor = doctor(&url("doctor"), env);
@@ -84,7 +84,7 @@ fn doctor(url: &str, env: &Env) -> Outcome {
 
 #[tokio::test]
 async fn memory_conforms() {
-    let open = |name: &str| Location::parse(&format!("memory:///conformance/{name}")).unwrap();
+    let open = |name: &str| OpenLocation::parse(&format!("memory:///conformance/{name}")).unwrap();
     conformance::demand_all(&open).await;
 }
 
@@ -92,7 +92,7 @@ async fn memory_conforms() {
 async fn a_local_disk_conforms() {
     let place = Place::new();
     let path = |name: &str| place.store().join(name).to_str().unwrap().to_owned();
-    conformance::demand_all(&|name| Location::parse(&path(name)).unwrap()).await;
+    conformance::demand_all(&|name| OpenLocation::parse(&path(name)).unwrap()).await;
     let doctor = doctor(&path("doctor"), &Env::new());
     assert_eq!(doctor.code, Some(0), "{}", doctor.text());
 }

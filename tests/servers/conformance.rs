@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use checkpoint_storage::{
-    Attempt, AttemptSettings, BeneathDir, ErrorKind, Existing, Labels, Location, ResumePoint,
+    Attempt, AttemptSettings, DirTree, ErrorKind, Existing, Metadata, OpenLocation, ResumePoint,
 };
 use futures::future::join_all;
 
@@ -14,7 +14,7 @@ use crate::support::{Random, tree};
 const MIB: usize = 1 << 20;
 
 /// A location of this name, which nothing has used before.
-type Open<'a> = &'a (dyn Fn(&str) -> Location + Sync);
+type Open<'a> = &'a (dyn Fn(&str) -> OpenLocation + Sync);
 
 /// Demands everything of the storage that these locations lie in.
 pub(super) async fn demand_all(open: Open<'_>) {
@@ -26,22 +26,22 @@ pub(super) async fn demand_all(open: Open<'_>) {
     keeps_the_newest_only(open("retention")).await;
 }
 
-async fn begin(location: &Location) -> Arc<Attempt> {
+async fn begin(location: &OpenLocation) -> Arc<Attempt> {
     begin_keeping(location, 3).await
 }
 
-async fn begin_keeping(location: &Location, keep: usize) -> Arc<Attempt> {
+async fn begin_keeping(location: &OpenLocation, keep: usize) -> Arc<Attempt> {
     let settings = AttemptSettings::default().keep(NonZeroUsize::new(keep).unwrap());
     Arc::new(Attempt::begin(location.clone(), settings).await.unwrap())
 }
 
 /// Reads all of it.
-async fn is_whole(location: &Location) {
+async fn is_whole(location: &OpenLocation) {
     let checked = location.verify().await.unwrap();
     assert!(checked.findings.is_empty(), "{:?}", checked.findings);
 }
 
-async fn goes_on_from_what_is_there(location: Location) {
+async fn goes_on_from_what_is_there(location: OpenLocation) {
     let first = begin(&location).await;
     assert_eq!(first.resume_point().await.unwrap(), ResumePoint::Fresh);
     assert_eq!(first.read().await.unwrap(), None);
@@ -57,7 +57,7 @@ async fn goes_on_from_what_is_there(location: Location) {
     is_whole(&location).await;
 }
 
-async fn fences_stale_attempts(location: Location) {
+async fn fences_stale_attempts(location: OpenLocation) {
     let older = begin(&location).await;
     older.write("old".into()).await.unwrap();
     let newer = begin(&location).await;
@@ -70,7 +70,7 @@ async fn fences_stale_attempts(location: Location) {
     assert_eq!(begin(&location).await.read().await.unwrap().unwrap(), "e");
 }
 
-async fn gives_a_race_one_winner(location: Location) {
+async fn gives_a_race_one_winner(location: OpenLocation) {
     let racers = (0..4).map(|_| begin(&location));
     let racers = join_all(racers).await;
     let saves = racers.iter().enumerate().map(|(number, racer)| async move {
@@ -90,14 +90,14 @@ async fn gives_a_race_one_winner(location: Location) {
     assert_eq!(read, winners[0].as_str());
 }
 
-async fn keeps_large_contents(location: Location) {
+async fn keeps_large_contents(location: OpenLocation) {
     let mut contents = Random::new(5).bytes(24 * MIB);
     let attempt = begin(&location).await;
     attempt.write(contents.clone().into()).await.unwrap();
     // What is there already is not stored again, by a later attempt neither.
     contents[9 * MIB..10 * MIB].fill(7);
     let next = begin(&location).await;
-    let mut stream = next.write_stream(Labels::default()).await.unwrap();
+    let mut stream = next.write_stream(Metadata::default()).await.unwrap();
     for piece in contents.chunks(700_000) {
         stream.write(piece.to_vec().into()).await.unwrap();
     }
@@ -114,7 +114,7 @@ async fn keeps_large_contents(location: Location) {
     is_whole(&location).await;
 }
 
-async fn keeps_trees(location: Location) {
+async fn keeps_trees(location: OpenLocation) {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("source");
     fs::create_dir_all(source.join("a directory/empty")).unwrap();
@@ -127,7 +127,7 @@ async fn keeps_trees(location: Location) {
     }
     let beneath = |name: &str| {
         let root = cap_std::fs::Dir::open_ambient_dir(dir.path(), cap_std::ambient_authority());
-        BeneathDir::new(root.unwrap(), name).unwrap()
+        DirTree::new(root.unwrap(), name).unwrap()
     };
     begin(&location)
         .await
@@ -142,7 +142,7 @@ async fn keeps_trees(location: Location) {
     is_whole(&location).await;
 }
 
-async fn keeps_the_newest_only(location: Location) {
+async fn keeps_the_newest_only(location: OpenLocation) {
     let mut random = Random::new(7);
     let mut newest = Vec::new();
     for _ in 0..3 {

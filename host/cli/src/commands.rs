@@ -15,7 +15,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use checkpoint_storage::{Checkpoint, CheckpointInfo, Labels, Location};
+use checkpoint_storage::{Checkpoint, CheckpointInfo, Metadata, OpenLocation};
 use clap::Subcommand;
 use serde::Serialize;
 
@@ -62,10 +62,10 @@ struct CheckpointRow {
 
 impl From<CheckpointInfo> for CheckpointRow {
     fn from(info: CheckpointInfo) -> Self {
-        let Labels {
+        let Metadata {
             annotations,
             schema,
-        } = info.labels;
+        } = info.metadata;
         Self {
             sequence: info.sequence,
             attempt: info.attempt,
@@ -96,7 +96,7 @@ fn print_json(result: &impl Serialize) -> anyhow::Result<()> {
 
 /// The checkpoint of this number, or the newest one.
 async fn find(location: &str, sequence: Option<u64>) -> anyhow::Result<Checkpoint> {
-    let checkpoints = Location::parse(location)?.checkpoints().await?;
+    let checkpoints = OpenLocation::parse(location)?.checkpoints().await?;
     let found = checkpoints
         .into_iter()
         .find(|c| sequence.is_none_or(|sequence| c.info().sequence == sequence));

@@ -19,7 +19,7 @@ const SEEING: [&str; 2] = ["wasi:cli/environment", "wasi:filesystem/preopens"];
 
 /// Which storage a composed task can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum StoreKind {
     Directories,
     S3,
 }
@@ -29,10 +29,10 @@ pub(crate) enum Reach {
 /// # Errors
 /// If the task does not import `task:checkpoint`, if something else of what it imports stays open, or if
 /// it could see more than its own through a version of WASI that is not known here.
-pub(crate) fn compose(task: &[u8], reach: Reach) -> anyhow::Result<Vec<u8>> {
-    let host = match reach {
-        Reach::Directories => LOCAL,
-        Reach::S3 => S3,
+pub(crate) fn compose(task: &[u8], store: StoreKind) -> anyhow::Result<Vec<u8>> {
+    let host = match store {
+        StoreKind::Directories => LOCAL,
+        StoreKind::S3 => S3,
     };
     let mut graph = CompositionGraph::new();
     let host = register(&mut graph, "checkpoint:host", host)?;

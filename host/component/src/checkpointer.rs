@@ -9,7 +9,7 @@ use crate::bindings::exports::task::checkpoint::checkpointer::{
     Advice, Annotations, Checkpoint, Error, FallBack, Guest, Limits, ResumePoint, Saved,
     SchemaChange,
 };
-use crate::task::{begun, labels, saved, task};
+use crate::task::{begun, metadata, saved, task};
 
 impl Guest for Component {
     fn prev_exists() -> Result<bool, Error> {
@@ -40,7 +40,7 @@ impl Guest for Component {
         let answer = task.save(async {
             task.background.supersede().await?;
             let save = task.attempt.write(contents.into());
-            save.labels(labels(annotations)).await
+            save.metadata(metadata(annotations)).await
         });
         answer.map(saved)
     }
@@ -49,7 +49,7 @@ impl Guest for Component {
         let task = task()?;
         let staged = task
             .background
-            .write(&task.attempt, contents.into(), labels(annotations));
+            .write(&task.attempt, contents.into(), metadata(annotations));
         task.save(staged)
     }
 
@@ -121,8 +121,8 @@ fn checkpoint(info: storage::CheckpointInfo) -> Checkpoint {
         sequence: info.sequence,
         attempt: info.attempt,
         age: age.map_or(0, milliseconds),
-        annotations: info.labels.annotations.into_iter().collect(),
-        schema: info.labels.schema,
+        annotations: info.metadata.annotations.into_iter().collect(),
+        schema: info.metadata.schema,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::bindings::exports::task::checkpoint::files::{
     Annotations, Error, Existing as Asked, Guest, Saved,
 };
 use crate::errors::told;
-use crate::task::{labels, saved, task};
+use crate::task::{metadata, saved, task};
 use crate::tree::Beneath;
 
 impl Guest for Component {
@@ -17,7 +17,10 @@ impl Guest for Component {
         let source = Beneath::new(dir, &path).map_err(told)?;
         let answer = task.save(async {
             task.background.supersede().await?;
-            task.attempt.save(source).labels(labels(annotations)).await
+            task.attempt
+                .save(source)
+                .metadata(metadata(annotations))
+                .await
         });
         answer.map(saved)
     }
@@ -31,7 +34,7 @@ impl Guest for Component {
         let source = Beneath::new(dir, &path).map_err(told)?;
         task.save(
             task.background
-                .save(&task.attempt, source, labels(annotations)),
+                .save(&task.attempt, source, metadata(annotations)),
         )
     }
 

@@ -21,7 +21,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use checkpoint_storage::{AttemptSettings, Error, ErrorKind, Limits, Location, Result, SaveAdvice};
+use checkpoint_storage::{
+    AttemptSettings, Error, ErrorKind, Limits, OpenLocation, Result, SaveAdvice,
+};
 use object_store::path::Path;
 use url::Url;
 
@@ -41,7 +43,7 @@ pub(crate) fn is_own(variable: &str) -> bool {
 
 /// What the environment says.
 pub(crate) struct Settings {
-    pub(crate) location: Location,
+    pub(crate) location: OpenLocation,
     pub(crate) attempt: AttemptSettings,
     pub(crate) advice: SaveAdvice,
 }
@@ -102,7 +104,7 @@ fn directory(location: &str) -> Option<String> {
     }
 }
 
-fn location(text: &str) -> Result<Location> {
+fn location(text: &str) -> Result<OpenLocation> {
     if let Some(directory) = directory(text) {
         return in_a_directory(text, &directory);
     }
@@ -119,7 +121,7 @@ fn location(text: &str) -> Result<Location> {
             let prefix = Path::from_url_path(url.path()).map_err(|e| {
                 invalid(text, "not a path that can hold checkpoints").with_source(e)
             })?;
-            Ok(Location::new(store, prefix, text))
+            Ok(OpenLocation::new(store, prefix, text))
         }
         #[cfg(not(feature = "s3"))]
         "s3" => Err(invalid(
@@ -135,7 +137,7 @@ fn location(text: &str) -> Result<Location> {
 
 /// Its scheme is `dir`: to this machine its path is another one, or none, and no other host may take it for
 /// its own when a claim names it as the predecessor.
-fn in_a_directory(text: &str, directory: &str) -> Result<Location> {
+fn in_a_directory(text: &str, directory: &str) -> Result<OpenLocation> {
     let no_path = || invalid(text, "no path that can hold checkpoints");
     let parts = directory.split('/');
     let parts: Vec<_> = parts.filter(|part| !matches!(*part, "" | ".")).collect();
@@ -151,7 +153,7 @@ fn in_a_directory(text: &str, directory: &str) -> Result<Location> {
         return Err(not_given(text));
     }
     let directory = dir_store::place(&path);
-    Ok(Location::in_directory(
+    Ok(OpenLocation::in_directory(
         Arc::new(DirStore),
         &directory,
         path,

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use checkpoint_storage::{Error as StorageError, ErrorKind, Labels, Result as StorageResult};
+use checkpoint_storage::{Error as StorageError, ErrorKind, Metadata, Result as StorageResult};
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 use wasip2::io::streams::OutputStream;
 
@@ -17,7 +17,7 @@ use crate::bindings::exports::task::checkpoint::streams::{
 };
 use crate::errors::told;
 use crate::isolation::holder;
-use crate::task::{labels, saved, task};
+use crate::task::{metadata, saved, task};
 use crate::{Component, settings};
 
 /// As much as passes at a time.
@@ -44,7 +44,7 @@ impl Guest for Component {
                     match stream.next().await {
                         Ok(Some(piece)) => size = write_all(&file, &piece, size)?,
                         Ok(None) => break true,
-                        Err(_) if stream.is_passed_over() => break false,
+                        Err(_) if stream.fell_back() => break false,
                         Err(error) => return Err(error),
                     }
                 };
@@ -68,7 +68,7 @@ impl Guest for Component {
 /// A save whose contents the task is writing.
 pub(crate) struct SaveStream {
     file: Descriptor,
-    labels: Labels,
+    metadata: Metadata,
     lent: Cell<bool>,
     _writing: Arc<()>,
 }
@@ -82,7 +82,7 @@ impl GuestSaveStream for SaveStream {
         let file = nameless_file().map_err(told)?;
         Ok(Handle::new(Self {
             file,
-            labels: labels(annotations),
+            metadata: metadata(annotations),
             lent: Cell::new(false),
             _writing: task.writing.clone(),
         }))
@@ -106,7 +106,7 @@ impl GuestSaveStream for SaveStream {
         }
         let answer = task.save(async {
             task.background.supersede().await?;
-            let mut stream = task.attempt.write_stream(this.labels).await?;
+            let mut stream = task.attempt.write_stream(this.metadata).await?;
             let mut offset = 0;
             loop {
                 let (piece, _) = this.file.read(PIECE_BYTES, offset).map_err(failed)?;

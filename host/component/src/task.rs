@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use checkpoint_storage::{
-    Advisor, Attempt, BackgroundSaves, Error, ErrorKind, Labels, Result, Saved,
+    Advisor, Attempt, BackgroundSaves, Error, ErrorKind, Metadata, Result, Saved,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -106,8 +106,8 @@ impl Task {
 }
 
 /// Of a key that is given twice, the last value counts.
-pub(crate) fn labels(annotations: types::Annotations) -> Labels {
-    Labels {
+pub(crate) fn metadata(annotations: types::Annotations) -> Metadata {
+    Metadata {
         annotations: annotations.into_iter().collect(),
         schema: None,
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use checkpoint_storage::{Attempt, AttemptSettings, Location};
+use checkpoint_storage::{Attempt, AttemptSettings, OpenLocation};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 
@@ -41,7 +41,7 @@ async fn measure(what: &str, contents: Bytes) {
         });
         let hash = hash.await;
         let store = Arc::new(InMemory::new());
-        let location = Location::new(store, Path::from("location"), "memory");
+        let location = OpenLocation::new(store, Path::from("location"), "memory");
         let attempt = Attempt::begin(location, AttemptSettings::default()).await;
         let attempt = attempt.unwrap();
         let save = time(async { uploaded = write(&attempt, &contents).await });

@@ -1,81 +1,34 @@
 //! An attempt: the owner of a location until a newer one claims it.
 
-mod save;
-mod settings;
+pub(crate) mod log_writer;
+pub(crate) mod resume;
+pub(crate) mod save;
+pub(crate) mod saved;
+pub(crate) mod settings;
 mod state;
+pub(crate) mod stream;
 
-use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
+use std::sync::{Mutex as SyncMutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
-pub use self::save::Save;
-pub use self::settings::AttemptSettings;
+use self::log_writer::{Draft, LogWriter};
+use self::resume::{ResumePoint, SchemaChange};
+use self::saved::{Saved, Totals};
+use self::settings::AttemptSettings;
 use self::state::{Found, State, schema_of};
-
-use crate::checkpoint::{Checkpoint, CheckpointInfo};
-use crate::claim::{self, Claimed};
-use crate::limits::SaveRate;
-use crate::save::{Stage, Stored};
-use crate::writer::{Draft, Writer};
-use crate::{
-    Error, ErrorKind, Existing, FileTree, Labels, Limits, Location, ReadStream, Result, SaveStream,
-    restore,
-};
-
-/// What an attempt goes on from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ResumePoint {
-    /// Nothing: no earlier attempt has committed a checkpoint.
-    Fresh,
-    /// The newest checkpoint of the earlier attempts.
-    Resumed(CheckpointInfo),
-    /// An older checkpoint, because what is newer is damaged.
-    FellBack {
-        /// What this attempt goes on from.
-        checkpoint: CheckpointInfo,
-        /// The position of the newest damaged record that was passed over.
-        damaged: u64,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-/// What to do with a checkpoint that earlier attempts have saved in another form than the one declared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SchemaChange {
-    /// Fail with [`ErrorKind::SchemaMismatch`] when it is asked for.
-    Refuse,
-    /// Go on as if there were none. The first save replaces it, as any save does.
-    StartFresh,
-    /// Give it all the same.
-    Allow,
-}
-
-/// What a save did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Saved {
-    /// The checkpoint's position in the log.
-    pub sequence: u64,
-    /// The size of the checkpoint's contents.
-    pub logical_bytes: u64,
-    /// What went to the storage for it, the record included.
-    pub uploaded_bytes: u64,
-}
-
-/// What an attempt has committed so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Totals {
-    /// The number of saves.
-    pub saves: u64,
-    /// The size of their contents, all saves added up.
-    pub logical_bytes: u64,
-    /// What went to the storage for them, records included.
-    pub uploaded_bytes: u64,
-}
+use crate::checkpoint::Checkpoint;
+use crate::contents::stage::{Stage, StoredContents};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{Limits, SaveRate};
+use crate::location::OpenLocation;
+use crate::log::claim::{self, Claimant, Claimed};
+use crate::metadata::Metadata;
+use crate::restore;
+use crate::tree::target::Existing;
+use crate::tree::walk::FileTree;
 
 /// One run of a task, which owns its location until a newer attempt begins.
 ///
@@ -88,7 +41,7 @@ pub struct Totals {
 /// What is being read is not deleted before it is read.
 #[derive(Debug)]
 pub struct Attempt {
-    location: Location,
+    location: OpenLocation,
     limits: Limits,
     state: Mutex<State>,
     totals: SyncMutex<Totals>,
@@ -101,14 +54,19 @@ impl Attempt {
     /// [`ErrorKind::Unavailable`] if the storage, or that of a previous location that is needed, cannot
     /// be reached; [`ErrorKind::ReadOnly`] if it may not be written; [`ErrorKind::InvalidLocation`] if
     /// it cannot put an object only where none is. Damage is no error here: the calls report it.
-    pub async fn begin(location: Location, settings: AttemptSettings) -> Result<Self> {
+    pub async fn begin(location: OpenLocation, settings: AttemptSettings) -> Result<Self> {
+        let claimant = Claimant {
+            number: settings.number,
+            component: settings.component,
+            previous: settings.previous.as_ref(),
+        };
         let Claimed {
             epoch,
             own,
             damaged,
             history,
-        } = claim::claim(&location, &settings).await?;
-        let writer = Writer::new(
+        } = claim::claim(&location, &claimant).await?;
+        let writer = LogWriter::new(
             location.clone(),
             epoch,
             &settings,
@@ -134,7 +92,7 @@ impl Attempt {
     }
 
     /// The location that this attempt has claimed.
-    pub fn location(&self) -> &Location {
+    pub fn location(&self) -> &OpenLocation {
         &self.location
     }
 
@@ -179,60 +137,10 @@ impl Attempt {
             self.limits.check_tree(checkpoint.tree())?;
             match checkpoint.read_single().await {
                 Ok(contents) => return Ok(Some(contents)),
-                Err(error) => self.pass_over(&checkpoint, error).await?,
+                Err(error) => self.fall_back(&checkpoint, error).await?,
             }
         }
         Ok(None)
-    }
-
-    /// The same as a stream, for contents that are larger than memory. What turns out damaged after
-    /// some of it was given cannot be passed over: the stream ends with the error, and the next call
-    /// gives an older checkpoint.
-    ///
-    /// # Errors
-    /// Those of [`read`](Self::read).
-    pub async fn read_stream(self: &Arc<Self>) -> Result<Option<ReadStream>> {
-        let Some(checkpoint) = self.newest().await? else {
-            return Ok(None);
-        };
-        self.limits.check_tree(checkpoint.tree())?;
-        checkpoint.check_single()?;
-        Ok(Some(ReadStream::begin(self.clone(), checkpoint)))
-    }
-
-    /// Replaces the checkpoint by one unnamed file with these contents.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Fenced`], [`ErrorKind::Unavailable`] or [`ErrorKind::ReadOnly`], see [`Attempt`];
-    /// [`ErrorKind::QuotaExceeded`], see [`Limits`].
-    pub fn write(&self, contents: Bytes) -> Save<'_> {
-        Save::of_contents(self, contents)
-    }
-
-    /// The same, of contents that other threads may not keep: the memory of a guest. They are copied, a
-    /// few chunks at a time, so that a save takes no more memory than a stream of them.
-    ///
-    /// # Errors
-    /// Those of [`write`](Self::write).
-    pub fn write_lent<'a>(&'a self, contents: &'a [u8]) -> Save<'a> {
-        Save::of_lent(self, contents)
-    }
-
-    /// Replaces the checkpoint by the file or directory that `source` is.
-    ///
-    /// # Errors
-    /// Those of [`write`](Self::write), of [`FileTree::reader`] and of what that returns.
-    pub fn save(&self, source: impl FileTree) -> Save<'_> {
-        Save::of_tree(self, Arc::new(source))
-    }
-
-    /// Replaces the checkpoint by one unnamed file whose contents are written piece by piece.
-    ///
-    /// # Errors
-    /// Those of [`write`](Self::write).
-    pub async fn write_stream(self: &Arc<Self>, labels: Labels) -> Result<SaveStream> {
-        let stage = self.stage(&labels).await?;
-        Ok(SaveStream::begin(self.clone(), stage, labels))
     }
 
     /// Makes `target` equal to the checkpoint that [`read`](Self::read) would give, whatever its
@@ -256,7 +164,7 @@ impl Attempt {
             (target, written) = restore::write(target, &checkpoint, existing).await?;
             match written {
                 Ok(()) => return Ok(Some(checkpoint.sequence)),
-                Err(error) => self.pass_over(&checkpoint, error).await?,
+                Err(error) => self.fall_back(&checkpoint, error).await?,
             }
             match self.newest().await? {
                 Some(older) => checkpoint = older,
@@ -286,9 +194,9 @@ impl Attempt {
         let draft = Draft {
             saved_at: commit.saved_at,
             tree: commit.tree,
-            labels: commit.labels,
+            metadata: commit.metadata,
         };
-        let stored = Stage::new(&state.writer, self.limits).again(commit.contents);
+        let stored = state.writer.stage(self.limits).again(commit.contents);
         let (checkpoint, _) = state.commit(draft, stored, true).await?;
         state.writer.settle().await;
         Ok(Some(checkpoint.sequence))
@@ -309,11 +217,11 @@ impl Attempt {
     /// [`ErrorKind::QuotaExceeded`] if the name is longer than
     /// [`annotation_bytes`](Limits::annotation_bytes).
     pub async fn declare_schema(&self, name: String, change: SchemaChange) -> Result<()> {
-        let labels = Labels {
+        let metadata = Metadata {
             schema: Some(name.clone()),
-            ..Labels::default()
+            ..Metadata::default()
         };
-        self.limits.check_labels(&labels)?;
+        self.limits.check_metadata(&metadata)?;
         self.state.lock().await.schema = Some((name, change));
         Ok(())
     }
@@ -334,34 +242,34 @@ impl Attempt {
         *self.lock_totals()
     }
 
-    async fn newest(&self) -> Result<Option<Checkpoint>> {
+    pub(crate) async fn newest(&self) -> Result<Option<Checkpoint>> {
         self.state.lock().await.newest()
     }
 
     /// Takes note that `checkpoint` turned out damaged. Passes on any other error.
-    pub(crate) async fn pass_over(&self, checkpoint: &Checkpoint, error: Error) -> Result<()> {
-        self.state.lock().await.pass_over(checkpoint, error).await
+    pub(crate) async fn fall_back(&self, checkpoint: &Checkpoint, error: Error) -> Result<()> {
+        self.state.lock().await.fall_back(checkpoint, error).await
     }
 
     /// Takes note that something turned out damaged which a save would have used again.
     ///
     /// # Errors
     /// `Fenced` if it is none, but a newer attempt has deleted it; what prevents to tell.
-    pub(crate) async fn distrust(&self, damage: Error) -> Result<()> {
-        self.state.lock().await.distrust(damage).await
+    pub(crate) async fn mark_corrupt(&self, damage: Error) -> Result<()> {
+        self.state.lock().await.mark_corrupt(damage).await
     }
 
     /// Begins a save, before anything is stored for it.
-    async fn stage(&self, labels: &Labels) -> Result<Stage> {
+    pub(crate) async fn stage(&self, metadata: &Metadata) -> Result<Stage> {
         let mut state = self.state.lock().await;
         state.writer.check_unfenced()?;
-        self.limits.check_labels(labels)?;
+        self.limits.check_metadata(metadata)?;
         state.rate.count(Instant::now())?;
         state.writer.discard_unused().await;
-        Ok(Stage::new(&state.writer, self.limits))
+        Ok(state.writer.stage(self.limits))
     }
 
-    pub(crate) async fn commit(&self, draft: Draft, stored: Stored) -> Result<Saved> {
+    pub(crate) async fn commit(&self, draft: Draft, stored: StoredContents) -> Result<Saved> {
         let logical_bytes = draft.tree.size_bytes().unwrap_or(u64::MAX);
         // A reader would take such a commit for damaged, so it must never be made.
         if stored.contents.size_bytes() != logical_bytes {

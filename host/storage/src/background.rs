@@ -5,10 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{Mutex, watch};
 
+use crate::attempt::Attempt;
+use crate::attempt::save::Save;
+use crate::attempt::saved::Saved;
+use crate::error::{Error, Result};
+use crate::metadata::Metadata;
 #[cfg(not(target_family = "wasm"))]
-use crate::FileTree;
-use crate::attempt::Save;
-use crate::{Attempt, Error, Labels, Result, Saved};
+use crate::tree::walk::FileTree;
 
 /// Saves of one attempt that nobody waits for: at most one is being made and one waits, which a newer
 /// one replaces. So a task that saves faster than its storage takes it loses old states and no time,
@@ -35,7 +38,7 @@ struct Queue {
 /// The host's own copy of what is to be saved.
 struct Job {
     contents: Copy,
-    labels: Labels,
+    metadata: Metadata,
 }
 
 enum Copy {
@@ -69,13 +72,13 @@ impl BackgroundSaves {
         &self,
         attempt: &Arc<Attempt>,
         contents: Bytes,
-        labels: Labels,
+        metadata: Metadata,
     ) -> Result<()> {
         self.surface().await?;
         attempt.limits().check_size(contents.len() as u64)?;
-        attempt.limits().check_labels(&labels)?;
+        attempt.limits().check_metadata(&metadata)?;
         let contents = Copy::Bytes(contents);
-        self.enqueue(attempt, Job { contents, labels }).await
+        self.enqueue(attempt, Job { contents, metadata }).await
     }
 
     /// Replaces the checkpoint by the file or directory that `source` is now, later. It is copied to
@@ -89,15 +92,15 @@ impl BackgroundSaves {
         &self,
         attempt: &Arc<Attempt>,
         source: impl FileTree,
-        labels: Labels,
+        metadata: Metadata,
     ) -> Result<()> {
         self.surface().await?;
-        attempt.limits().check_labels(&labels)?;
+        attempt.limits().check_metadata(&metadata)?;
         let limits = *attempt.limits();
         let copy =
             crate::blocking::run(move || crate::spool::Spooled::copy(&source, &limits)).await??;
         let contents = Copy::Tree(copy);
-        self.enqueue(attempt, Job { contents, labels }).await
+        self.enqueue(attempt, Job { contents, metadata }).await
     }
 
     /// The same where nothing goes on by itself: it is saved when this returns.
@@ -108,11 +111,11 @@ impl BackgroundSaves {
     pub async fn save(
         &self,
         attempt: &Arc<Attempt>,
-        source: impl crate::FileTree,
-        labels: Labels,
+        source: impl crate::tree::walk::FileTree,
+        metadata: Metadata,
     ) -> Result<()> {
         self.surface().await?;
-        let saved = attempt.save(source).labels(labels).await?;
+        let saved = attempt.save(source).metadata(metadata).await?;
         self.queue.lock().await.done = Some(saved);
         Ok(())
     }
@@ -204,7 +207,7 @@ async fn save_all(queue: Arc<Mutex<Queue>>, attempt: Arc<Attempt>, ended: watch:
 
     use futures::FutureExt;
 
-    use crate::ErrorKind;
+    use crate::error::ErrorKind;
 
     loop {
         let job = {
@@ -241,6 +244,6 @@ impl Job {
             #[cfg(not(target_family = "wasm"))]
             Copy::Tree(copy) => attempt.save(copy),
         };
-        save.labels(self.labels)
+        save.metadata(self.metadata)
     }
 }

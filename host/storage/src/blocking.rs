@@ -1,7 +1,7 @@
 //! Work that blocks or computes, kept off the executor where the host has threads; and work that goes
 //! on while nobody asks for its result.
 
-use crate::Result;
+use crate::error::Result;
 
 /// Runs `work` on a thread that may block; on wasm, which has none, at once. Where there are threads
 /// it begins when this is called, not when the answer is awaited.

@@ -73,7 +73,7 @@ impl Error {
     }
 
     /// What a save would have used again is damaged. The next one stores all anew.
-    pub(crate) fn reused_damage() -> Self {
+    pub(crate) fn reused_corrupt() -> Self {
         let what = "what this save builds upon has turned out damaged meanwhile; save again";
         Self::new(ErrorKind::Unavailable, what)
     }

@@ -8,7 +8,7 @@ pub(crate) use payload::{Chunk, Claim, Codec, Commit, Contents, ObjectName, Obje
 
 use std::num::NonZeroUsize;
 
-use crate::Result;
+use crate::error::Result;
 
 /// The largest record that is written or read. One of a 4 TiB checkpoint in 1 MiB chunks, or of some
 /// two million files, is smaller.

@@ -28,7 +28,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `aws`, `gcp`, `azure` | yes | `s3://`, `gs://` and `az://` locations |
-//! | `dir` | yes | [`BeneathDir`]: files and directories of this machine |
+//! | `dir` | yes | [`DirTree`]: files and directories of this machine |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
@@ -37,53 +37,44 @@ mod attempt;
 mod background;
 mod blocking;
 mod checkpoint;
-mod chunk;
-mod claim;
-mod cut;
-mod dedup;
-#[cfg(all(feature = "dir", not(target_family = "wasm")))]
-mod dir;
-mod doctor;
+mod contents;
 mod error;
+#[cfg(all(feature = "dir", not(target_family = "wasm")))]
+mod flytekit;
 mod format;
-mod history;
-mod labels;
+mod inspect;
 mod limits;
 mod location;
 mod log;
-mod objects;
-mod packer;
+mod metadata;
 mod paths;
-#[cfg(all(feature = "dir", not(target_family = "wasm")))]
-mod plain;
 mod restore;
-mod save;
 mod simulated;
-mod source;
 #[cfg(not(target_family = "wasm"))]
 mod spool;
-mod stream;
-pub mod target;
 #[cfg(test)]
 mod tests;
 mod tree;
-mod verify;
-mod writer;
 
 pub use advice::{Advice, Advisor, SaveAdvice, StopHandle};
-pub use attempt::{Attempt, AttemptSettings, ResumePoint, Save, Saved, SchemaChange, Totals};
+pub use attempt::Attempt;
+pub use attempt::resume::{ResumePoint, SchemaChange};
+pub use attempt::save::Save;
+pub use attempt::saved::{Saved, Totals};
+pub use attempt::settings::AttemptSettings;
+pub use attempt::stream::{ReadStream, SaveStream};
 pub use background::BackgroundSaves;
 pub use checkpoint::{Checkpoint, CheckpointInfo};
-#[cfg(all(feature = "dir", not(target_family = "wasm")))]
-pub use dir::BeneathDir;
-pub use doctor::Probe;
 pub use error::{Error, ErrorKind, Result};
-pub use labels::Labels;
-pub use limits::Limits;
-pub use location::Location;
 #[cfg(all(feature = "dir", not(target_family = "wasm")))]
-pub use plain::PlainObjects;
-pub use stream::{ReadStream, SaveStream};
-pub use target::{Existing, TargetState};
-pub use tree::{Entry, FileTree, Node, Tree, TreeReader, TreeWriter};
-pub use verify::{Finding, Verification};
+pub use flytekit::FlytekitObjects;
+pub use inspect::doctor::Probe;
+pub use inspect::verify::{Finding, Verification};
+pub use limits::Limits;
+pub use location::OpenLocation;
+pub use metadata::Metadata;
+#[cfg(all(feature = "dir", not(target_family = "wasm")))]
+pub use tree::dir::DirTree;
+pub use tree::target::{self, Existing, TargetState};
+pub use tree::walk::{FileTree, TreeReader, TreeWriter};
+pub use tree::{Entry, Node, Tree};

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::error::{Error, ErrorKind, Result};
+use crate::metadata::Metadata;
 use crate::tree::MAX_PATH_BYTES;
-use crate::{Error, ErrorKind, Labels, Result, Tree};
+use crate::tree::Tree;
 
 /// Caps on what a task stores. A restore is checked against those on its tree before anything is
 /// written, since what is stored may have been forged.
@@ -89,10 +91,10 @@ impl Limits {
 
     /// # Errors
     /// [`ErrorKind::QuotaExceeded`]
-    pub(crate) fn check_labels(&self, labels: &Labels) -> Result<()> {
+    pub(crate) fn check_metadata(&self, metadata: &Metadata) -> Result<()> {
         let what = "bytes in the annotations and the schema of a checkpoint";
         within(
-            labels.size_bytes() as u64,
+            metadata.size_bytes() as u64,
             self.annotation_bytes as u64,
             what,
         )

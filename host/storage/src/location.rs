@@ -8,16 +8,14 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use url::Url;
 
-use crate::checkpoint::Checkpoint;
-use crate::history::History;
-use crate::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// All `memory:` locations of this process.
 static MEMORY: LazyLock<Arc<InMemory>> = LazyLock::new(Arc::default);
 
 /// A URL prefix that holds the checkpoints of one task. Cloning it is cheap.
 #[derive(Clone, Debug)]
-pub struct Location {
+pub struct OpenLocation {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     url: Arc<str>,
@@ -25,7 +23,7 @@ pub struct Location {
     local: Option<Arc<std::path::Path>>,
 }
 
-impl Location {
+impl OpenLocation {
     /// The location of a URL (`file:///…`, `memory:///…`, `s3://…`, `gs://…`, `az://…`) or of a plain
     /// path on this machine. Nothing is read or written yet.
     ///
@@ -104,20 +102,6 @@ impl Location {
         &self.url
     }
 
-    /// The checkpoints that can be restored from this location, newest first. Claims nothing, so a
-    /// running attempt does not notice.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unavailable`] if the storage cannot be asked, [`ErrorKind::Corrupt`] if every
-    /// checkpoint is damaged.
-    pub async fn checkpoints(&self) -> Result<Vec<Checkpoint>> {
-        let history = History::load(self).await?;
-        if history.checkpoints.is_empty() {
-            history.all_damaged()?;
-        }
-        Ok(history.checkpoints)
-    }
-
     pub(crate) fn store(&self) -> &dyn ObjectStore {
         &*self.store
     }
@@ -128,7 +112,7 @@ impl Location {
     }
 
     /// Whether it is known to put an object only where none is, if it is asked to.
-    pub(crate) fn keeps_conditions(&self) -> bool {
+    pub(crate) fn supports_conditional_put(&self) -> bool {
         self.local.is_some() || self.url.starts_with("memory:")
     }
 
@@ -219,7 +203,7 @@ impl Location {
     }
 }
 
-impl fmt::Display for Location {
+impl fmt::Display for OpenLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.url)
     }

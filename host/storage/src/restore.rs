@@ -2,9 +2,34 @@
 
 use futures::TryStreamExt;
 
+use crate::blocking;
 use crate::checkpoint::Checkpoint;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Commit, Contents};
-use crate::{Error, ErrorKind, Existing, FileTree, Limits, Result, TargetState, blocking};
+use crate::limits::Limits;
+use crate::tree::target::{Existing, TargetState};
+use crate::tree::walk::FileTree;
+
+impl Checkpoint {
+    /// Makes `target` equal to this checkpoint. A target that equals it already is left alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidPath`] if the target has other content and `existing` says to refuse;
+    /// [`ErrorKind::QuotaExceeded`] if the checkpoint exceeds the limits, before anything is written;
+    /// [`ErrorKind::Corrupt`] if it is damaged; those of [`FileTree::writer`] and what it returns.
+    pub async fn restore(
+        &self,
+        target: impl FileTree,
+        existing: Existing,
+        limits: &Limits,
+    ) -> Result<()> {
+        limits.check_tree(&self.commit.tree)?;
+        match prepare(target, self, existing).await? {
+            None => Ok(()),
+            Some(target) => write(target, self, existing).await?.1,
+        }
+    }
+}
 
 /// The target, if it is to be written; `None` if it equals the checkpoint already.
 ///

@@ -3,9 +3,11 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 
-use crate::{
-    Error, ErrorKind, Existing, FileTree, Limits, Result, TargetState, Tree, TreeReader, TreeWriter,
-};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::tree::Tree;
+use crate::tree::target::{Existing, TargetState};
+use crate::tree::walk::{FileTree, TreeReader, TreeWriter};
 
 /// The memory through which a tree is copied.
 const BUFFER_BYTES: usize = 256 << 10;

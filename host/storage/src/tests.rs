@@ -23,19 +23,20 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 
-use crate::{Attempt, AttemptSettings, Location};
+use crate::location::OpenLocation;
+use crate::{Attempt, AttemptSettings};
 
-fn memory() -> (Arc<InMemory>, Location) {
+fn memory() -> (Arc<InMemory>, OpenLocation) {
     let store = Arc::new(InMemory::new());
     let location = at(store.clone());
     (store, location)
 }
 
-fn at(store: Arc<dyn ObjectStore>) -> Location {
-    Location::new(store, Path::from("task"), "test:///task")
+fn at(store: Arc<dyn ObjectStore>) -> OpenLocation {
+    OpenLocation::new(store, Path::from("task"), "test:///task")
 }
 
-async fn begin(location: &Location) -> Attempt {
+async fn begin(location: &OpenLocation) -> Attempt {
     Attempt::begin(location.clone(), AttemptSettings::default())
         .await
         .unwrap()

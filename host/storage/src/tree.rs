@@ -1,8 +1,13 @@
-//! The tree of files that a checkpoint is, and the trait of what can be saved and restored.
+//! The tree of files that a checkpoint is.
+
+#[cfg(all(feature = "dir", not(target_family = "wasm")))]
+pub(crate) mod dir;
+pub mod target;
+pub(crate) mod walk;
 
 use std::time::SystemTime;
 
-use crate::{Error, ErrorKind, Existing, Limits, Result, TargetState};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The longest path in a tree, in bytes. Linux's `PATH_MAX` less room for the target's own path.
 pub(crate) const MAX_PATH_BYTES: usize = 3072;
@@ -51,75 +56,6 @@ pub enum Node {
         /// What it holds.
         target: String,
     },
-}
-
-/// A file or directory outside the storage: what a save reads and a restore writes.
-///
-/// The calls block; on hosts with threads they are made on one that may. They are made piece by piece
-/// and by turns with those to the storage, so a host with one thread needs no more memory than others.
-pub trait FileTree: Send + Sync + 'static {
-    /// What is there now.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidPath`] if the path leads out of its directory.
-    fn state(&self) -> Result<TargetState>;
-
-    /// Begins to read the tree.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidPath`] if nothing is there, or something that no tree can hold.
-    fn reader(&self, limits: &Limits) -> Result<Box<dyn TreeReader>>;
-
-    /// Begins to make `tree` in the place of what is there now. What an interrupted restore has left is
-    /// always replaced, an empty directory filled; whatever else is there only if `existing` permits it.
-    /// A directory is marked before it is emptied, so that a process which dies leaves an interrupted
-    /// restore; a file is replaced when the new one is whole.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidPath`] if something is there that may not be replaced, or if the target cannot
-    /// hold the tree: then nothing was changed. [`ErrorKind::ReadOnly`] if it is not permitted.
-    fn writer(&self, tree: &Tree, existing: Existing) -> Result<Box<dyn TreeWriter>>;
-
-    /// Whether permission bits are read and made as they are. Where they are not, they make no difference
-    /// between a target and a checkpoint. Default true.
-    fn keeps_modes(&self) -> bool {
-        true
-    }
-}
-
-/// A tree that is being read.
-pub trait TreeReader: Send {
-    /// Puts the next of the contents of the tree's files, one after the other in the order of the
-    /// entries, into the beginning of `into`, which is not empty. Returns how many bytes that are; 0
-    /// only at the end.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidPath`] for something that no tree can hold, [`ErrorKind::QuotaExceeded`] as
-    /// soon as more is found than the limits permit.
-    fn read(&mut self, into: &mut [u8]) -> Result<usize>;
-
-    /// After the end: the entries, with the sizes that were in fact read.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidPath`] if they are no tree.
-    fn finish(self: Box<Self>) -> Result<Tree>;
-}
-
-/// A tree that is being made. Dropped before it is finished, what was written counts as an interrupted
-/// restore.
-pub trait TreeWriter: Send {
-    /// Takes the next of the contents, as a [`TreeReader`] gives them.
-    ///
-    /// # Errors
-    /// [`ErrorKind::ReadOnly`], [`ErrorKind::QuotaExceeded`] or [`ErrorKind::InvalidPath`], as the
-    /// target demands.
-    fn write(&mut self, piece: &[u8]) -> Result<()>;
-
-    /// Makes what is left. Everything is durable when it returns.
-    ///
-    /// # Errors
-    /// Those of [`write`](Self::write), and if contents are missing.
-    fn finish(self: Box<Self>) -> Result<()>;
 }
 
 impl Tree {

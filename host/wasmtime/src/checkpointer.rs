@@ -12,7 +12,7 @@ use wasmtime::component::{Linker, WasmList};
 use crate::CheckpointView;
 use crate::bindings::task::checkpoint::checkpointer::{Host, SchemaChange};
 use crate::bindings::task::checkpoint::types;
-use crate::host::{Answer, labels, saved};
+use crate::host::{Answer, metadata, saved};
 
 pub(crate) fn add_to_linker<T: CheckpointView + 'static>(
     linker: &mut Linker<T>,
@@ -56,8 +56,8 @@ async fn write<T: CheckpointView + 'static>(
     let attempt = host.ctx.attempt.clone();
     let answer = match host.superseded().await {
         Ok(()) => {
-            let save = attempt.write_lent(contents.as_le_slice(&store));
-            save.labels(labels(annotations)).await
+            let save = attempt.write_borrowed(contents.as_le_slice(&store));
+            save.metadata(metadata(annotations)).await
         }
         Err(error) => Err(error),
     };

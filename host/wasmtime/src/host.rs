@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use checkpoint_storage::{
-    BeneathDir, CheckpointInfo, Error, ErrorKind, Existing, Labels, Result, ResumePoint, Saved,
+    CheckpointInfo, DirTree, Error, ErrorKind, Existing, Metadata, Result, ResumePoint, Saved,
     SchemaChange,
 };
 use wasmtime::component::Resource;
@@ -50,7 +50,7 @@ impl checkpointer::Host for CheckpointCtxView<'_> {
         let answer = match self.superseded().await {
             Ok(()) => {
                 let save = self.ctx.attempt.write(contents.into());
-                save.labels(labels(annotations)).await
+                save.metadata(metadata(annotations)).await
             }
             Err(error) => Err(error),
         };
@@ -66,7 +66,7 @@ impl checkpointer::Host for CheckpointCtxView<'_> {
         let ctx = &self.ctx;
         let staged = ctx
             .background
-            .write(&ctx.attempt, contents.into(), labels(annotations));
+            .write(&ctx.attempt, contents.into(), metadata(annotations));
         let answer = staged.await;
         Ok(self.saved(began, answer))
     }
@@ -125,7 +125,7 @@ impl files::Host for CheckpointCtxView<'_> {
             Ok(source) => match self.superseded().await {
                 Ok(()) => {
                     let save = self.ctx.attempt.save(source);
-                    save.labels(labels(annotations)).await
+                    save.metadata(metadata(annotations)).await
                 }
                 Err(error) => Err(error),
             },
@@ -144,8 +144,8 @@ impl files::Host for CheckpointCtxView<'_> {
         let answer = match self.beneath(&dir, &path, Access::Read)? {
             Ok(source) => {
                 let ctx = &self.ctx;
-                let labels = labels(annotations);
-                ctx.background.save(&ctx.attempt, source, labels).await
+                let metadata = metadata(annotations);
+                ctx.background.save(&ctx.attempt, source, metadata).await
             }
             Err(error) => Err(error),
         };
@@ -223,7 +223,7 @@ impl CheckpointCtxView<'_> {
         dir: &Resource<Descriptor>,
         path: &str,
         access: Access,
-    ) -> wasmtime::Result<Result<BeneathDir>> {
+    ) -> wasmtime::Result<Result<DirTree>> {
         let Descriptor::Dir(dir) = self.table.get(dir)? else {
             let what = "the descriptor is a file; pass its directory and its name";
             return Ok(Err(Error::new(ErrorKind::InvalidPath, what)));
@@ -241,7 +241,7 @@ impl CheckpointCtxView<'_> {
         }
         let handle = dir.dir.try_clone();
         Ok(match handle {
-            Ok(handle) => BeneathDir::new(cap_std::fs::Dir::from_std_file(handle), path),
+            Ok(handle) => DirTree::new(cap_std::fs::Dir::from_std_file(handle), path),
             Err(error) => {
                 let what = "the directory cannot be opened again";
                 Err(Error::new(ErrorKind::Other, what).with_source(error))
@@ -275,8 +275,8 @@ fn resume_point(point: ResumePoint) -> checkpointer::ResumePoint {
 }
 
 /// Of a key that is given twice, the last value counts.
-pub(crate) fn labels(annotations: types::Annotations) -> Labels {
-    Labels {
+pub(crate) fn metadata(annotations: types::Annotations) -> Metadata {
+    Metadata {
         annotations: annotations.into_iter().collect(),
         schema: None,
     }
@@ -292,7 +292,7 @@ fn checkpoint(info: &CheckpointInfo) -> checkpointer::Checkpoint {
         sequence: info.sequence,
         attempt: info.attempt,
         age: age.map_or(0, milliseconds),
-        annotations: info.labels.annotations.clone().into_iter().collect(),
-        schema: info.labels.schema.clone(),
+        annotations: info.metadata.annotations.clone().into_iter().collect(),
+        schema: info.metadata.schema.clone(),
     }
 }

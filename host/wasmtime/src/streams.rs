@@ -15,7 +15,7 @@ use wasmtime_wasi::p2::{
 
 use crate::bindings::task::checkpoint::{streams, types};
 use crate::ctx::CheckpointCtxView;
-use crate::host::{Answer, labels, saved};
+use crate::host::{Answer, metadata, saved};
 
 /// The most that a guest may write to a stream at a time. As much again is on its way.
 const PERMIT_BYTES: usize = 1 << 20;
@@ -90,7 +90,7 @@ impl streams::HostSaveStream for CheckpointCtxView<'_> {
     async fn begin(&mut self, annotations: types::Annotations) -> Answer<Resource<SaveStream>> {
         let begun = match is_held(&self.ctx.writing) {
             true => Err(one_at_a_time()),
-            false => self.ctx.attempt.write_stream(labels(annotations)).await,
+            false => self.ctx.attempt.write_stream(metadata(annotations)).await,
         };
         let stream = match self.answer(begun) {
             Ok(stream) => stream,

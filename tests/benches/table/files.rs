@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use checkpoint_storage::{Attempt, AttemptSettings, BeneathDir, Existing, Location};
+use checkpoint_storage::{Attempt, AttemptSettings, DirTree, Existing, OpenLocation};
 use object_store::path::Path as ObjectPath;
 use tempfile::TempDir;
 
@@ -70,14 +70,14 @@ async fn ours(source: &Path) -> Measured {
     let server = Server::start();
     server.on_request(|_| Fate::Served);
     let bucket = Counting::new(server.client("bucket"));
-    let location = Location::new(bucket.clone(), ObjectPath::from("task"), "s3://bucket/task");
+    let location = OpenLocation::new(bucket.clone(), ObjectPath::from("task"), "s3://bucket/task");
     let attempt = Attempt::begin(location, AttemptSettings::default()).await;
     let attempt = attempt.unwrap();
-    let source = BeneathDir::ambient(source).unwrap();
+    let source = DirTree::ambient(source).unwrap();
     let (save, saved) = time(attempt.save(source).into_future()).await;
     saved.unwrap();
     let target = TempDir::new().unwrap();
-    let into = BeneathDir::ambient(target.path()).unwrap();
+    let into = DirTree::ambient(target.path()).unwrap();
     let (restore, restored) = time(attempt.restore(into, Existing::Refuse)).await;
     restored.unwrap();
     assert_eq!(count(target.path()), FILES);

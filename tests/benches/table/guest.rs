@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use checkpoint_storage::{Attempt, AttemptSettings, Location};
+use checkpoint_storage::{Attempt, AttemptSettings, OpenLocation};
 use tokio::io::AsyncWrite;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, Store};
@@ -80,7 +80,7 @@ fn text() -> String {
 }
 
 async fn begin(dir: &Path) -> Arc<Attempt> {
-    let location = Location::parse(dir.to_str().unwrap()).unwrap();
+    let location = OpenLocation::parse(dir.to_str().unwrap()).unwrap();
     let attempt = Attempt::begin(location, AttemptSettings::default()).await;
     Arc::new(attempt.unwrap())
 }

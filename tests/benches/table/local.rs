@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use checkpoint_storage::{Attempt, AttemptSettings, BeneathDir, Existing, Location};
+use checkpoint_storage::{Attempt, AttemptSettings, DirTree, Existing, OpenLocation};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
@@ -32,7 +32,7 @@ fn disk(dir: &Path) -> Arc<Disk> {
 }
 
 async fn begin(disk: &Arc<Disk>) -> Attempt {
-    let location = Location::new(disk.clone(), ObjectPath::from("location"), "the disk");
+    let location = OpenLocation::new(disk.clone(), ObjectPath::from("location"), "the disk");
     let attempt = Attempt::begin(location, AttemptSettings::default()).await;
     disk.take(1);
     attempt.unwrap()
@@ -87,7 +87,7 @@ async fn our_gib(contents: &Bytes) -> Measured {
     let (save, saved) = time(attempt.write(contents.clone()).into_future()).await;
     saved.unwrap();
     let save = (save, disk.take(1));
-    let target = BeneathDir::ambient(&dir.path().join("file")).unwrap();
+    let target = DirTree::ambient(&dir.path().join("file")).unwrap();
     let (restore, restored) = time(attempt.restore(target, Existing::Refuse)).await;
     restored.unwrap();
     let restore = (restore, disk.take(1));

@@ -12,7 +12,7 @@ use checkpoint_fuzz::disk::{MARKER, Sandbox, Snapshot, snapshot};
 use checkpoint_fuzz::tree::{Commit, Forged, Verdict, is_kept};
 use checkpoint_fuzz::{Place, run};
 use checkpoint_storage::{
-    Attempt, AttemptSettings, BeneathDir, ErrorKind, Existing, Limits, Result,
+    Attempt, AttemptSettings, DirTree, ErrorKind, Existing, Limits, Result,
 };
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
@@ -161,9 +161,9 @@ async fn begin(place: &Place) -> Attempt {
     begun.expect("damage is no error here")
 }
 
-fn beneath(sandbox: &Sandbox, path: &str) -> Result<BeneathDir> {
+fn beneath(sandbox: &Sandbox, path: &str) -> Result<DirTree> {
     let dir = Dir::open_ambient_dir(sandbox.inside(), ambient_authority());
-    BeneathDir::new(dir.unwrap(), path)
+    DirTree::new(dir.unwrap(), path)
 }
 
 async fn check(input: Input) {

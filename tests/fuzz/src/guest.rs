@@ -80,13 +80,13 @@ impl Guest {
             None => None,
             Some(found) => {
                 let copy = Sandbox::default();
-                let to = checkpoint_storage::BeneathDir::ambient(&copy.inside().join("copy"));
+                let to = checkpoint_storage::DirTree::ambient(&copy.inside().join("copy"));
                 let restored = found.restore(to.unwrap(), Existing::Refuse, &limits).await;
                 restored.expect("what was saved can be restored");
-                let labels = found.info().labels;
+                let metadata = found.info().metadata;
                 Some(Content {
-                    annotations: labels.annotations,
-                    schemas: vec![labels.schema],
+                    annotations: metadata.annotations,
+                    schemas: vec![metadata.schema],
                     ..Content::of_disk(snapshot(&copy.inside().join("copy")))
                 })
             }

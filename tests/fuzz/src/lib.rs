@@ -12,7 +12,7 @@ pub mod tree;
 use std::future::Future;
 use std::sync::Arc;
 
-use checkpoint_storage::Location;
+use checkpoint_storage::OpenLocation;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
@@ -26,14 +26,14 @@ pub fn run(input: impl Future<Output = ()>) {
 /// A location in memory, and the store that it lies in.
 pub struct Place {
     pub store: Arc<InMemory>,
-    pub location: Location,
+    pub location: OpenLocation,
 }
 
 impl Default for Place {
     fn default() -> Self {
         let store = Arc::new(InMemory::new());
         Self {
-            location: Location::new(store.clone(), Path::from("task"), "memory:///task"),
+            location: OpenLocation::new(store.clone(), Path::from("task"), "memory:///task"),
             store,
         }
     }

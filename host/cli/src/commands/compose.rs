@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::compose::{Reach, compose};
+use crate::compose::{StoreKind, compose};
 use crate::task;
 
 /// Make a component that plain `wasmtime run` runs
@@ -28,34 +28,34 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
-        let reach = match self.s3 {
-            true => Reach::S3,
-            false => Reach::Directories,
+        let store = match self.s3 {
+            true => StoreKind::S3,
+            false => StoreKind::Directories,
         };
         let name = self.task.display();
         let composed =
-            compose(&task::read(&self.task)?, reach).with_context(|| name.to_string())?;
+            compose(&task::read(&self.task)?, store).with_context(|| name.to_string())?;
         let output = self.output.display();
         std::fs::write(&self.output, composed)
             .with_context(|| format!("{output}: it cannot be written"))?;
         eprintln!(
             "wasm-checkpoint: composed {output}; run it, and run it again when it has died, by"
         );
-        eprintln!("    {}", command_line(&self.task, &self.output, reach));
+        eprintln!("    {}", command_line(&self.task, &self.output, store));
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// The flags that `wasmtime run` needs.
-fn command_line(task: &Path, output: &Path, reach: Reach) -> String {
+fn command_line(task: &Path, output: &Path, store: StoreKind) -> String {
     let name = task.file_stem().unwrap_or_default().display();
     let output = output.display();
-    match reach {
+    match store {
         // The same directory as that of `wasm-checkpoint run`.
-        Reach::Directories => format!(
+        StoreKind::Directories => format!(
             "mkdir -p checkpoints/{name} && wasmtime run --dir checkpoints/{name}::/checkpoint {output}"
         ),
-        Reach::S3 => format!(
+        StoreKind::S3 => format!(
             "wasmtime run -S http --env CHECKPOINT_STORE=s3://BUCKET/{name} --env AWS_REGION --env AWS_ACCESS_KEY_ID --env AWS_SECRET_ACCESS_KEY {output}"
         ),
     }

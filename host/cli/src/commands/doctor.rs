@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use checkpoint_storage::Location;
+use checkpoint_storage::OpenLocation;
 use serde::Serialize;
 
 use crate::exit::Code;
@@ -37,7 +37,7 @@ struct Row {
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
-        let probes = Location::parse(&self.location)?.doctor().await?;
+        let probes = OpenLocation::parse(&self.location)?.doctor().await?;
         let rows = probes.into_iter().map(|probe| Row {
             probe: probe.name,
             fault: probe.fault,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use checkpoint_storage::{BeneathDir, Existing, Limits};
+use checkpoint_storage::{DirTree, Existing, Limits};
 use serde::Serialize;
 
 use super::CheckpointRow;
@@ -38,7 +38,7 @@ struct Exported {
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         let checkpoint = super::find(&self.location, self.sequence).await?;
-        let target = BeneathDir::ambient(&self.target)?;
+        let target = DirTree::ambient(&self.target)?;
         let info = checkpoint.info();
         let progress = Progress::start("exporting");
         progress.set_total(info.logical_bytes);

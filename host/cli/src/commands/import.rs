@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use checkpoint_storage::{Attempt, AttemptSettings, Limits, Location, PlainObjects};
+use checkpoint_storage::{Attempt, AttemptSettings, FlytekitObjects, Limits, OpenLocation};
 use serde::Serialize;
 
 use crate::exit::{Code, failure};
@@ -38,10 +38,10 @@ struct Imported {
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
-        let location = Location::parse(&self.location)?;
+        let location = OpenLocation::parse(&self.location)?;
         // Before the claim: what cannot be read must not fence anybody.
-        let source = Location::parse(&self.source)?;
-        let source = PlainObjects::list(&source, &Limits::default()).await?;
+        let source = OpenLocation::parse(&self.source)?;
+        let source = FlytekitObjects::list(&source, &Limits::default()).await?;
         if source.holds(&location) {
             let what = format!(
                 "{} lies in {}, which would be imported into itself; name another location",

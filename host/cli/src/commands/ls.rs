@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use checkpoint_storage::{Checkpoint, Location};
+use checkpoint_storage::{Checkpoint, OpenLocation};
 use serde::Serialize;
 
 use super::CheckpointRow;
@@ -29,7 +29,7 @@ struct Listed {
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
-        let checkpoints = Location::parse(&self.location)?.checkpoints().await?;
+        let checkpoints = OpenLocation::parse(&self.location)?.checkpoints().await?;
         let rows = checkpoints.iter().map(Checkpoint::info);
         let listed = Listed {
             location: self.location,

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
-use checkpoint_storage::{Attempt, AttemptSettings, Checkpoint, Location};
+use checkpoint_storage::{Attempt, AttemptSettings, Checkpoint, OpenLocation};
 use serde::Serialize;
 
 /// Delete all but the newest checkpoints of a location
@@ -37,7 +37,7 @@ struct Pruned {
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
-        let location = Location::parse(&self.location)?;
+        let location = OpenLocation::parse(&self.location)?;
         let mut kept = sequences(&location.checkpoints().await?);
         let deleted = kept.split_off(self.keep.get().min(kept.len()));
         if !self.dry_run && !kept.is_empty() {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, Location};
+use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, OpenLocation};
 use wasmtime_checkpoint::{CheckpointCtx, SaveAdvice, StopHandle};
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::filesystem::FsPerms;
@@ -245,7 +245,7 @@ impl Args {
         self.task.get(1..).unwrap_or_default()
     }
 
-    fn location(&self) -> anyhow::Result<Location> {
+    fn location(&self) -> anyhow::Result<OpenLocation> {
         let flyte = self.checkpoint_path.clone().and_then(|url| url.0);
         let url = match self.store.clone().or(flyte) {
             Some(url) => url,
@@ -261,13 +261,13 @@ impl Args {
                 })?
             }
         };
-        Ok(Location::parse(&url)?)
+        Ok(OpenLocation::parse(&url)?)
     }
 
-    fn previous(&self) -> anyhow::Result<Option<Location>> {
+    fn previous(&self) -> anyhow::Result<Option<OpenLocation>> {
         let flyte = self.prev_checkpoint.clone().and_then(|url| url.0);
         let url = self.prev.clone().or(flyte);
-        Ok(url.as_deref().map(Location::parse).transpose()?)
+        Ok(url.as_deref().map(OpenLocation::parse).transpose()?)
     }
 
     fn wasi(&self) -> anyhow::Result<WasiCtx> {

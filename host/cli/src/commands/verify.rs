@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use checkpoint_storage::Location;
+use checkpoint_storage::OpenLocation;
 use serde::Serialize;
 
 use crate::exit::Code;
@@ -41,7 +41,7 @@ struct Row {
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
-        let location = Location::parse(&self.location)?;
+        let location = OpenLocation::parse(&self.location)?;
         let progress = Progress::start("verifying");
         let found = location
             .verify_watched(|done, total| {

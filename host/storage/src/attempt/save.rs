@@ -7,23 +7,28 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{Attempt, Saved};
-use crate::save::Stage;
-use crate::source::{Chunks, TreeChunks};
-use crate::writer::Draft;
-use crate::{ErrorKind, FileTree, Labels, Result, Tree, blocking};
+use super::Attempt;
+use super::saved::Saved;
+use crate::attempt::log_writer::Draft;
+use crate::blocking;
+use crate::contents::chunks::{Chunks, TreeChunks};
+use crate::contents::stage::Stage;
+use crate::error::{ErrorKind, Result};
+use crate::metadata::Metadata;
+use crate::tree::Tree;
+use crate::tree::walk::FileTree;
 
 /// A save that is made when it is awaited.
 #[must_use = "a save is made when it is awaited"]
 pub struct Save<'a> {
     attempt: &'a Attempt,
     source: Source<'a>,
-    labels: Labels,
+    metadata: Metadata,
 }
 
 enum Source<'a> {
     Contents(Bytes),
-    Lent(&'a [u8]),
+    Borrowed(&'a [u8]),
     Tree(Arc<dyn FileTree>),
 }
 
@@ -32,15 +37,15 @@ impl<'a> Save<'a> {
         Self {
             attempt,
             source: Source::Contents(contents),
-            labels: Labels::default(),
+            metadata: Metadata::default(),
         }
     }
 
-    pub(super) fn of_lent(attempt: &'a Attempt, contents: &'a [u8]) -> Self {
+    pub(super) fn of_borrowed(attempt: &'a Attempt, contents: &'a [u8]) -> Self {
         Self {
             attempt,
-            source: Source::Lent(contents),
-            labels: Labels::default(),
+            source: Source::Borrowed(contents),
+            metadata: Metadata::default(),
         }
     }
 
@@ -48,13 +53,13 @@ impl<'a> Save<'a> {
         Self {
             attempt,
             source: Source::Tree(source),
-            labels: Labels::default(),
+            metadata: Metadata::default(),
         }
     }
 
     /// What the task says about the checkpoint. Default nothing.
-    pub fn labels(mut self, labels: Labels) -> Self {
-        self.labels = labels;
+    pub fn metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = metadata;
         self
     }
 
@@ -62,7 +67,7 @@ impl<'a> Save<'a> {
         match self.try_once().await {
             // What it would have reused is damaged: all is stored anew.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                self.attempt.distrust(error).await?;
+                self.attempt.mark_corrupt(error).await?;
                 self.try_once().await
             }
             saved => saved,
@@ -70,15 +75,15 @@ impl<'a> Save<'a> {
     }
 
     async fn try_once(&mut self) -> Result<Saved> {
-        let stage = self.attempt.stage(&self.labels).await?;
+        let stage = self.attempt.stage(&self.metadata).await?;
         let (tree, stored) = match &self.source {
             Source::Contents(contents) => {
                 let tree = single_file(&stage, contents.len())?;
                 (tree, stage.store(Chunks::Whole(contents.clone())).await?)
             }
-            Source::Lent(contents) => {
+            Source::Borrowed(contents) => {
                 let tree = single_file(&stage, contents.len())?;
-                (tree, stage.store(Chunks::Lent(contents)).await?)
+                (tree, stage.store(Chunks::Borrowed(contents)).await?)
             }
             Source::Tree(source) => {
                 let (source, limits) = (source.clone(), stage.limits);
@@ -91,7 +96,7 @@ impl<'a> Save<'a> {
         let draft = Draft {
             saved_at: SystemTime::now(),
             tree,
-            labels: self.labels.clone(),
+            metadata: self.metadata.clone(),
         };
         self.attempt.commit(draft, stored).await
     }
@@ -100,6 +105,34 @@ impl<'a> Save<'a> {
 fn single_file(stage: &Stage, size: usize) -> Result<Tree> {
     stage.limits.check_size(size as u64)?;
     Ok(Tree::single_file(size as u64, SystemTime::now()))
+}
+
+impl Attempt {
+    /// Replaces the checkpoint by one unnamed file with these contents.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`], [`ErrorKind::Unavailable`] or [`ErrorKind::ReadOnly`], see [`Attempt`];
+    /// [`ErrorKind::QuotaExceeded`], see [`Limits`].
+    pub fn write(&self, contents: Bytes) -> Save<'_> {
+        Save::of_contents(self, contents)
+    }
+
+    /// The same, of contents that other threads may not keep: the memory of a guest. They are copied, a
+    /// few chunks at a time, so that a save takes no more memory than a stream of them.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write).
+    pub fn write_borrowed<'a>(&'a self, contents: &'a [u8]) -> Save<'a> {
+        Save::of_borrowed(self, contents)
+    }
+
+    /// Replaces the checkpoint by the file or directory that `source` is.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write), of [`FileTree::reader`] and of what that returns.
+    pub fn save(&self, source: impl FileTree) -> Save<'_> {
+        Save::of_tree(self, Arc::new(source))
+    }
 }
 
 impl<'a> IntoFuture for Save<'a> {

@@ -3,7 +3,8 @@
 use std::num::NonZeroUsize;
 
 use crate::format::MAX_RETAINED;
-use crate::{Limits, Location};
+use crate::limits::Limits;
+use crate::location::OpenLocation;
 
 /// How many checkpoints are kept unless told otherwise: the newest, one to fall back to, and one
 /// more for the case that both were saved by a task that was already failing.
@@ -14,7 +15,7 @@ const DEFAULT_KEEP: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2);
 pub struct AttemptSettings {
     pub(crate) number: u32,
     pub(crate) component: Option<[u8; 32]>,
-    pub(crate) previous: Option<Location>,
+    pub(crate) previous: Option<OpenLocation>,
     pub(crate) keep: NonZeroUsize,
     pub(crate) limits: Limits,
 }
@@ -47,7 +48,7 @@ impl AttemptSettings {
 
     /// An earlier attempt's location, where that is another one. It is written into the claim, so
     /// that later attempts look through this one even if it dies before its first save. Default none.
-    pub fn previous(mut self, previous: Location) -> Self {
+    pub fn previous(mut self, previous: OpenLocation) -> Self {
         self.previous = Some(previous);
         self
     }

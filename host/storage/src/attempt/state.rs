@@ -1,17 +1,18 @@
 //! What an attempt knows of its location, and what it gives to its task.
 
-use super::SchemaChange;
+use super::resume::SchemaChange;
+use crate::attempt::log_writer::{Draft, LogWriter};
 use crate::checkpoint::{Checkpoint, CheckpointInfo};
+use crate::contents::stage::StoredContents;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::Record;
-use crate::history::Damage;
 use crate::limits::SaveRate;
-use crate::save::Stored;
-use crate::writer::{Draft, Writer};
-use crate::{Error, ErrorKind, Result, log};
+use crate::log::history::Damage;
+use crate::log::slot;
 
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) writer: Writer,
+    pub(super) writer: LogWriter,
     pub(super) rate: SaveRate,
     /// What this attempt found when it began, newest first, without what turned out damaged since.
     /// Empty once it has saved.
@@ -36,18 +37,18 @@ pub(super) enum Found {
 }
 
 pub(super) fn schema_of(checkpoint: &Checkpoint) -> Option<String> {
-    checkpoint.commit.labels.schema.clone()
+    checkpoint.commit.metadata.schema.clone()
 }
 
 impl State {
     pub(super) async fn commit(
         &mut self,
         mut draft: Draft,
-        stored: Stored,
+        stored: StoredContents,
         anew: bool,
     ) -> Result<(Checkpoint, u64)> {
-        if let (Some((declared, _)), None) = (&self.schema, &draft.labels.schema) {
-            draft.labels.schema = Some(declared.clone());
+        if let (Some((declared, _)), None) = (&self.schema, &draft.metadata.schema) {
+            draft.metadata.schema = Some(declared.clone());
         }
         let (checkpoint, uploaded_bytes) = self.writer.commit(draft, stored, anew).await?;
         // What is held here would not be deleted.
@@ -98,19 +99,19 @@ impl State {
     ///
     /// # Errors
     /// `Fenced` if it is none, and what prevents to tell.
-    pub(super) async fn distrust(&mut self, damage: Error) -> Result<()> {
+    pub(super) async fn mark_corrupt(&mut self, damage: Error) -> Result<()> {
         self.check_damage(damage).await?;
-        self.writer.distrust();
+        self.writer.mark_corrupt();
         Ok(())
     }
 
     /// A newer attempt deletes what it no longer needs, which is no damage. Returns what is.
     async fn check_damage(&self, damage: Error) -> Result<Error> {
         let location = self.writer.location();
-        let newest = log::list(location).await?.pop().unwrap_or_default();
+        let newest = slot::list(location).await?.pop().unwrap_or_default();
         if newest > self.writer.last_sequence() {
             // Unless it is an own save that landed late.
-            match log::read(location, newest).await {
+            match slot::read(location, newest).await {
                 Ok(Some(Record::Commit(commit))) if commit.epoch == self.writer.epoch() => {}
                 _ => return Err(Error::fenced().with_source(damage)),
             }
@@ -119,7 +120,7 @@ impl State {
     }
 
     /// Takes note that `checkpoint` turned out damaged. Passes on any other error.
-    pub(super) async fn pass_over(&mut self, checkpoint: &Checkpoint, error: Error) -> Result<()> {
+    pub(super) async fn fall_back(&mut self, checkpoint: &Checkpoint, error: Error) -> Result<()> {
         if error.kind() != ErrorKind::Corrupt {
             return Err(error);
         }

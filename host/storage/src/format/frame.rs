@@ -1,7 +1,7 @@
 //! What every record has around its payload: magic, version, kind, length and hash.
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::MAX_RECORD_BYTES;
-use crate::{Error, ErrorKind, Result};
 
 /// As in PNG: a byte that is no text, line ends and an end of file, which careless copying changes.
 const MAGIC: [u8; 8] = *b"\x93TCKP\r\n\x1a";

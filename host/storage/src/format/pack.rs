@@ -1,7 +1,7 @@
 //! Data objects: chunks one after the other, then an index by which each byte can be verified, those
 //! that no commit refers to any more too.
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"\x93TCKD\r\n\x1a";
 const HASH_BYTES: usize = 32;
@@ -11,14 +11,14 @@ const TRAILER_BYTES: usize = 8 + 4 + HASH_BYTES;
 
 /// A chunk as the index of its object has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stored {
+pub(crate) struct StoredChunk {
     pub(crate) bytes: u32,
     /// BLAKE3 of the chunk as it is stored.
     pub(crate) hash: [u8; 32],
 }
 
 /// What follows the chunks.
-pub(crate) fn encode_index(chunks: &[Stored]) -> Vec<u8> {
+pub(crate) fn encode_index(chunks: &[StoredChunk]) -> Vec<u8> {
     let mut index = Vec::with_capacity(index_bytes(chunks.len()) as usize);
     for chunk in chunks {
         index.extend_from_slice(&chunk.bytes.to_le_bytes());
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_and_every_cut_is_found() {
         let mut object = b"firstsecond".to_vec();
-        let chunk = |bytes: &[u8]| Stored {
+        let chunk = |bytes: &[u8]| StoredChunk {
             bytes: bytes.len() as u32,
             hash: blake3::hash(bytes).into(),
         };

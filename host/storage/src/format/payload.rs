@@ -10,7 +10,9 @@ use bytes::Bytes;
 use minicbor::{CborLen, Decode, Encode};
 
 use super::MAX_RETAINED;
-use crate::{Entry, Error, ErrorKind, Labels, Node, Result, Tree};
+use crate::error::{Error, ErrorKind, Result};
+use crate::metadata::Metadata;
+use crate::tree::{Entry, Node, Tree};
 
 /// The longest chunk, before and after compression. A reader holds several of them at a time.
 pub(crate) const MAX_CHUNK_BYTES: u32 = 16 << 20;
@@ -52,7 +54,7 @@ pub(crate) struct Commit {
     pub(crate) retains: Vec<u64>,
     pub(crate) tree: Tree,
     pub(crate) contents: Contents,
-    pub(crate) labels: Labels,
+    pub(crate) metadata: Metadata,
 }
 
 /// Where the contents of the tree's files lie, one after the other in the tree's order.
@@ -247,7 +249,7 @@ pub(super) fn encode_commit(commit: &Commit) -> Vec<u8> {
         retains,
         tree,
         contents,
-        labels,
+        metadata,
     } = commit;
     let (inline, objects, chunks) = match contents {
         Contents::Inline(bytes) => (Some(bytes.to_vec()), None, None),
@@ -264,8 +266,8 @@ pub(super) fn encode_commit(commit: &Commit) -> Vec<u8> {
         inline,
         objects,
         chunks,
-        annotations: (!labels.annotations.is_empty()).then(|| labels.annotations.clone()),
-        schema: labels.schema.clone(),
+        annotations: (!metadata.annotations.is_empty()).then(|| metadata.annotations.clone()),
+        schema: metadata.schema.clone(),
     })
 }
 
@@ -301,7 +303,7 @@ pub(super) fn decode_commit(bytes: &[u8]) -> Result<Commit> {
         retains: fields.retains,
         tree,
         contents,
-        labels: Labels {
+        metadata: Metadata {
             annotations: fields.annotations.unwrap_or_default(),
             schema: fields.schema,
         },

@@ -6,17 +6,25 @@ use object_store::memory::InMemory;
 
 use super::faulty_store::{Fault, FaultyStore};
 use super::{at, begin, large, text};
-use crate::{Attempt, BackgroundSaves, ErrorKind, Labels, Location};
+use crate::Attempt;
+use crate::BackgroundSaves;
+use crate::error::ErrorKind;
+use crate::location::OpenLocation;
+use crate::metadata::Metadata;
 
-fn faulty() -> (Arc<FaultyStore>, Location) {
+fn faulty() -> (Arc<FaultyStore>, OpenLocation) {
     let store = FaultyStore::new(Arc::new(InMemory::new()));
     let location = at(store.clone());
     (store, location)
 }
 
-async fn write(saves: &BackgroundSaves, attempt: &Arc<Attempt>, text: &str) -> crate::Result<()> {
+async fn write(
+    saves: &BackgroundSaves,
+    attempt: &Arc<Attempt>,
+    text: &str,
+) -> crate::error::Result<()> {
     let contents = text.to_owned().into();
-    saves.write(attempt, contents, Labels::default()).await
+    saves.write(attempt, contents, Metadata::default()).await
 }
 
 #[tokio::test]
@@ -82,7 +90,7 @@ async fn a_save_in_the_foreground_is_newer_than_all_in_the_background() {
 
 #[tokio::test]
 async fn a_directory_may_change_when_the_call_returns() {
-    use crate::BeneathDir;
+    use crate::tree::dir::DirTree;
 
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("state");
@@ -91,9 +99,9 @@ async fn a_directory_may_change_when_the_call_returns() {
     let (_, location) = faulty();
     let attempt = Arc::new(begin(&location).await);
     let saves = BackgroundSaves::default();
-    let source = BeneathDir::ambient(&dir).unwrap();
+    let source = DirTree::ambient(&dir).unwrap();
     saves
-        .save(&attempt, source, Labels::default())
+        .save(&attempt, source, Metadata::default())
         .await
         .unwrap();
     std::fs::write(dir.join("weights"), "changed").unwrap();

@@ -8,7 +8,10 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::{begin, large, memory, noise, text};
-use crate::{ErrorKind, Labels, ResumePoint, paths};
+use crate::ResumePoint;
+use crate::error::ErrorKind;
+use crate::metadata::Metadata;
+use crate::paths;
 
 async fn objects(store: &InMemory, folder: &str) -> Vec<Path> {
     let prefix = Path::from(format!("task/{folder}"));
@@ -25,7 +28,7 @@ async fn flip(store: &InMemory, path: &Path, byte: usize) {
     store.put(path, bytes.into()).await.unwrap();
 }
 
-async fn two_saves(first: &[u8], second: &[u8]) -> (Arc<InMemory>, crate::Location) {
+async fn two_saves(first: &[u8], second: &[u8]) -> (Arc<InMemory>, crate::location::OpenLocation) {
     let (store, location) = memory();
     let attempt = begin(&location).await;
     attempt.write(first.to_vec().into()).await.unwrap();
@@ -112,7 +115,7 @@ async fn damage_everywhere_is_corrupt_and_never_fresh() {
         flip(&store, &path, 20).await;
     }
     let attempt = begin(&location).await;
-    let kind = |e: crate::Error| e.kind();
+    let kind = |e: crate::error::Error| e.kind();
     let corrupt = ErrorKind::Corrupt;
     assert_eq!(attempt.prev_exists().await.map_err(kind), Err(corrupt));
     assert_eq!(attempt.read().await.map_err(kind), Err(corrupt));
@@ -204,7 +207,7 @@ async fn a_stream_that_reuses_what_turned_out_damaged_is_refused() {
     begin(&location).await.write("older".into()).await.unwrap();
     begin(&location).await.write(large(1)).await.unwrap();
     let attempt = std::sync::Arc::new(begin(&location).await);
-    let mut stream = attempt.write_stream(Labels::default()).await.unwrap();
+    let mut stream = attempt.write_stream(Metadata::default()).await.unwrap();
     stream.write(large(1)).await.unwrap();
     let [object] = &objects(&store, "data").await[..] else {
         panic!("one data object is expected");
@@ -213,7 +216,7 @@ async fn a_stream_that_reuses_what_turned_out_damaged_is_refused() {
     assert_eq!(attempt.read().await.unwrap(), Some("older".into()));
     let refused = stream.commit().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unavailable);
-    let mut stream = attempt.write_stream(Labels::default()).await.unwrap();
+    let mut stream = attempt.write_stream(Metadata::default()).await.unwrap();
     stream.write(large(1)).await.unwrap();
     stream.commit().await.unwrap();
     assert_eq!(begin(&location).await.read().await.unwrap(), Some(large(1)));

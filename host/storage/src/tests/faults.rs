@@ -14,10 +14,15 @@ use tokio::time::timeout;
 
 use super::faulty_store::{Fault, FaultyStore};
 use super::{at, begin, keep, large, memory, noise};
+use crate::Attempt;
+use crate::BackgroundSaves;
+use crate::error::{ErrorKind, Result};
+use crate::limits::Limits;
+use crate::location::OpenLocation;
+use crate::metadata::Metadata;
 use crate::simulated::simulate;
-use crate::{
-    Attempt, BackgroundSaves, BeneathDir, ErrorKind, Existing, Labels, Limits, Location, Result,
-};
+use crate::tree::dir::DirTree;
+use crate::tree::target::Existing;
 
 const FAULTS: [Fault; 5] = [
     Fault::Fails,
@@ -86,7 +91,7 @@ const SAVES: [Save; 7] = [
         name: "a stream",
         make: |attempt, _| {
             async {
-                let mut stream = attempt.write_stream(Labels::default()).await?;
+                let mut stream = attempt.write_stream(Metadata::default()).await?;
                 for piece in noise(3, 150 << 10).chunks(40 << 10) {
                     stream.write(piece.to_vec().into()).await?;
                 }
@@ -103,7 +108,7 @@ const SAVES: [Save; 7] = [
             async {
                 let saves = BackgroundSaves::default();
                 let source = tree(&temp.join("from"));
-                saves.save(attempt, source, Labels::default()).await?;
+                saves.save(attempt, source, Metadata::default()).await?;
                 saves.flush().await.map(drop)
             }
             .boxed()
@@ -133,13 +138,13 @@ fn tree_files() -> Files {
     [large, ("sub/small".to_owned(), b"small".to_vec())].into()
 }
 
-fn tree(at: &Path) -> BeneathDir {
+fn tree(at: &Path) -> DirTree {
     for (path, contents) in tree_files() {
         let path = at.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, contents).unwrap();
     }
-    BeneathDir::ambient(at).unwrap()
+    DirTree::ambient(at).unwrap()
 }
 
 /// What lies at a path.
@@ -168,7 +173,7 @@ fn files_at(path: &Path) -> Files {
 async fn files_of(attempt: &Attempt) -> Files {
     let temp = tempfile::tempdir().unwrap();
     let target = temp.path().join("to");
-    let place = BeneathDir::ambient(&target).unwrap();
+    let place = DirTree::ambient(&target).unwrap();
     let restored = attempt.restore(place, Existing::Refuse).await.unwrap();
     restored.expect("a checkpoint");
     files_at(&target)
@@ -313,7 +318,7 @@ fn the_saves_of_these_tests_do_what_they_are_for() {
 /// A kind of read. Gives what it found.
 struct Read {
     name: &'static str,
-    make: for<'a> fn(&'a Arc<Attempt>, &'a Location, &'a Path) -> BoxFuture<'a, Result<Files>>,
+    make: for<'a> fn(&'a Arc<Attempt>, &'a OpenLocation, &'a Path) -> BoxFuture<'a, Result<Files>>,
 }
 
 const READS: [Read; 4] = [
@@ -345,7 +350,7 @@ const READS: [Read; 4] = [
         name: "restore",
         make: |attempt, _, target| {
             async {
-                let place = BeneathDir::ambient(target).unwrap();
+                let place = DirTree::ambient(target).unwrap();
                 let restored = attempt.restore(place, Existing::Refuse).await?;
                 restored.expect("a checkpoint");
                 Ok(files_at(target))
@@ -358,7 +363,7 @@ const READS: [Read; 4] = [
         make: |_, location, target| {
             async {
                 let found = location.checkpoints().await?;
-                let place = BeneathDir::ambient(target).unwrap();
+                let place = DirTree::ambient(target).unwrap();
                 let limits = Limits::default();
                 found[0].restore(place, Existing::Refuse, &limits).await?;
                 Ok(files_at(target))

@@ -8,8 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::hostile::{Cbor, Chunk, commit, data_object, file, record};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Claim, Record, WriteId};
-use crate::{Attempt, AttemptSettings, Error, ErrorKind, Location, Result, ResumePoint};
+use crate::location::OpenLocation;
+use crate::{Attempt, AttemptSettings, ResumePoint};
 
 /// The files of a location, by their paths in it.
 type Files = BTreeMap<&'static str, Vec<u8>>;
@@ -316,14 +318,14 @@ fn damaged_locations_are_as_they_were_made() {
 }
 
 /// A copy that may be written, as beginning an attempt does.
-fn copy(case: &Case) -> (tempfile::TempDir, Location) {
+fn copy(case: &Case) -> (tempfile::TempDir, OpenLocation) {
     let temp = tempfile::tempdir().unwrap();
     for (path, bytes) in files_beneath(&folder(case)) {
         let path = temp.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
-    let location = Location::parse(temp.path().to_str().unwrap()).unwrap();
+    let location = OpenLocation::parse(temp.path().to_str().unwrap()).unwrap();
     (temp, location)
 }
 

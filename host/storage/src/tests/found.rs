@@ -8,8 +8,11 @@ use object_store::ObjectStoreExt;
 
 use super::faulty_store::{Fault, FaultyStore};
 use super::{at, begin, keep, memory, noise, text};
-use crate::history::list_objects;
-use crate::{Attempt, ErrorKind, Labels, Result, Saved, paths};
+use crate::contents::read::list_objects;
+use crate::error::{ErrorKind, Result};
+use crate::metadata::Metadata;
+use crate::paths;
+use crate::{Attempt, Saved};
 
 /// A newcomer was told that the storage cannot be reached, because a busy owner had pruned the commit with
 /// which its claim collided before it could be read.
@@ -61,7 +64,7 @@ async fn a_deletion_that_is_delivered_twice_does_not_slander_the_storage() {
 }
 
 async fn save_as_a_stream(attempt: &Arc<Attempt>, contents: Bytes) -> Result<Saved> {
-    let mut stream = attempt.write_stream(Labels::default()).await?;
+    let mut stream = attempt.write_stream(Metadata::default()).await?;
     stream.write(contents).await?;
     stream.commit().await
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use crate::format::{Chunk, Claim, Codec, Commit, Contents, ObjectRef, Record, WriteId, pack};
-use crate::{Entry, Labels, Node, Tree};
+use crate::metadata::Metadata;
+use crate::tree::{Entry, Node, Tree};
 
 fn time(seconds: u64, nanoseconds: u32) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds)
@@ -51,10 +52,10 @@ fn records() -> Vec<(&'static str, Record)> {
         ])
         .unwrap(),
         contents: Contents::Inline("abc".into()),
-        labels: Labels::default(),
+        metadata: Metadata::default(),
     };
     let labelled = Commit {
-        labels: Labels {
+        metadata: Metadata {
             annotations: [("loss", "0.1"), ("step", "7")]
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into(),
@@ -129,7 +130,7 @@ fn records_are_written_and_read_as_ever() {
 #[test]
 fn data_objects_are_written_and_read_as_ever() {
     let chunks: [&[u8]; 2] = [b"first", b"second"];
-    let stored = chunks.map(|bytes| pack::Stored {
+    let stored = chunks.map(|bytes| pack::StoredChunk {
         bytes: bytes.len() as u32,
         hash: blake3::hash(bytes).into(),
     });

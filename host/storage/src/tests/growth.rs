@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::{begin, keep, memory, noise};
+use crate::Attempt;
+use crate::contents::read::list_objects;
 use crate::format::Contents;
-use crate::history::{History, list_objects};
-use crate::{Attempt, Location};
+use crate::location::OpenLocation;
+use crate::log::history::History;
 
 const MIB: usize = 1 << 20;
 
@@ -15,7 +17,7 @@ const MIB: usize = 1 << 20;
 const OBJECT: u64 = 16 * MIB as u64 + 4096;
 
 /// What is stored, and how much of that the retained commits need.
-async fn stored_and_live(location: &Location) -> (u64, u64) {
+async fn stored_and_live(location: &OpenLocation) -> (u64, u64) {
     let stored = list_objects(location).await.unwrap();
     let stored = stored.into_iter().map(|(_, size)| size).sum();
     let history = History::load(location).await.unwrap();
@@ -112,7 +114,7 @@ async fn contents_that_are_lent_are_stored_as_those_that_are_given() {
     let attempt = begin(&location).await;
     for size in [0, 1000, 5 * MIB] {
         let contents = noise(1, size);
-        attempt.write_lent(&contents).await.unwrap();
+        attempt.write_borrowed(&contents).await.unwrap();
         let read = attempt.read().await.unwrap();
         assert!(read.unwrap() == contents, "{size} bytes");
         // The same chunks, so nothing but a record is stored.

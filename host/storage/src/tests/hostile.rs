@@ -13,10 +13,15 @@ use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 
 use super::{memory, noise};
+use crate::error::ErrorKind;
 use crate::format::{Claim, ObjectName, Record, WriteId, pack};
-use crate::{
-    Attempt, AttemptSettings, BeneathDir, ErrorKind, Existing, FileTree, Limits, Location, paths,
-};
+use crate::limits::Limits;
+use crate::location::OpenLocation;
+use crate::paths;
+use crate::tree::dir::DirTree;
+use crate::tree::target::Existing;
+use crate::tree::walk::FileTree;
+use crate::{Attempt, AttemptSettings};
 
 /// What is encoded as CBOR.
 #[derive(Clone)]
@@ -149,7 +154,7 @@ impl Chunk {
 
 /// A data object that holds these bytes as one chunk.
 pub(super) fn data_object(chunk: &[u8]) -> Vec<u8> {
-    let stored = pack::Stored {
+    let stored = pack::StoredChunk {
         bytes: u32::try_from(chunk.len()).unwrap(),
         hash: blake3::hash(chunk).into(),
     };
@@ -159,7 +164,7 @@ pub(super) fn data_object(chunk: &[u8]) -> Vec<u8> {
 /// A location whose only commit has this payload, with the data object `1-0`.
 struct Forged {
     store: std::sync::Arc<InMemory>,
-    location: Location,
+    location: OpenLocation,
 }
 
 async fn forged(payload: &[u8], data: Option<Vec<u8>>) -> Forged {
@@ -211,7 +216,7 @@ fn beside_a_canary() -> tempfile::TempDir {
     temp
 }
 
-fn kind<T: std::fmt::Debug>(name: &str, result: crate::Result<T>) -> ErrorKind {
+fn kind<T: std::fmt::Debug>(name: &str, result: crate::error::Result<T>) -> ErrorKind {
     match result {
         Err(error) => error.kind(),
         Ok(given) => panic!("{name}: given {given:?}"),
@@ -229,7 +234,7 @@ impl Forged {
     async fn is_refused(&self, name: &str, expected: ErrorKind) {
         let temp = beside_a_canary();
         let before = everything(temp.path());
-        let target = |name| BeneathDir::ambient(&temp.path().join(name)).unwrap();
+        let target = |name| DirTree::ambient(&temp.path().join(name)).unwrap();
         for (path, existing) in [
             ("target", Existing::Refuse),
             ("occupied", Existing::Replace),
@@ -779,7 +784,7 @@ async fn what_no_directory_can_hold_is_refused_and_nothing_beside_it_changes() {
             let forged = forged(&payload, None).await;
             let temp = beside_a_canary();
             let attempt = forged.begin().await;
-            let target = || BeneathDir::ambient(&temp.path().join(path)).unwrap();
+            let target = || DirTree::ambient(&temp.path().join(path)).unwrap();
             let before = target().state().unwrap();
             let restored = attempt.restore(target(), existing).await;
             assert_eq!(kind(name, restored), ErrorKind::InvalidPath, "{name}");
@@ -810,13 +815,13 @@ async fn links_are_made_and_never_followed() {
     let target = temp.path().join("target");
     let attempt = forged.begin().await;
     for _ in 0..2 {
-        let place = BeneathDir::ambient(&target).unwrap();
+        let place = DirTree::ambient(&target).unwrap();
         attempt.restore(place, Existing::Refuse).await.unwrap();
     }
     assert_eq!(fs::read_link(target.join("up")).unwrap(), Path::new(".."));
     assert_eq!(fs::read_dir(&target).unwrap().count(), 4);
     // And what replaces it removes the links, not what they name.
-    let place = BeneathDir::ambient(&target).unwrap();
+    let place = DirTree::ambient(&target).unwrap();
     attempt.write("instead".into()).await.unwrap();
     attempt.restore(place, Existing::Replace).await.unwrap();
     assert_eq!(fs::read(&target).unwrap(), b"instead");
@@ -849,7 +854,7 @@ async fn times_that_no_disk_can_hold_do_no_harm() {
         ];
         let forged = forged(&inline(tree, b""), None).await;
         let temp = beside_a_canary();
-        let target = BeneathDir::ambient(&temp.path().join("target")).unwrap();
+        let target = DirTree::ambient(&temp.path().join("target")).unwrap();
         let attempt = forged.begin().await;
         let restored = attempt.restore(target, Existing::Refuse).await;
         assert_eq!(restored.unwrap(), Some(2), "the disk takes the nearest");

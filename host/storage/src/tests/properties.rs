@@ -20,8 +20,13 @@ use proptest::sample::Index;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 
 use super::{begin, keep, memory, noise};
+use crate::error::ErrorKind;
 use crate::format::Record;
-use crate::{Attempt, BeneathDir, ErrorKind, Existing, Location, ResumePoint, log};
+use crate::location::OpenLocation;
+use crate::log::slot;
+use crate::tree::dir::DirTree;
+use crate::tree::target::Existing;
+use crate::{Attempt, ResumePoint};
 
 fn config(cases: u32) -> ProptestConfig {
     let mut config = ProptestConfig {
@@ -254,8 +259,8 @@ fn look(at: &Path) -> BTreeMap<PathBuf, Kept> {
     seen
 }
 
-fn place(path: &Path) -> BeneathDir {
-    BeneathDir::ambient(path).unwrap()
+fn place(path: &Path) -> DirTree {
+    DirTree::ambient(path).unwrap()
 }
 
 proptest! {
@@ -318,7 +323,7 @@ enum Content {
 
 /// A location, and what it is expected to hold.
 struct World {
-    location: Location,
+    location: OpenLocation,
     store: Arc<InMemory>,
     attempt: Attempt,
     keep: usize,
@@ -421,8 +426,8 @@ impl World {
         // A commit that is not retained stays in the log only as the last record before a claim, or if a
         // later attempt could not tell, because it was retained longer than the last one.
         let mut before_claim = false;
-        for sequence in log::list(&self.location).await.unwrap().into_iter().rev() {
-            let record = log::read(&self.location, sequence).await.unwrap();
+        for sequence in slot::list(&self.location).await.unwrap().into_iter().rev() {
+            let record = slot::read(&self.location, sequence).await.unwrap();
             let retained = listed.iter().any(|c| c.sequence == sequence);
             match record {
                 Some(Record::Claim(_)) => before_claim = true,
@@ -553,7 +558,7 @@ impl World {
         &self,
         changed: &[ObjectPath],
         harm: &Harm,
-        retained: Vec<crate::Checkpoint>,
+        retained: Vec<crate::checkpoint::Checkpoint>,
     ) {
         let records = changed
             .iter()

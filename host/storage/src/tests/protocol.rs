@@ -8,11 +8,15 @@ use object_store::ObjectStoreExt;
 
 use super::faulty_store::{Fault, FaultyStore};
 use super::{at, begin, keep, large, memory, text};
+use crate::contents::read::list_objects;
+use crate::error::ErrorKind;
 use crate::format::{Claim, Record, WriteId};
-use crate::history::list_objects;
-use crate::{
-    Attempt, AttemptSettings, ErrorKind, Labels, Limits, Location, ResumePoint, log, paths,
-};
+use crate::limits::Limits;
+use crate::location::OpenLocation;
+use crate::log::slot;
+use crate::metadata::Metadata;
+use crate::paths;
+use crate::{Attempt, AttemptSettings, ResumePoint};
 
 #[tokio::test]
 async fn nothing_at_all_is_fresh() {
@@ -96,7 +100,7 @@ async fn a_claim_that_lands_in_a_pruned_slot_is_made_again() {
     owner.write("two".into()).await.unwrap();
     let newest = owner.write(large(3)).await.unwrap();
     owner.settle().await;
-    assert!(log::read(&location, 3).await.unwrap().is_none());
+    assert!(slot::read(&location, 3).await.unwrap().is_none());
 
     let newcomer = begin(&at(store)).await;
     assert_eq!(newcomer.read().await.unwrap(), Some(large(3)));
@@ -175,7 +179,7 @@ async fn only_the_newest_are_kept_and_nothing_is_orphaned() {
     let kept: Vec<_> = location.checkpoints().await.unwrap();
     let kept: Vec<_> = kept.iter().map(|c| c.info().sequence).collect();
     assert_eq!(kept, [7, 6]);
-    assert_eq!(log::list(&location).await.unwrap(), [1, 6, 7]);
+    assert_eq!(slot::list(&location).await.unwrap(), [1, 6, 7]);
     assert_eq!(list_objects(&location).await.unwrap().len(), 2);
 }
 
@@ -189,7 +193,7 @@ async fn claims_and_the_last_record_before_a_claim_stay() {
         }
         attempt.settle().await;
     }
-    let sequences = log::list(&location).await.unwrap();
+    let sequences = slot::list(&location).await.unwrap();
     // Three times a claim and the last of three commits.
     assert_eq!(sequences, [1, 4, 5, 8, 9, 12]);
     // Their data does not.
@@ -225,9 +229,9 @@ async fn the_records_that_a_dead_attempt_would_have_deleted_are_swept_by_the_nex
     }
     attempt.settle().await;
     store.plan(|_| None);
-    assert_eq!(log::list(&location).await.unwrap(), [1, 2, 3, 4, 5]);
+    assert_eq!(slot::list(&location).await.unwrap(), [1, 2, 3, 4, 5]);
     begin(&location).await;
-    assert_eq!(log::list(&location).await.unwrap(), [1, 5, 6]);
+    assert_eq!(slot::list(&location).await.unwrap(), [1, 5, 6]);
     assert_eq!(list_objects(&location).await.unwrap().len(), 1);
 }
 
@@ -246,7 +250,7 @@ async fn what_failed_saves_have_stored_does_not_pile_up() {
     attempt.write("kept".into()).await.unwrap();
     let attempt = Arc::new(attempt);
     for _ in 0..6 {
-        let mut stream = attempt.write_stream(Labels::default()).await.unwrap();
+        let mut stream = attempt.write_stream(Metadata::default()).await.unwrap();
         let written = async {
             for seed in 0..30 {
                 stream.write(large(seed)).await?;
@@ -269,7 +273,7 @@ async fn what_is_being_read_or_used_again_is_not_deleted() {
     let attempt = Arc::new(attempt);
     attempt.write(large(1)).await.unwrap();
     let mut reading = attempt.read_stream().await.unwrap().unwrap();
-    let mut saving = attempt.write_stream(Labels::default()).await.unwrap();
+    let mut saving = attempt.write_stream(Metadata::default()).await.unwrap();
     saving.write(large(1)).await.unwrap();
     for seed in 2..5 {
         attempt.write(large(seed)).await.unwrap();
@@ -294,21 +298,22 @@ async fn a_stream_that_is_dropped_has_saved_nothing() {
     let (_, location) = memory();
     let attempt = Arc::new(begin(&location).await);
     attempt.write("kept".into()).await.unwrap();
-    let mut stream = attempt.write_stream(Labels::default()).await.unwrap();
+    let mut stream = attempt.write_stream(Metadata::default()).await.unwrap();
     for seed in 0..20 {
         stream.write(large(seed)).await.unwrap();
     }
     drop(stream);
     assert_eq!(text(&attempt).await.as_deref(), Some("kept"));
-    assert_eq!(log::list(&location).await.unwrap(), [1, 2]);
+    assert_eq!(slot::list(&location).await.unwrap(), [1, 2]);
 }
 
 #[tokio::test]
 async fn predecessors_that_saved_nothing_are_looked_through() {
-    let [a, b, c] = ["a", "b", "c"]
-        .map(|name| Location::parse(&format!("memory:///protocol/predecessors/{name}")).unwrap());
+    let [a, b, c] = ["a", "b", "c"].map(|name| {
+        OpenLocation::parse(&format!("memory:///protocol/predecessors/{name}")).unwrap()
+    });
     begin(&a).await.write("from a".into()).await.unwrap();
-    let after = |previous: &Location| AttemptSettings::default().previous(previous.clone());
+    let after = |previous: &OpenLocation| AttemptSettings::default().previous(previous.clone());
     // The attempt at b dies before its first save, and the one at c is told of b only.
     Attempt::begin(b.clone(), after(&a)).await.unwrap();
     let third = Attempt::begin(c.clone(), after(&b)).await.unwrap();
@@ -323,7 +328,7 @@ async fn predecessors_that_saved_nothing_are_looked_through() {
 
 #[tokio::test]
 async fn a_record_cannot_name_a_predecessor_in_another_storage() {
-    let location = Location::parse("memory:///forged-predecessor").unwrap();
+    let location = OpenLocation::parse("memory:///forged-predecessor").unwrap();
     let claim = Claim {
         epoch: 1,
         write_id: WriteId([0; 16]),
@@ -341,8 +346,8 @@ async fn a_record_cannot_name_a_predecessor_in_another_storage() {
 #[tokio::test]
 async fn a_circle_of_predecessors_ends() {
     let [a, b] = ["a", "b"]
-        .map(|name| Location::parse(&format!("memory:///protocol/circle/{name}")).unwrap());
-    let after = |previous: &Location| AttemptSettings::default().previous(previous.clone());
+        .map(|name| OpenLocation::parse(&format!("memory:///protocol/circle/{name}")).unwrap());
+    let after = |previous: &OpenLocation| AttemptSettings::default().previous(previous.clone());
     Attempt::begin(a.clone(), after(&b)).await.unwrap();
     let attempt = Attempt::begin(b, after(&a)).await.unwrap();
     assert!(!attempt.prev_exists().await.unwrap());
@@ -400,7 +405,9 @@ async fn doctor_finds_a_storage_that_ignores_conditions() {
     let (inner, _) = memory();
     let store = FaultyStore::new(inner);
     let location = at(store.clone());
-    let faults = |probes: Vec<crate::Probe>| probes.into_iter().filter(|p| p.fault.is_some());
+    let faults = |probes: Vec<crate::inspect::doctor::Probe>| {
+        probes.into_iter().filter(|p| p.fault.is_some())
+    };
     assert_eq!(faults(location.doctor().await.unwrap()).count(), 0);
     store.ignore_conditions();
     let names: Vec<_> = faults(location.doctor().await.unwrap())
@@ -473,7 +480,7 @@ async fn a_stream_that_has_failed_fails_again_and_does_not_hang() {
     let store = FaultyStore::new(inner);
     let attempt = Arc::new(begin(&at(store.clone())).await);
     store.plan(|op| op.path.contains("/data/").then_some(Fault::Fails));
-    let mut stream = attempt.write_stream(Labels::default()).await.unwrap();
+    let mut stream = attempt.write_stream(Metadata::default()).await.unwrap();
     // The storage fails some pieces later, when data objects are full.
     let mut seed = 0;
     while stream
@@ -500,7 +507,7 @@ async fn a_stream_that_nobody_waits_for_holds_up_no_other_call() {
     second.settle().await;
     let mut reading = Box::pin(async {
         while stream.next().await?.is_some() {}
-        Ok::<_, crate::Error>(())
+        Ok::<_, crate::error::Error>(())
     });
     let failed = loop {
         if let Some(read) = reading.as_mut().now_or_never() {

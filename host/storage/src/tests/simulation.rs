@@ -37,7 +37,7 @@ use process::{Habits, Process, Violated};
 use store::Shared;
 use trace::Trace;
 
-use crate::history::list_objects;
+use crate::contents::read::list_objects;
 use crate::simulated::simulate;
 
 /// How many seeds every test run tries: a few seconds.

@@ -4,10 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use super::{begin, large, memory};
-use crate::{BeneathDir, ErrorKind, Existing, Location};
+use crate::error::ErrorKind;
+use crate::location::OpenLocation;
+use crate::tree::dir::DirTree;
+use crate::tree::target::Existing;
 
-fn place(path: &Path) -> BeneathDir {
-    BeneathDir::ambient(path).unwrap()
+fn place(path: &Path) -> DirTree {
+    DirTree::ambient(path).unwrap()
 }
 
 #[tokio::test]
@@ -96,7 +99,7 @@ async fn a_save_of_nothing_is_an_error_and_changes_nothing() {
 #[tokio::test]
 async fn what_a_dead_process_had_begun_to_write_is_swept() {
     let temp = tempfile::tempdir().unwrap();
-    let location = Location::parse(temp.path().to_str().unwrap()).unwrap();
+    let location = OpenLocation::parse(temp.path().to_str().unwrap()).unwrap();
     begin(&location).await.write(large(1)).await.unwrap();
     let stale = ["log/00000000000000000002#1", "data/1-0#17"];
     let others = ["data/9-0#1", "data/notes#1", "log/00000000000000000002#x"];

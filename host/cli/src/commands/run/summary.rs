@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, Location, ResumePoint, Totals};
+use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, OpenLocation, ResumePoint, Totals};
 
 use super::say;
 use crate::options::human_size;
@@ -22,7 +22,7 @@ impl Summary {
     /// Begins an attempt, and says where it goes on.
     pub(super) async fn begin(
         &mut self,
-        location: Location,
+        location: OpenLocation,
         settings: AttemptSettings,
     ) -> checkpoint_storage::Result<Attempt> {
         let attempt = Attempt::begin(location, settings).await?;

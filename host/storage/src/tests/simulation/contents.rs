@@ -7,11 +7,12 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use super::dice::Dice;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
 use crate::tests::noise;
-use crate::{
-    Entry, Error, ErrorKind, Existing, FileTree, Limits, Node, Result, TargetState, Tree,
-    TreeReader, TreeWriter,
-};
+use crate::tree::target::{Existing, TargetState};
+use crate::tree::walk::{FileTree, TreeReader, TreeWriter};
+use crate::tree::{Entry, Node, Tree};
 
 /// Of these, contents share some. Each is a few chunks in a simulation, and a quarter of a data object.
 static BODIES: LazyLock<Vec<Vec<u8>>> =

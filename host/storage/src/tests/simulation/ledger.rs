@@ -6,8 +6,10 @@ use bytes::Bytes;
 use object_store::path::Path;
 
 use super::contents::Contents;
+use crate::checkpoint::CheckpointInfo;
+use crate::error::ErrorKind;
 use crate::format::{Commit, Record};
-use crate::{CheckpointInfo, ErrorKind, paths};
+use crate::paths;
 
 /// The annotation by which a checkpoint tells which contents it holds.
 pub(super) const NUMBER: &str = "number";
@@ -84,7 +86,7 @@ impl Ledger {
     /// # Errors
     /// If the checkpoint says nothing of its contents.
     pub(super) fn number_of(&self, info: &CheckpointInfo) -> Result<u32, String> {
-        let number = info.labels.annotations.get(NUMBER);
+        let number = info.metadata.annotations.get(NUMBER);
         let number = number.and_then(|number| number.parse().ok());
         number.ok_or_else(|| format!("nobody has saved checkpoint {}", info.sequence))
     }
@@ -232,7 +234,7 @@ impl Ledger {
         let Some(Record::Commit(commit)) = self.log.get(&sequence) else {
             return None;
         };
-        commit.labels.annotations.get(NUMBER)?.parse().ok()
+        commit.metadata.annotations.get(NUMBER)?.parse().ok()
     }
 
     pub(super) fn has_acknowledged(&self, epoch: u64) -> bool {

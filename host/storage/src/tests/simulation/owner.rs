@@ -9,7 +9,11 @@ use super::contents::{Contents, MemoryTree};
 use super::dice::Dice;
 use super::ledger::{NUMBER, SaveId};
 use super::process::{Called, Habits, Process, Violated};
-use crate::{Attempt, BackgroundSaves, Error, ErrorKind, Existing, Labels, Result, Saved};
+use crate::BackgroundSaves;
+use crate::error::{Error, ErrorKind, Result};
+use crate::metadata::Metadata;
+use crate::tree::target::Existing;
+use crate::{Attempt, Saved};
 
 /// A process whose attempt has begun.
 pub(super) struct Owner {
@@ -74,7 +78,7 @@ impl Owner {
         self.process.shared.note(self.process.number, what);
     }
 
-    fn draw(&self, single: bool, dice: &mut Dice) -> (Contents, SaveId, Labels) {
+    fn draw(&self, single: bool, dice: &mut Dice) -> (Contents, SaveId, Metadata) {
         let mut world = self.process.shared.lock();
         let contents = world
             .ledger
@@ -83,19 +87,19 @@ impl Owner {
         let what = format_args!("saves {} ({:?})", contents.number, contents.shape);
         world.note(self.process.number, what);
         let number = (NUMBER.to_owned(), contents.number.to_string());
-        let labels = Labels {
+        let metadata = Metadata {
             annotations: [number].into(),
             schema: None,
         };
-        (contents, id, labels)
+        (contents, id, metadata)
     }
 
-    async fn make(&self, contents: Contents, labels: Labels) -> Result<Saved> {
+    async fn make(&self, contents: Contents, metadata: Metadata) -> Result<Saved> {
         let save = match contents.tree() {
             Some(tree) => self.attempt.save(tree),
             None => self.attempt.write(contents.bytes()),
         };
-        save.labels(labels).await
+        save.metadata(metadata).await
     }
 
     pub(super) async fn save(
@@ -105,8 +109,8 @@ impl Owner {
     ) -> Result<(), Violated> {
         self.flush().await?;
         let called = self.process.called();
-        let (contents, id, labels) = self.draw(false, dice);
-        let saving = self.make(contents, labels);
+        let (contents, id, metadata) = self.draw(false, dice);
+        let saving = self.make(contents, metadata);
         let saved = match patience {
             None => saving.await,
             Some(patience) => match timeout(patience, saving).await {
@@ -164,11 +168,11 @@ impl Owner {
                 .ledger
                 .draw(|number| Contents::draw(number, true, dice))
         };
-        let labels = Labels {
+        let metadata = Metadata {
             annotations: [(NUMBER.to_owned(), contents.number.to_string())].into(),
             schema: None,
         };
-        let mut stream = match self.attempt.write_stream(labels).await {
+        let mut stream = match self.attempt.write_stream(metadata).await {
             Ok(stream) => stream,
             Err(error) => return self.call_failed("write_stream", &called, &error),
         };
@@ -205,12 +209,12 @@ impl Owner {
     /// What saves in the background did is told by the next flush.
     async fn save_in_the_background(&mut self, dice: &mut Dice) -> Result<(), Violated> {
         for _ in 0..dice.within(1..4) {
-            let (contents, id, labels) = self.draw(false, dice);
+            let (contents, id, metadata) = self.draw(false, dice);
             let begun = match contents.tree() {
-                Some(tree) => self.background.save(&self.attempt, tree, labels).await,
+                Some(tree) => self.background.save(&self.attempt, tree, metadata).await,
                 None => {
                     let bytes = contents.bytes();
-                    self.background.write(&self.attempt, bytes, labels).await
+                    self.background.write(&self.attempt, bytes, metadata).await
                 }
             };
             if let Err(error) = begun {

@@ -11,10 +11,11 @@ use super::course::Weather;
 use super::ledger::is_excused;
 use super::owner::Owner;
 use super::store::{Connection, Shared};
-use crate::{
-    Attempt, AttemptSettings, CheckpointInfo, Error, ErrorKind, Existing, Location, ResumePoint,
-    SchemaChange,
-};
+use crate::checkpoint::CheckpointInfo;
+use crate::error::{Error, ErrorKind};
+use crate::location::OpenLocation;
+use crate::tree::target::Existing;
+use crate::{Attempt, AttemptSettings, ResumePoint, SchemaChange};
 
 /// What must hold does not. It is in the ledger already.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ pub(super) struct Process {
     pub(super) shared: Shared,
     pub(super) number: u32,
     pub(super) connection: Connection,
-    pub(super) location: Location,
+    pub(super) location: OpenLocation,
 }
 
 impl Process {
@@ -47,7 +48,7 @@ impl Process {
         Self {
             shared: shared.clone(),
             number,
-            location: Location::new(store, Path::from("task"), "test:///task"),
+            location: OpenLocation::new(store, Path::from("task"), "test:///task"),
             connection,
         }
     }
@@ -154,7 +155,7 @@ impl Process {
         for (checkpoint, info) in found.iter().zip(&infos) {
             let contents = self.explain(info)?;
             let (target, called) = (MemoryTree::default(), self.called());
-            let limits = crate::Limits::default();
+            let limits = crate::limits::Limits::default();
             let restored = checkpoint.restore(target.clone(), Existing::Refuse, &limits);
             match restored.await {
                 Ok(()) if contents.equal(&target) => {}

@@ -9,20 +9,24 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use tempfile::TempDir;
 
-use super::BeneathDir;
-use crate::target::{MAX_DEPTH, RESTORING};
-use crate::{Entry, ErrorKind, Existing, FileTree, Limits, Node, TargetState, Tree};
+use super::DirTree;
+use crate::error::ErrorKind;
+use crate::limits::Limits;
+use crate::tree::target::{Existing, TargetState};
+use crate::tree::target::{MAX_DEPTH, RESTORING};
+use crate::tree::walk::FileTree;
+use crate::tree::{Entry, Node, Tree};
 
-fn beneath(dir: &Path, path: &str) -> crate::Result<BeneathDir> {
+fn beneath(dir: &Path, path: &str) -> crate::error::Result<DirTree> {
     let dir = Dir::open_ambient_dir(dir, ambient_authority()).unwrap();
-    BeneathDir::new(dir, path)
+    DirTree::new(dir, path)
 }
 
-fn at(temp: &TempDir, path: &str) -> BeneathDir {
+fn at(temp: &TempDir, path: &str) -> DirTree {
     beneath(temp.path(), path).unwrap()
 }
 
-fn read(tree: &BeneathDir) -> crate::Result<(Tree, Vec<u8>)> {
+fn read(tree: &DirTree) -> crate::error::Result<(Tree, Vec<u8>)> {
     let mut reader = tree.reader(&Limits::default())?;
     let mut contents = Vec::new();
     // Little memory, so that files end within it and beyond it.
@@ -35,7 +39,7 @@ fn read(tree: &BeneathDir) -> crate::Result<(Tree, Vec<u8>)> {
     }
 }
 
-fn write(tree_at: &BeneathDir, tree: &Tree, contents: &[u8]) -> crate::Result<()> {
+fn write(tree_at: &DirTree, tree: &Tree, contents: &[u8]) -> crate::error::Result<()> {
     let mut writer = tree_at.writer(tree, Existing::Replace)?;
     for piece in contents.chunks(3) {
         writer.write(piece)?;
@@ -43,7 +47,7 @@ fn write(tree_at: &BeneathDir, tree: &Tree, contents: &[u8]) -> crate::Result<()
     writer.finish()
 }
 
-fn kind<T: std::fmt::Debug>(result: crate::Result<T>) -> ErrorKind {
+fn kind<T: std::fmt::Debug>(result: crate::error::Result<T>) -> ErrorKind {
     result.unwrap_err().kind()
 }
 

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::{Buf, Bytes, BytesMut};
 use fastcdc::v2020;
 
-use crate::Result;
+use crate::error::Result;
 use crate::simulated::scaled;
 
 /// Half the average: cutting skips this much of each chunk, which makes it nearly twice as fast.

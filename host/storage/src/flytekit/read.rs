@@ -9,7 +9,11 @@ use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStoreExt};
 use tokio::runtime::Handle;
 
 use super::Planned;
-use crate::{Entry, Error, ErrorKind, Location, Node, Result, Tree, TreeReader, blocking};
+use crate::blocking;
+use crate::error::{Error, ErrorKind, Result};
+use crate::location::OpenLocation;
+use crate::tree::walk::TreeReader;
+use crate::tree::{Entry, Node, Tree};
 
 /// The most that one request fetches: enough to fill a line, and little beside a data object.
 pub(super) const READ_BYTES: u64 = 4 << 20;
@@ -34,7 +38,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// To be called where the calls to what it returns are made.
-    pub(super) fn new(location: &Location, planned: &Arc<[Planned]>) -> Self {
+    pub(super) fn new(location: &OpenLocation, planned: &Arc<[Planned]>) -> Self {
         Self {
             runtime: Handle::current(),
             entries: planned.iter().map(|p| p.entry.clone()).collect(),
@@ -82,7 +86,7 @@ impl TreeReader for Reader {
 
 /// The contents of the objects, in the order of their entries. Each request goes on while earlier
 /// pieces are consumed: one that nobody polled for a while would run out of time.
-fn pieces(location: Location, planned: Arc<[Planned]>) -> BoxStream<'static, Result<Piece>> {
+fn pieces(location: OpenLocation, planned: Arc<[Planned]>) -> BoxStream<'static, Result<Piece>> {
     let objects: Vec<_> = planned
         .iter()
         .enumerate()
@@ -111,7 +115,7 @@ struct Rest {
 
 /// Reads the first piece of an object, which decides what version of it is read.
 async fn open(
-    location: Location,
+    location: OpenLocation,
     entry: usize,
     listed: ObjectMeta,
 ) -> Result<(Piece, Option<Rest>)> {
@@ -149,7 +153,7 @@ async fn open(
 }
 
 fn read_on(
-    location: Location,
+    location: OpenLocation,
     rest: Option<Rest>,
 ) -> impl Stream<Item = Result<Piece>> + Send + 'static {
     let ranges = rest.into_iter().flat_map(
@@ -190,7 +194,7 @@ fn read_on(
         .buffered(PIECES)
 }
 
-async fn collect(location: &Location, answer: GetResult) -> Result<Bytes> {
+async fn collect(location: &OpenLocation, answer: GetResult) -> Result<Bytes> {
     let path = answer.meta.location.clone();
     let contents = answer.bytes().await;
     contents.map_err(|e| location.error(format!("{path} cannot be read"), e))
@@ -201,7 +205,7 @@ fn same_version(a: &ObjectMeta, b: &ObjectMeta) -> bool {
 }
 
 /// Why an object cannot be read, of which this was known.
-async fn unread(location: &Location, object: &ObjectMeta, error: object_store::Error) -> Error {
+async fn unread(location: &OpenLocation, object: &ObjectMeta, error: object_store::Error) -> Error {
     use object_store::Error as E;
     let path = &object.location;
     match &error {
@@ -215,7 +219,7 @@ async fn unread(location: &Location, object: &ObjectMeta, error: object_store::E
     }
 }
 
-fn changed(location: &Location, path: &Path) -> Error {
+fn changed(location: &OpenLocation, path: &Path) -> Error {
     let url = location.url();
     let what = format!("{url}: {path} changed while it was read; try again when nobody writes it");
     Error::new(ErrorKind::Unavailable, what)

@@ -6,13 +6,16 @@ use bytes::Bytes;
 use object_store::{ObjectStoreExt, PutPayload};
 use tokio::task::JoinSet;
 
-use crate::checkpoint::get_range;
-use crate::chunk::{self, Packed};
+use crate::contents::codec::{self, Packed};
+use crate::contents::dedup::Known;
+use crate::contents::objects::StagedObjects;
+use crate::contents::read::get_range;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Chunk, Contents, ObjectName, ObjectRef, pack};
-use crate::objects::Staged;
-use crate::save::Prepared;
+use crate::limits::Limits;
+use crate::location::OpenLocation;
 use crate::simulated::scaled;
-use crate::{Error, ErrorKind, Limits, Location, Result, blocking, paths};
+use crate::{blocking, paths};
 
 /// The size at which a data object is full: large enough that the time of a request does not count,
 /// small enough that several are in flight in little memory.
@@ -24,8 +27,8 @@ const UPLOADS: usize = 4;
 /// The contents of one checkpoint as they are being stored. At most [`UPLOADS`] + 1 data objects are
 /// in memory.
 pub(crate) struct Packer<'a> {
-    location: &'a Location,
-    staged: Staged,
+    location: &'a OpenLocation,
+    staged: StagedObjects,
     /// What the storage holds besides.
     stored_bytes: u64,
     limits: Limits,
@@ -41,19 +44,30 @@ pub(crate) struct Packer<'a> {
     uploaded_bytes: u64,
 }
 
+/// A chunk, and what is to be done with it.
+pub(crate) enum Prepared {
+    /// It is stored already.
+    Known(Known),
+    New {
+        hash: [u8; 32],
+        size_bytes: usize,
+        packed: Packed,
+    },
+}
+
 /// A data object that is not full.
 struct Open {
     index: u32,
     name: ObjectName,
     parts: Vec<Bytes>,
-    stored: Vec<pack::Stored>,
+    stored: Vec<pack::StoredChunk>,
     size_bytes: u64,
 }
 
 impl<'a> Packer<'a> {
     pub(crate) fn new(
-        location: &'a Location,
-        staged: Staged,
+        location: &'a OpenLocation,
+        staged: StagedObjects,
         stored_bytes: u64,
         limits: Limits,
     ) -> Self {
@@ -113,7 +127,7 @@ impl<'a> Packer<'a> {
     }
 
     /// When it is finished: the contents, the bytes uploaded, and the objects.
-    pub(crate) fn into_parts(self) -> (Contents, u64, Staged) {
+    pub(crate) fn into_parts(self) -> (Contents, u64, StagedObjects) {
         let contents = Contents::Chunks {
             objects: self.objects,
             chunks: self.chunks,
@@ -202,7 +216,7 @@ impl<'a> Packer<'a> {
         };
         open.size_bytes += u64::from(stored_bytes);
         open.parts.push(packed.stored);
-        open.stored.push(pack::Stored {
+        open.stored.push(pack::StoredChunk {
             bytes: stored_bytes,
             hash: packed.stored_hash,
         });
@@ -266,11 +280,11 @@ impl<'a> Packer<'a> {
 }
 
 /// A chunk as it is stored, verified.
-async fn fetch(location: &Location, object: ObjectRef, chunk: Chunk) -> Result<Packed> {
+async fn fetch(location: &OpenLocation, object: ObjectRef, chunk: Chunk) -> Result<Packed> {
     let end = chunk.offset + u64::from(chunk.stored_bytes);
     let stored = get_range(location, object.name(), chunk.offset..end).await?;
     blocking::run(move || {
-        chunk::unpack(stored.clone(), chunk.codec, chunk.size_bytes, chunk.hash)?;
+        codec::unpack(stored.clone(), chunk.codec, chunk.size_bytes, chunk.hash)?;
         Ok(Packed {
             stored_hash: blake3::hash(&stored).into(),
             stored,
@@ -281,7 +295,7 @@ async fn fetch(location: &Location, object: ObjectRef, chunk: Chunk) -> Result<P
 }
 
 /// A plain put: the name is this attempt's alone, so a repetition writes the same bytes.
-async fn upload(location: Location, name: ObjectName, payload: PutPayload) -> Result<()> {
+async fn upload(location: OpenLocation, name: ObjectName, payload: PutPayload) -> Result<()> {
     let path = paths::object(location.prefix(), name);
     match location.store().put(&path, payload).await {
         Ok(_) => Ok(()),

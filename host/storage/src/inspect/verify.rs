@@ -6,9 +6,13 @@ use futures::StreamExt;
 use object_store::ObjectStoreExt;
 
 use crate::checkpoint::Checkpoint;
+use crate::contents::read::list_objects;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{ObjectName, Record, pack};
-use crate::history::{History, list_objects};
-use crate::{Error, ErrorKind, Location, Result, blocking, log, paths};
+use crate::location::OpenLocation;
+use crate::log::history::History;
+use crate::log::slot;
+use crate::{blocking, paths};
 
 /// A data object that is longer is none of ours: it is not read into memory.
 const MAX_OBJECT_BYTES: u64 = 64 << 20;
@@ -41,7 +45,7 @@ pub struct Finding {
     pub costs: Vec<u64>,
 }
 
-impl Location {
+impl OpenLocation {
     /// Reads every record and every byte of every data object, and says what is damaged or missing and
     /// which checkpoints that costs. Changes nothing and claims nothing; what a running attempt prunes
     /// meanwhile may be reported as missing.
@@ -65,7 +69,7 @@ impl Location {
         // Only these are restorable. Other commits may have lost their data for good reasons.
         let retained = History::load(self).await?.retained();
         let mut referring: Vec<Checkpoint> = Vec::new();
-        let listed = log::list(self).await?;
+        let listed = slot::list(self).await?;
         for missing in retained.iter().filter(|s| listed.binary_search(s).is_err()) {
             report.find(
                 record_name(self, *missing),
@@ -75,7 +79,7 @@ impl Location {
         }
         for sequence in listed {
             report.records += 1;
-            match log::read(self, sequence).await {
+            match slot::read(self, sequence).await {
                 Ok(Some(Record::Commit(commit))) => referring.push(Checkpoint {
                     location: self.clone(),
                     sequence,
@@ -189,7 +193,7 @@ fn logical_bytes(checkpoint: &Checkpoint) -> u64 {
     checkpoint.tree().size_bytes().unwrap_or(u64::MAX)
 }
 
-async fn verify_object(location: &Location, name: ObjectName, size_bytes: u64) -> Result<()> {
+async fn verify_object(location: &OpenLocation, name: ObjectName, size_bytes: u64) -> Result<()> {
     if size_bytes > MAX_OBJECT_BYTES {
         return Err(Error::corrupt("longer than a data object can be"));
     }
@@ -203,7 +207,7 @@ async fn verify_object(location: &Location, name: ObjectName, size_bytes: u64) -
     blocking::run(move || pack::verify(&bytes)).await?
 }
 
-fn record_name(location: &Location, sequence: u64) -> String {
+fn record_name(location: &OpenLocation, sequence: u64) -> String {
     let path = paths::record(location.prefix(), sequence);
     format!("log/{}", path.filename().unwrap_or_default())
 }

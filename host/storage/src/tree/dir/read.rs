@@ -8,11 +8,14 @@ use std::time::SystemTime;
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, File, Metadata, OpenOptions};
 
-use super::{BeneathDir, failed, not_unicode, unsupported};
-use crate::target::{MAX_DEPTH, RESTORING, too_deep};
-use crate::{Entry, Error, ErrorKind, Limits, Node, Result, Tree, TreeReader};
+use super::{DirTree, failed, not_unicode, unsupported};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::tree::target::{MAX_DEPTH, RESTORING, too_deep};
+use crate::tree::walk::TreeReader;
+use crate::tree::{Entry, Node, Tree};
 
-pub(super) fn reader(at: &BeneathDir, limits: &Limits) -> Result<Box<dyn TreeReader>> {
+pub(super) fn reader(at: &DirTree, limits: &Limits) -> Result<Box<dyn TreeReader>> {
     let metadata = at.metadata().map_err(|e| at.failed(e))?;
     let mut reader = Reader {
         levels: Vec::new(),

@@ -4,7 +4,8 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::{Error, ErrorKind, Node, Result, Tree};
+use crate::error::{Error, ErrorKind, Result};
+use crate::tree::{Node, Tree};
 
 /// The name of the file that lies in a directory while that is being restored. Whoever finds it may clear
 /// the directory.

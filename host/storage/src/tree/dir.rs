@@ -13,10 +13,12 @@ use std::path::{Component, Path, PathBuf};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, FileType, Metadata};
 
-use crate::target::RESTORING;
-use crate::{
-    Error, ErrorKind, Existing, FileTree, Limits, Result, TargetState, Tree, TreeReader, TreeWriter,
-};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::tree::Tree;
+use crate::tree::target::RESTORING;
+use crate::tree::target::{Existing, TargetState};
+use crate::tree::walk::{FileTree, TreeReader, TreeWriter};
 
 /// A path beneath a directory that is held open: what a save reads and a restore writes.
 ///
@@ -24,13 +26,13 @@ use crate::{
 /// read or written. Unix permission bits are kept; on other systems files and directories get those
 /// of new ones.
 #[derive(Debug)]
-pub struct BeneathDir {
+pub struct DirTree {
     dir: Dir,
     /// Without `.`; empty for the directory itself.
     path: PathBuf,
 }
 
-impl BeneathDir {
+impl DirTree {
     /// `path` beneath `dir`; an empty one, or `.`, is the directory itself.
     ///
     /// # Errors
@@ -98,7 +100,7 @@ impl BeneathDir {
     }
 }
 
-impl FileTree for BeneathDir {
+impl FileTree for DirTree {
     fn state(&self) -> Result<TargetState> {
         let metadata = match self.metadata() {
             Ok(metadata) => metadata,

@@ -15,10 +15,14 @@ use futures::StreamExt;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
 use self::read::Reader;
-use crate::{
-    BeneathDir, Entry, Error, ErrorKind, Existing, FileTree, Limits, Location, Node, Result,
-    TargetState, Tree, TreeReader, TreeWriter, blocking, paths,
-};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::location::OpenLocation;
+use crate::tree::dir::DirTree;
+use crate::tree::target::{Existing, TargetState};
+use crate::tree::walk::{FileTree, TreeReader, TreeWriter};
+use crate::tree::{Entry, Node, Tree};
+use crate::{blocking, paths};
 
 /// What flytekit calls bytes and readers, whatever they were.
 const BYTES_NAME: &str = "_dst_cp";
@@ -40,17 +44,17 @@ const BYTES_NAME: &str = "_dst_cp";
 /// objects are lost before they get here, as are modes, links and modification times: files get `0644` and
 /// directories `0755`, with the times of the objects.
 ///
-/// A directory of this machine is read as a [`BeneathDir`] reads it, which keeps more than an
+/// A directory of this machine is read as a [`DirTree`] reads it, which keeps more than an
 /// `object_store` shows of it: that hides files with names such as `a#1`.
 #[derive(Clone, Debug)]
-pub struct PlainObjects {
+pub struct FlytekitObjects {
     source: Source,
 }
 
 #[derive(Clone, Debug)]
 enum Source {
     Objects {
-        location: Location,
+        location: OpenLocation,
         planned: Arc<[Planned]>,
     },
     Files(PathBuf),
@@ -63,14 +67,14 @@ struct Planned {
     object: Option<ObjectMeta>,
 }
 
-impl PlainObjects {
+impl FlytekitObjects {
     /// Lists what lies at a URL or path. What comes after this is not part of it.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidPath`] if nothing lies there, if it cannot be a tree of files, or if it is a
     /// location with checkpoints of its own; [`ErrorKind::QuotaExceeded`] if there are more entries
     /// than the limits permit; [`ErrorKind::Unavailable`] if the storage cannot be reached.
-    pub async fn list(location: &Location, limits: &Limits) -> Result<Self> {
+    pub async fn list(location: &OpenLocation, limits: &Limits) -> Result<Self> {
         if let Some(dir) = location.local_dir() {
             let (location, dir) = (location.clone(), dir.to_owned());
             let source = blocking::run(move || files(&location, dir)).await??;
@@ -107,7 +111,7 @@ impl PlainObjects {
     }
 
     /// Whether a save to `location` would change what is read for it.
-    pub fn holds(&self, location: &Location) -> bool {
+    pub fn holds(&self, location: &OpenLocation) -> bool {
         match &self.source {
             // They are listed already, and a save overwrites nothing.
             Source::Objects { .. } => false,
@@ -118,18 +122,18 @@ impl PlainObjects {
     }
 }
 
-impl FileTree for PlainObjects {
+impl FileTree for FlytekitObjects {
     fn state(&self) -> Result<TargetState> {
         match &self.source {
             Source::Objects { .. } => Ok(TargetState::Dir),
-            Source::Files(path) => BeneathDir::ambient(path)?.state(),
+            Source::Files(path) => DirTree::ambient(path)?.state(),
         }
     }
 
     fn reader(&self, limits: &Limits) -> Result<Box<dyn TreeReader>> {
         let (location, planned) = match &self.source {
             Source::Objects { location, planned } => (location, planned),
-            Source::Files(path) => return BeneathDir::ambient(path)?.reader(limits),
+            Source::Files(path) => return DirTree::ambient(path)?.reader(limits),
         };
         limits.check_entries(planned.len())?;
         for planned in planned.iter() {
@@ -143,7 +147,7 @@ impl FileTree for PlainObjects {
     }
 }
 
-impl PlainObjects {
+impl FlytekitObjects {
     fn read_only(&self) -> Error {
         let name = match &self.source {
             Source::Objects { location, .. } => location.url().to_owned(),
@@ -155,8 +159,8 @@ impl PlainObjects {
 }
 
 /// What is to be read of a path of this machine.
-fn files(location: &Location, path: PathBuf) -> Result<Source> {
-    let state = BeneathDir::ambient(&path)?.state()?;
+fn files(location: &OpenLocation, path: PathBuf) -> Result<Source> {
+    let state = DirTree::ambient(&path)?.state()?;
     // Who names a directory may mean that it is empty. A URL is what a platform makes up, of an
     // attempt that may have stored nothing.
     let is_url = location.url().contains("://");
@@ -222,7 +226,7 @@ impl PartialOrd for TreePath {
 }
 
 impl Objects {
-    fn add(&mut self, location: &Location, object: ObjectMeta) -> Result<()> {
+    fn add(&mut self, location: &OpenLocation, object: ObjectMeta) -> Result<()> {
         // As it is: `object_store` encodes what it is given as parts, and what it lists is not.
         let whole = object.location.as_ref();
         let beneath = match location.prefix().as_ref() {
@@ -240,7 +244,7 @@ impl Objects {
     }
 
     /// Adds the object that the URL itself names.
-    async fn add_itself(&mut self, location: &Location) -> Result<()> {
+    async fn add_itself(&mut self, location: &OpenLocation) -> Result<()> {
         if location.prefix().is_root() {
             return Err(nothing(location));
         }
@@ -254,7 +258,7 @@ impl Objects {
         }
     }
 
-    fn plan(mut self, location: &Location, limits: &Limits) -> Result<Vec<Planned>> {
+    fn plan(mut self, location: &OpenLocation, limits: &Limits) -> Result<Vec<Planned>> {
         let newest = self.0.values().flatten().map(|object| object.last_modified);
         let newest = newest.max().map_or(SystemTime::UNIX_EPOCH, Into::into);
         let bytes = self.0.remove(&TreePath(BYTES_NAME.to_owned()));
@@ -285,7 +289,7 @@ impl Objects {
     }
 
     /// Adds the directories that the objects lie in.
-    fn add_dirs(&mut self, location: &Location, limits: &Limits) -> Result<()> {
+    fn add_dirs(&mut self, location: &OpenLocation, limits: &Limits) -> Result<()> {
         let paths: Vec<_> = self.0.keys().map(|path| path.0.clone()).collect();
         for path in paths {
             let mut rest = path.as_str();
@@ -315,7 +319,7 @@ fn is_record(path: &str) -> bool {
     name.is_some_and(|name| paths::parse_record_name(name).is_some())
 }
 
-fn unlisted(location: &Location, error: object_store::Error) -> Error {
+fn unlisted(location: &OpenLocation, error: object_store::Error) -> Error {
     match error {
         object_store::Error::InvalidPath { .. } => {
             let url = location.url();
@@ -326,12 +330,12 @@ fn unlisted(location: &Location, error: object_store::Error) -> Error {
     }
 }
 
-fn nothing(location: &Location) -> Error {
+fn nothing(location: &OpenLocation) -> Error {
     let what = format!("{location}: there is nothing");
     Error::new(ErrorKind::InvalidPath, what)
 }
 
-fn holds_checkpoints(location: &Location) -> Error {
+fn holds_checkpoints(location: &OpenLocation) -> Error {
     let what = format!("{location}: this holds checkpoints already; export one of them instead");
     Error::new(ErrorKind::InvalidPath, what)
 }

@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use futures::TryStreamExt;
-use object_store::ObjectStore;
-
 use crate::checkpoint::Checkpoint;
-use crate::format::{ObjectName, Record};
-use crate::{Error, ErrorKind, Location, Result, log, paths};
+use crate::contents::read::list_objects;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::Record;
+use crate::location::OpenLocation;
+use crate::log::slot;
 
 /// How many locations are looked through, each the predecessor of the one before. A platform that
 /// gives each attempt its own location retries far less often.
@@ -46,7 +46,7 @@ impl History {
     ///
     /// The newest readable commit names what is restorable beside it: whatever else is listed may
     /// have lost its data already.
-    pub(crate) async fn load(location: &Location) -> Result<Self> {
+    pub(crate) async fn load(location: &OpenLocation) -> Result<Self> {
         // A claim may lie where a commit was when the log was listed: one that came late, in a slot that
         // its owner has pruned. To take it for a sign that nothing was saved would be the worst of answers.
         Self::load_settled(location, |history| !history.incomplete && !history.claimed).await
@@ -54,17 +54,20 @@ impl History {
 
     /// The same, after a claim which nothing lies above if this has listed nothing above it: then no older
     /// attempt commits any more, and the newest commit stays.
-    pub(crate) async fn load_claimed(location: &Location) -> Result<Self> {
+    pub(crate) async fn load_claimed(location: &OpenLocation) -> Result<Self> {
         Self::load_settled(location, |history| !history.incomplete).await
     }
 
     /// Reads until nothing can have changed meanwhile that would change the answer.
-    async fn load_settled(location: &Location, is_settled: impl Fn(&Self) -> bool) -> Result<Self> {
+    async fn load_settled(
+        location: &OpenLocation,
+        is_settled: impl Fn(&Self) -> bool,
+    ) -> Result<Self> {
         for _ in 0..MAX_READS {
             let history = Self::load_once(location).await?;
             // Something was listed and is gone, which an owner that goes on may have pruned: then the
             // log has a newer end. If it has not, that is damage.
-            if is_settled(&history) || log::list(location).await? == history.sequences {
+            if is_settled(&history) || slot::list(location).await? == history.sequences {
                 return Ok(history);
             }
         }
@@ -72,14 +75,14 @@ impl History {
         Err(Error::new(ErrorKind::Unavailable, what))
     }
 
-    async fn load_once(location: &Location) -> Result<Self> {
+    async fn load_once(location: &OpenLocation) -> Result<Self> {
         let mut history = Self {
-            sequences: log::list(location).await?,
+            sequences: slot::list(location).await?,
             ..Self::default()
         };
         let mut retained: Vec<u64> = Vec::new();
         for &sequence in history.sequences.iter().rev() {
-            match log::read(location, sequence).await {
+            match slot::read(location, sequence).await {
                 Ok(None) => history.incomplete = true,
                 Ok(Some(Record::Claim(claim))) => {
                     history.claimed = true;
@@ -111,7 +114,7 @@ impl History {
                 history.damaged.push(Damage::new(sequence, &missing));
                 continue;
             }
-            match log::read(location, sequence).await {
+            match slot::read(location, sequence).await {
                 Ok(Some(Record::Commit(commit))) => history.checkpoints.push(Checkpoint {
                     location: location.clone(),
                     sequence,
@@ -136,10 +139,10 @@ impl History {
     /// that has one.
     pub(crate) async fn look_through(
         mut self,
-        own: &Location,
-        previous: Option<&Location>,
+        own: &OpenLocation,
+        previous: Option<&OpenLocation>,
     ) -> Result<Self> {
-        self.damaged = self.passed_over();
+        self.damaged = self.damage_above_newest();
         let mut seen = HashSet::new();
         let mut next = match previous {
             Some(location) => Some(location.clone()),
@@ -165,7 +168,7 @@ impl History {
                 true => older.predecessor(&location)?,
                 false => None,
             };
-            self.damaged.extend(older.passed_over());
+            self.damaged.extend(older.damage_above_newest());
             self.checkpoints = older.checkpoints;
         }
         Ok(self)
@@ -180,7 +183,7 @@ impl History {
     }
 
     /// The damage above the newest checkpoint: what is passed over by restoring that one.
-    fn passed_over(&self) -> Vec<Damage> {
+    fn damage_above_newest(&self) -> Vec<Damage> {
         let newest = self.checkpoints.first().map_or(0, |c| c.sequence);
         let above = self.damaged.iter().filter(|d| d.sequence > newest);
         above.cloned().collect()
@@ -195,14 +198,14 @@ impl History {
         }
     }
 
-    fn predecessor(&self, own: &Location) -> Result<Option<Location>> {
+    fn predecessor(&self, own: &OpenLocation) -> Result<Option<OpenLocation>> {
         let inherits = self.inherits.as_deref();
         inherits.map(|url| own.in_same_storage(url)).transpose()
     }
 
     /// Moves the checkpoints of which a data object is missing or too short to the damaged ones.
     /// What is wrong inside an object shows when it is read.
-    async fn check_objects(&mut self, location: &Location) -> Result<()> {
+    async fn check_objects(&mut self, location: &OpenLocation) -> Result<()> {
         let refers = |c: &Checkpoint| !c.commit.contents.objects().is_empty();
         if !self.checkpoints.iter().any(refers) {
             return Ok(());
@@ -230,6 +233,22 @@ impl History {
     }
 }
 
+impl OpenLocation {
+    /// The checkpoints that can be restored from this location, newest first. Claims nothing, so a
+    /// running attempt does not notice.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if the storage cannot be asked, [`ErrorKind::Corrupt`] if every
+    /// checkpoint is damaged.
+    pub async fn checkpoints(&self) -> Result<Vec<Checkpoint>> {
+        let history = History::load(self).await?;
+        if history.checkpoints.is_empty() {
+            history.all_damaged()?;
+        }
+        Ok(history.checkpoints)
+    }
+}
+
 impl Damage {
     pub(crate) fn new(sequence: u64, error: &Error) -> Self {
         let reason = match std::error::Error::source(error) {
@@ -245,18 +264,4 @@ impl Damage {
             self.sequence, self.reason
         ))
     }
-}
-
-/// The data objects of a location, with their sizes.
-pub(crate) async fn list_objects(location: &Location) -> Result<Vec<(ObjectName, u64)>> {
-    let store: &dyn ObjectStore = location.store();
-    store
-        .list(Some(&paths::data(location.prefix())))
-        .try_filter_map(|meta| async move {
-            let name = paths::parse_object(location.prefix(), &meta.location);
-            Ok(name.map(|name| (name, meta.size)))
-        })
-        .try_collect()
-        .await
-        .map_err(|e| location.error("the data objects cannot be listed", e))
 }

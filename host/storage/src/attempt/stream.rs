@@ -9,11 +9,42 @@ use futures::future::{BoxFuture, Either, select};
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 
+use crate::attempt::Attempt;
+use crate::attempt::log_writer::Draft;
+use crate::attempt::saved::Saved;
+use crate::blocking;
 use crate::checkpoint::{Checkpoint, CheckpointInfo};
-use crate::save::{Stage, Stored};
-use crate::source::{self, Chunks, StreamWriter};
-use crate::writer::Draft;
-use crate::{Attempt, Error, ErrorKind, Labels, Result, Saved, Tree, blocking};
+use crate::contents::chunks::{self, Chunks, StreamWriter};
+use crate::contents::stage::{Stage, StoredContents};
+use crate::error::{Error, ErrorKind, Result};
+use crate::metadata::Metadata;
+use crate::tree::Tree;
+
+impl Attempt {
+    /// Replaces the checkpoint by one unnamed file whose contents are written piece by piece.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write).
+    pub async fn write_stream(self: &Arc<Self>, metadata: Metadata) -> Result<SaveStream> {
+        let stage = self.stage(&metadata).await?;
+        Ok(SaveStream::begin(self.clone(), stage, metadata))
+    }
+
+    /// The same as a stream, for contents that are larger than memory. What turns out damaged after
+    /// some of it was given cannot be passed over: the stream ends with the error, and the next call
+    /// gives an older checkpoint.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    pub async fn read_stream(self: &Arc<Self>) -> Result<Option<ReadStream>> {
+        let Some(checkpoint) = self.newest().await? else {
+            return Ok(None);
+        };
+        self.limits.check_tree(checkpoint.tree())?;
+        checkpoint.check_single()?;
+        Ok(Some(ReadStream::begin(self.clone(), checkpoint)))
+    }
+}
 
 /// Contents that are being written, of which nothing is visible before they are
 /// [committed](Self::commit). Dropped before that, nothing was saved.
@@ -23,21 +54,21 @@ use crate::{Attempt, Error, ErrorKind, Labels, Result, Saved, Tree, blocking};
 pub struct SaveStream {
     attempt: Arc<Attempt>,
     writer: StreamWriter,
-    storing: BoxFuture<'static, Result<Stored>>,
-    labels: Labels,
+    storing: BoxFuture<'static, Result<StoredContents>>,
+    metadata: Metadata,
     /// A piece is on its way, or got lost there.
     broken: bool,
 }
 
 impl SaveStream {
-    pub(crate) fn begin(attempt: Arc<Attempt>, stage: Stage, labels: Labels) -> Self {
-        let (writer, mut chunks) = source::stream();
+    pub(crate) fn begin(attempt: Arc<Attempt>, stage: Stage, metadata: Metadata) -> Self {
+        let (writer, mut chunks) = chunks::stream();
         let storing = async move { stage.store(Chunks::Stream(&mut chunks)).await };
         Self {
             attempt,
             writer,
             storing: blocking::start(storing).boxed(),
-            labels,
+            metadata,
             broken: false,
         }
     }
@@ -87,7 +118,7 @@ impl SaveStream {
         let draft = Draft {
             saved_at,
             tree,
-            labels: self.labels,
+            metadata: self.metadata,
         };
         self.attempt.commit(draft, stored).await
     }
@@ -104,8 +135,8 @@ async fn not_stored(attempt: &Attempt, error: Error) -> Error {
     if error.kind() != ErrorKind::Corrupt {
         return error;
     }
-    match attempt.distrust(error).await {
-        Ok(()) => Error::reused_damage(),
+    match attempt.mark_corrupt(error).await {
+        Ok(()) => Error::reused_corrupt(),
         Err(error) => error,
     }
 }
@@ -121,7 +152,7 @@ pub struct ReadStream {
     checkpoint: Checkpoint,
     contents: BoxStream<'static, Result<Bytes>>,
     failed: bool,
-    passed_over: bool,
+    fell_back: bool,
 }
 
 impl ReadStream {
@@ -131,7 +162,7 @@ impl ReadStream {
             contents: checkpoint.contents(),
             checkpoint,
             failed: false,
-            passed_over: false,
+            fell_back: false,
         }
     }
 
@@ -142,8 +173,8 @@ impl ReadStream {
 
     /// Whether the checkpoint turned out damaged, and was left by an earlier attempt: another read gives an
     /// older one. An own save that is damaged is reported instead, rather than go back in time unseen.
-    pub fn is_passed_over(&self) -> bool {
-        self.passed_over
+    pub fn fell_back(&self) -> bool {
+        self.fell_back
     }
 
     /// The next piece, at most a few MiB and not empty; `None` at the end.
@@ -164,8 +195,8 @@ impl ReadStream {
         // By itself: other calls of the attempt wait for it, and whoever reads without waiting, as a guest
         // may, asks for its end no more.
         let (attempt, checkpoint) = (self.attempt.clone(), self.checkpoint.clone());
-        blocking::start(async move { attempt.pass_over(&checkpoint, error).await }).await?;
-        self.passed_over = true;
+        blocking::start(async move { attempt.fall_back(&checkpoint, error).await }).await?;
+        self.fell_back = true;
         Err(Error::corrupt(format!(
             "checkpoint {}: {message}; another read gives an older one",
             self.checkpoint.sequence

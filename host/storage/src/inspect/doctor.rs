@@ -6,8 +6,9 @@ use futures::future::join_all;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutOptions};
 
+use crate::error::Result;
 use crate::format::WriteId;
-use crate::{Location, Result};
+use crate::location::OpenLocation;
 
 /// How many writers race for one name. A storage that looks first and writes then lets several win.
 const WRITERS: usize = 8;
@@ -25,7 +26,7 @@ pub struct Probe {
     pub fault: Option<String>,
 }
 
-impl Location {
+impl OpenLocation {
     /// Asks the storage for everything that checkpoints rely on, in a folder `doctor` of this location,
     /// which is removed again. Claims nothing.
     ///

@@ -8,16 +8,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
+use crate::blocking;
 use crate::checkpoint::Checkpoint;
-use crate::chunk::{self, Packed};
-use crate::dedup::{Known, KnownChunks};
+use crate::contents::chunks::Chunks;
+use crate::contents::codec;
+use crate::contents::dedup::KnownChunks;
+use crate::contents::objects::StagedObjects;
+use crate::contents::packer::{Packer, Prepared};
+use crate::error::Result;
 use crate::format::Contents;
-use crate::objects::Staged;
-use crate::packer::Packer;
+use crate::limits::Limits;
+use crate::location::OpenLocation;
 use crate::simulated::scaled;
-use crate::source::Chunks;
-use crate::writer::Writer;
-use crate::{Limits, Location, Result, blocking};
 
 /// Contents up to this size lie in the commit, so that a small save is one request. Larger ones would
 /// make the log slow to read.
@@ -29,9 +31,9 @@ const PREPARING: usize = 4;
 /// What a save needs to know of its attempt to store contents while the attempt goes on.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    pub(crate) location: Location,
+    pub(crate) location: OpenLocation,
     pub(crate) limits: Limits,
-    pub(crate) staged: Staged,
+    pub(crate) staged: StagedObjects,
     /// The checkpoints of which chunks are used again. Their data is not deleted while this is held.
     pub(crate) reusable: Vec<Checkpoint>,
     /// What the storage holds already.
@@ -42,40 +44,18 @@ pub(crate) struct Stage {
 
 /// Contents that are durable, or that the commit will hold.
 #[derive(Debug)]
-pub(crate) struct Stored {
+pub(crate) struct StoredContents {
     pub(crate) contents: Contents,
     pub(crate) uploaded_bytes: u64,
-    pub(crate) staged: Staged,
+    pub(crate) staged: StagedObjects,
     pub(crate) generation: u64,
     /// What the contents lie in besides is not deleted before the commit stands.
     _reused: Vec<Checkpoint>,
 }
 
-/// A chunk, and what is to be done with it.
-pub(crate) enum Prepared {
-    /// It is stored already.
-    Known(Known),
-    New {
-        hash: [u8; 32],
-        size_bytes: usize,
-        packed: Packed,
-    },
-}
-
 impl Stage {
-    pub(crate) fn new(writer: &Writer, limits: Limits) -> Self {
-        Self {
-            location: writer.location().clone(),
-            limits,
-            staged: writer.objects().stage(),
-            reusable: writer.reusable(),
-            stored_bytes: writer.stored_bytes(),
-            generation: writer.generation(),
-        }
-    }
-
     /// Stores contents.
-    pub(crate) async fn store(self, mut chunks: Chunks<'_>) -> Result<Stored> {
+    pub(crate) async fn store(self, mut chunks: Chunks<'_>) -> Result<StoredContents> {
         let Some(first) = chunks.next().await? else {
             return Ok(self.inline(Bytes::new()));
         };
@@ -113,7 +93,7 @@ impl Stage {
         }
         packed?;
         let (contents, uploaded_bytes, staged) = packer.into_parts();
-        Ok(Stored {
+        Ok(StoredContents {
             contents,
             uploaded_bytes,
             staged,
@@ -123,8 +103,8 @@ impl Stage {
     }
 
     /// Contents that are stored already, those of a checkpoint that the stage may use again.
-    pub(crate) fn again(self, contents: Contents) -> Stored {
-        Stored {
+    pub(crate) fn again(self, contents: Contents) -> StoredContents {
+        StoredContents {
             contents,
             uploaded_bytes: 0,
             staged: self.staged,
@@ -133,7 +113,7 @@ impl Stage {
         }
     }
 
-    fn inline(self, contents: Bytes) -> Stored {
+    fn inline(self, contents: Bytes) -> StoredContents {
         self.again(Contents::Inline(contents))
     }
 }
@@ -150,7 +130,7 @@ fn prepare(
             None => Prepared::New {
                 hash,
                 size_bytes,
-                packed: chunk::pack(contents, hash),
+                packed: codec::pack(contents, hash),
             },
         }
     })

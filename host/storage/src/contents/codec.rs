@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use lz4_flex::block;
 
+use crate::error::{Error, Result};
 use crate::format::Codec;
-use crate::{Error, Result};
 
 /// The part of a chunk that is compressed to see whether it is worth it. Numbers and text show within
 /// this; what is compressed or encrypted already costs a sixteenth of a full attempt.
@@ -79,7 +79,7 @@ pub(crate) fn unpack(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
+    use crate::error::ErrorKind;
 
     fn noise(size: usize) -> Bytes {
         let mut bytes = vec![0; size];

@@ -5,14 +5,27 @@ use futures::stream;
 use object_store::{ObjectStore, PutMode, PutOptions};
 
 use crate::checkpoint::Checkpoint;
+use crate::contents::read::list_objects;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Claim, Record, WriteId};
-use crate::history::{History, list_objects};
-use crate::log::Put;
-use crate::{AttemptSettings, Error, ErrorKind, Location, Result, blocking, log, paths};
+use crate::location::OpenLocation;
+use crate::log::history::History;
+use crate::log::slot;
+use crate::log::slot::Put;
+use crate::{blocking, paths};
 
 /// How often a claim is tried again when other attempts claim at the same time. Each round has a
 /// winner, so this many losses mean that something restarts the task without end.
 const MAX_ROUNDS: usize = 64;
+
+/// Who claims.
+#[derive(Debug)]
+pub(crate) struct Claimant<'a> {
+    pub(crate) number: u32,
+    pub(crate) component: Option<[u8; 32]>,
+    /// The location of an earlier attempt, where that is another one.
+    pub(crate) previous: Option<&'a OpenLocation>,
+}
 
 /// A claim that nothing lies above.
 #[derive(Debug)]
@@ -31,43 +44,43 @@ pub(crate) struct Claimed {
 ///
 /// The epoch of a claim is its sequence number: claims are never deleted and slots are filled once, so
 /// it is unique and ascends, whatever else in the log is damaged.
-pub(crate) async fn claim(location: &Location, settings: &AttemptSettings) -> Result<Claimed> {
-    let mut sequences = log::list(location).await?;
+pub(crate) async fn claim(location: &OpenLocation, claimant: &Claimant<'_>) -> Result<Claimed> {
+    let mut sequences = slot::list(location).await?;
     // A claim would fence the tasks of a newer program, and could not go on from what they have saved.
     if let Some(&newest) = sequences.last()
-        && let Err(error) = log::read(location, newest).await
+        && let Err(error) = slot::read(location, newest).await
         && error.kind() != ErrorKind::Corrupt
     {
         return Err(error);
     }
     for _ in 0..MAX_ROUNDS {
-        let sequence = log::next(sequences.last().copied().unwrap_or(0))?;
+        let sequence = slot::next(sequences.last().copied().unwrap_or(0))?;
         let claim = Claim {
             epoch: sequence,
             write_id: WriteId::random()?,
-            attempt: settings.number,
-            component: settings.component,
-            inherits: settings.previous.as_ref().map(|p| p.url().to_owned()),
+            attempt: claimant.number,
+            component: claimant.component,
+            inherits: claimant.previous.map(|p| p.url().to_owned()),
         };
         let write_id = claim.write_id;
         let bytes = Record::Claim(claim).encode()?;
-        let put = log::put(location, sequence, bytes.clone(), write_id).await;
+        let put = slot::put(location, sequence, bytes.clone(), write_id).await;
         match put {
-            Ok(Put::Stands) => {
+            Ok(Put::Committed) => {
                 // The list may be from before the last owner's newest commits, which may have pruned
                 // this very slot. Then something lies above the claim, and it fences nobody.
                 let history = History::load_claimed(location).await?;
                 if history.sequences.last() == Some(&sequence) {
                     check_conditions(location, sequence, bytes).await?;
-                    return finish(location, settings, sequence, history).await;
+                    return finish(location, claimant, sequence, history).await;
                 }
                 sequences = history.sequences;
             }
             // Or its owner has pruned it already: then the end of the log is elsewhere.
-            Ok(Put::Taken(_) | Put::Gone) => sequences = log::list(location).await?,
+            Ok(Put::Conflict(_) | Put::Vanished) => sequences = slot::list(location).await?,
             // The slot is taken by something unreadable: the next one is as good.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                sequences = log::list(location).await?;
+                sequences = slot::list(location).await?;
             }
             // A claim that lands later fences nobody who has not seen it: it lies below the next one.
             Ok(Put::Unknown(error)) | Err(error) => return Err(error),
@@ -85,8 +98,8 @@ pub(crate) async fn claim(location: &Location, settings: &AttemptSettings) -> Re
 ///
 /// # Errors
 /// `InvalidLocation`, if it does not fail.
-async fn check_conditions(location: &Location, sequence: u64, claim: Vec<u8>) -> Result<()> {
-    if location.keeps_conditions() {
+async fn check_conditions(location: &OpenLocation, sequence: u64, claim: Vec<u8>) -> Result<()> {
+    if location.supports_conditional_put() {
         return Ok(());
     }
     let path = paths::record(location.prefix(), sequence);
@@ -109,8 +122,8 @@ async fn check_conditions(location: &Location, sequence: u64, claim: Vec<u8>) ->
 }
 
 async fn finish(
-    location: &Location,
-    settings: &AttemptSettings,
+    location: &OpenLocation,
+    claimant: &Claimant<'_>,
     epoch: u64,
     history: History,
 ) -> Result<Claimed> {
@@ -127,9 +140,7 @@ async fn finish(
         epoch,
         own: history.checkpoints.clone(),
         damaged: !history.damaged.is_empty(),
-        history: history
-            .look_through(location, settings.previous.as_ref())
-            .await?,
+        history: history.look_through(location, claimant.previous).await?,
     })
 }
 
@@ -139,7 +150,7 @@ async fn finish(
 ///
 /// A record of its epoch below its newest commit is not the last one before a claim, and the owner
 /// itself has seen every slot up to there: no stale writer needs it.
-async fn sweep_records(location: &Location, history: &History) -> Result<()> {
+async fn sweep_records(location: &OpenLocation, history: &History) -> Result<()> {
     let Some(newest) = history.checkpoints.first() else {
         return Ok(());
     };
@@ -151,7 +162,7 @@ async fn sweep_records(location: &Location, history: &History) -> Result<()> {
     let mut dead = Vec::new();
     for sequence in of_epoch {
         // A claim that was too late for its slot lies there as well, and claims stay.
-        match log::read(location, sequence).await {
+        match slot::read(location, sequence).await {
             Ok(Some(Record::Commit(commit))) if commit.epoch == epoch => {
                 dead.push(Ok(paths::record(location.prefix(), sequence)));
             }
@@ -167,7 +178,7 @@ async fn sweep_records(location: &Location, history: &History) -> Result<()> {
 
 /// Deletes the data objects of older epochs that nothing retained refers to. Those epochs are fenced,
 /// so nothing ever will.
-async fn sweep(location: &Location, epoch: u64, retained: &[Checkpoint]) -> Result<()> {
+async fn sweep(location: &OpenLocation, epoch: u64, retained: &[Checkpoint]) -> Result<()> {
     let referred: std::collections::HashSet<_> = retained
         .iter()
         .flat_map(|checkpoint| checkpoint.commit.contents.objects())

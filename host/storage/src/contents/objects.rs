@@ -29,7 +29,7 @@ struct Garbage {
 /// The objects of a save that is under way. They become garbage when this is dropped, unless a commit
 /// that refers to them stands.
 #[derive(Debug)]
-pub(crate) struct Staged {
+pub(crate) struct StagedObjects {
     objects: Arc<Objects>,
     names: Vec<ObjectName>,
     offered: bool,
@@ -44,8 +44,8 @@ impl Objects {
         })
     }
 
-    pub(crate) fn stage(self: &Arc<Self>) -> Staged {
-        Staged {
+    pub(crate) fn stage(self: &Arc<Self>) -> StagedObjects {
+        StagedObjects {
             objects: self.clone(),
             names: Vec::new(),
             offered: false,
@@ -71,7 +71,7 @@ impl Objects {
     }
 }
 
-impl Staged {
+impl StagedObjects {
     /// A name that no data object of this location has had.
     pub(crate) fn next_name(&mut self) -> ObjectName {
         let name = ObjectName {
@@ -99,7 +99,7 @@ impl Staged {
     }
 }
 
-impl Drop for Staged {
+impl Drop for StagedObjects {
     fn drop(&mut self) {
         let mut garbage = self.objects.lock();
         match self.offered {

@@ -7,15 +7,18 @@ use std::pin::Pin;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::cut::{self, Cutter};
-use crate::{Error, ErrorKind, Result, Tree, TreeReader, blocking};
+use crate::blocking;
+use crate::contents::cutter::{self, Cutter};
+use crate::error::{Error, ErrorKind, Result};
+use crate::tree::Tree;
+use crate::tree::walk::TreeReader;
 
 /// Contents that are taken chunk by chunk.
 pub(crate) enum Chunks<'a> {
     /// In memory already; cut without a copy.
     Whole(Bytes),
     /// In memory of somebody else's, which no other thread may see.
-    Lent(&'a [u8]),
+    Borrowed(&'a [u8]),
     Tree(&'a mut TreeChunks),
     Stream(&'a mut StreamChunks),
 }
@@ -24,8 +27,8 @@ impl Chunks<'_> {
     /// The next chunk, which is not empty; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
         match self {
-            Self::Whole(rest) => Ok(cut::next_chunk(rest)),
-            Self::Lent(rest) => Ok(cut::copy_next_chunk(rest)),
+            Self::Whole(rest) => Ok(cutter::next_chunk(rest)),
+            Self::Borrowed(rest) => Ok(cutter::copy_next_chunk(rest)),
             Self::Tree(tree) => tree.next().await,
             Self::Stream(stream) => stream.next().await,
         }

@@ -8,15 +8,14 @@ use std::time::SystemTime;
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, File, OpenOptions};
 
-use super::{BeneathDir, failed, remove};
-use crate::target::{self, RESTORING, name_the_file};
-use crate::{Entry, Error, Existing, FileTree, Node, Result, Tree, TreeWriter};
+use super::{DirTree, failed, remove};
+use crate::error::{Error, Result};
+use crate::tree::target::Existing;
+use crate::tree::target::{self, RESTORING, name_the_file};
+use crate::tree::walk::{FileTree, TreeWriter};
+use crate::tree::{Entry, Node, Tree};
 
-pub(super) fn writer(
-    at: &BeneathDir,
-    tree: &Tree,
-    existing: Existing,
-) -> Result<Box<dyn TreeWriter>> {
+pub(super) fn writer(at: &DirTree, tree: &Tree, existing: Existing) -> Result<Box<dyn TreeWriter>> {
     let entries = tree.entries().to_vec();
     // Before anything is removed.
     target::check(tree, &at.path)?;
@@ -261,7 +260,7 @@ impl Writer {
 }
 
 /// Opens the directory that the tree will be, empty but for the marker.
-fn begin_root(at: &BeneathDir) -> Result<Dir> {
+fn begin_root(at: &DirTree) -> Result<Dir> {
     let here = |e| at.failed(e);
     let dir = make_dirs(&at.dir, &at.path)?;
     let mut options = OpenOptions::new();
@@ -273,7 +272,7 @@ fn begin_root(at: &BeneathDir) -> Result<Dir> {
 }
 
 impl Staged {
-    fn begin(at: &BeneathDir) -> Result<Self> {
+    fn begin(at: &DirTree) -> Result<Self> {
         let (parent, name) = match (at.path.parent(), at.path.file_name()) {
             (Some(parent), Some(name)) => (parent, Path::new(name)),
             _ => return Err(name_the_file(&at.path)),

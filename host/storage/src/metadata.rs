@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 /// What a task says about a checkpoint beside its contents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Labels {
+pub struct Metadata {
     /// Text for people and tools: a step, a loss. Nothing relies on it.
     pub annotations: BTreeMap<String, String>,
     /// The name of the contents' form, so that a task that changed it can tell what it finds.
     pub schema: Option<String>,
 }
 
-impl Labels {
+impl Metadata {
     /// The size of all of it.
     pub(crate) fn size_bytes(&self) -> usize {
         let annotations = self.annotations.iter();

@@ -11,14 +11,14 @@ use crate::{Attempt, AttemptSettings};
 
 struct Bucket {
     store: Arc<InMemory>,
-    source: Location,
+    source: OpenLocation,
 }
 
 impl Bucket {
     /// Of objects beneath the prefix, and one beside it.
     async fn of<C: Into<Bytes>>(objects: impl IntoIterator<Item = (&str, C)>) -> Self {
         let store = Arc::new(InMemory::new());
-        let source = Location::new(store.clone(), Path::from("run/7"), "test:///run/7");
+        let source = OpenLocation::new(store.clone(), Path::from("run/7"), "test:///run/7");
         let bucket = Self { store, source };
         bucket.put("run/70/other", "not of it").await;
         for (name, contents) in objects {
@@ -33,8 +33,8 @@ impl Bucket {
         self.store.put(&path, contents.into()).await.unwrap();
     }
 
-    async fn list(&self) -> Result<PlainObjects> {
-        PlainObjects::list(&self.source, &Limits::default()).await
+    async fn list(&self) -> Result<FlytekitObjects> {
+        FlytekitObjects::list(&self.source, &Limits::default()).await
     }
 
     /// The tree that is read, and all of the contents.
@@ -43,7 +43,7 @@ impl Bucket {
     }
 }
 
-async fn read(source: PlainObjects) -> Result<(Tree, Vec<u8>)> {
+async fn read(source: FlytekitObjects) -> Result<(Tree, Vec<u8>)> {
     blocking::run(move || {
         let mut reader = source.reader(&Limits::default())?;
         let (mut contents, mut buffer) = (Vec::new(), vec![0; 100_000]);
@@ -77,7 +77,7 @@ async fn bytes_become_what_a_task_reads() {
     for contents in ["", "step 7"] {
         let bucket = Bucket::of([("_dst_cp", contents)]).await;
         let attempt = Attempt::begin(
-            Location::new(bucket.store.clone(), Path::from("to"), "test:///to"),
+            OpenLocation::new(bucket.store.clone(), Path::from("to"), "test:///to"),
             AttemptSettings::default(),
         );
         let attempt = attempt.await.unwrap();
@@ -104,8 +104,8 @@ async fn a_file_keeps_its_name_and_may_have_company() {
 async fn a_url_may_name_one_object() {
     let bucket = Bucket::of([("a/model.bin", "weights")]).await;
     let prefix = Path::from("run/7/a/model.bin");
-    let source = Location::new(bucket.store.clone(), prefix, "test:///file");
-    let source = PlainObjects::list(&source, &Limits::default()).await;
+    let source = OpenLocation::new(bucket.store.clone(), prefix, "test:///file");
+    let source = FlytekitObjects::list(&source, &Limits::default()).await;
     let (tree, contents) = read(source.unwrap()).await.unwrap();
     assert_eq!(sizes(&tree), [("", Some(7))]);
     assert_eq!(contents, b"weights");
@@ -223,7 +223,7 @@ async fn more_than_the_limits_permit_is_not_listed_to_its_end() {
         entries: 2,
         ..Limits::default()
     };
-    let error = PlainObjects::list(&bucket.source, &limits).await;
+    let error = FlytekitObjects::list(&bucket.source, &limits).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::QuotaExceeded);
 }
 

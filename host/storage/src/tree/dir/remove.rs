@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cap_fs_ext::DirExt;
 use cap_std::fs::Dir;
 
-use crate::target::MAX_DEPTH;
+use crate::tree::target::MAX_DEPTH;
 
 /// Removes what a path names: a link itself, a directory with all that is in it.
 pub(super) fn whole(dir: &Dir, path: &Path) -> io::Result<()> {

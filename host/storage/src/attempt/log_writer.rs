@@ -7,18 +7,23 @@ use std::time::SystemTime;
 
 use futures::{StreamExt, stream};
 
+use crate::attempt::settings::AttemptSettings;
 use crate::blocking::Background;
 use crate::checkpoint::Checkpoint;
+use crate::contents::objects::Objects;
+use crate::contents::stage::{Stage, StoredContents};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Commit, Contents, ObjectName, ObjectRef, Record, WriteId};
-use crate::log::Put;
-use crate::objects::Objects;
-use crate::save::Stored;
-use crate::{AttemptSettings, Error, ErrorKind, Location, Result, log, paths};
+use crate::limits::Limits;
+use crate::location::OpenLocation;
+use crate::log::slot;
+use crate::log::slot::Put;
+use crate::paths;
 
 /// What an attempt needs to know to write.
 #[derive(Debug)]
-pub(crate) struct Writer {
-    location: Location,
+pub(crate) struct LogWriter {
+    location: OpenLocation,
     epoch: u64,
     attempt: u32,
     keep: NonZeroUsize,
@@ -45,13 +50,13 @@ pub(crate) struct Writer {
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
     pub(crate) saved_at: SystemTime,
-    pub(crate) tree: crate::Tree,
-    pub(crate) labels: crate::Labels,
+    pub(crate) tree: crate::tree::Tree,
+    pub(crate) metadata: crate::metadata::Metadata,
 }
 
-impl Writer {
+impl LogWriter {
     pub(crate) fn new(
-        location: Location,
+        location: OpenLocation,
         epoch: u64,
         settings: &AttemptSettings,
         retained: Vec<Checkpoint>,
@@ -82,7 +87,7 @@ impl Writer {
         }
     }
 
-    pub(crate) fn location(&self) -> &Location {
+    pub(crate) fn location(&self) -> &OpenLocation {
         &self.location
     }
 
@@ -90,16 +95,24 @@ impl Writer {
         self.last
     }
 
-    pub(crate) fn objects(&self) -> &Arc<Objects> {
-        &self.objects
-    }
-
     /// What need not be stored again. Nothing, where something turned out damaged: what looks whole
     /// beside it may not be. Whoever holds these checkpoints keeps their data from being deleted.
-    pub(crate) fn reusable(&self) -> Vec<Checkpoint> {
+    fn reusable(&self) -> Vec<Checkpoint> {
         match self.damaged {
             true => Vec::new(),
             false => self.retained.clone(),
+        }
+    }
+
+    /// What a save needs to store contents while the attempt goes on.
+    pub(crate) fn stage(&self, limits: Limits) -> Stage {
+        Stage {
+            location: self.location.clone(),
+            limits,
+            staged: self.objects.stage(),
+            reusable: self.reusable(),
+            stored_bytes: self.stored_bytes(),
+            generation: self.generation,
         }
     }
 
@@ -132,7 +145,7 @@ impl Writer {
     pub(crate) async fn commit(
         &mut self,
         draft: Draft,
-        mut stored: Stored,
+        mut stored: StoredContents,
         anew: bool,
     ) -> Result<(Checkpoint, u64)> {
         self.check_unfenced()?;
@@ -146,10 +159,10 @@ impl Writer {
             retains: Vec::new(),
             tree: draft.tree,
             contents: stored.contents,
-            labels: draft.labels,
+            metadata: draft.metadata,
         };
         loop {
-            let sequence = log::next(self.last)?;
+            let sequence = slot::next(self.last)?;
             let kept = self
                 .retained
                 .iter()
@@ -159,8 +172,8 @@ impl Writer {
             let bytes = Record::Commit(Box::new(commit.clone())).encode()?;
             let uploaded_bytes = stored.uploaded_bytes + bytes.len() as u64;
             stored.staged.offer();
-            match log::put(&self.location, sequence, bytes, write_id).await {
-                Ok(Put::Stands) => {
+            match slot::put(&self.location, sequence, bytes, write_id).await {
+                Ok(Put::Committed) => {
                     stored.staged.keep();
                     self.last = sequence;
                     let checkpoint = Checkpoint {
@@ -178,7 +191,7 @@ impl Writer {
                     return Ok((checkpoint, uploaded_bytes));
                 }
                 // An earlier save of this attempt landed late. The slot after it is free.
-                Ok(Put::Taken(Record::Commit(late))) if late.epoch == self.epoch => {
+                Ok(Put::Conflict(Record::Commit(late))) if late.epoch == self.epoch => {
                     self.last = sequence;
                     self.dead.push(Checkpoint {
                         location: self.location.clone(),
@@ -187,12 +200,12 @@ impl Writer {
                     });
                 }
                 // A fenced attempt deletes nothing: the newer one sweeps.
-                Ok(Put::Taken(_)) => {
+                Ok(Put::Conflict(_)) => {
                     self.fenced = true;
                     return Err(Error::fenced());
                 }
                 // Nobody prunes a record above the last one that its attempt knows.
-                Ok(Put::Gone) => {
+                Ok(Put::Vanished) => {
                     let what =
                         format!("record {sequence} exists, and the storage does not show it");
                     return Err(Error::new(ErrorKind::Unavailable, what));
@@ -243,7 +256,7 @@ impl Writer {
     /// A checkpoint turned out damaged: no later commit names it. What it shares with others is not
     /// deleted while a save that is under way may reuse it.
     pub(crate) fn forget(&mut self, damaged: &Checkpoint) {
-        self.distrust();
+        self.mark_corrupt();
         let is_damaged = |c: &mut Checkpoint| {
             c.sequence == damaged.sequence && c.location.url() == damaged.location.url()
         };
@@ -252,17 +265,13 @@ impl Writer {
 
     /// Something turned out damaged: what looks whole beside it may not be, so no later save reuses any
     /// of it.
-    pub(crate) fn distrust(&mut self) {
+    pub(crate) fn mark_corrupt(&mut self) {
         self.damaged = true;
         self.generation += 1;
     }
 
     pub(crate) fn is_damaged(&self) -> bool {
         self.damaged
-    }
-
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -276,12 +285,12 @@ impl Writer {
 
     /// # Errors
     /// `Unavailable`, for a save that reuses what has turned out damaged since it began.
-    fn check_reused(&self, stored: &Stored) -> Result<()> {
+    fn check_reused(&self, stored: &StoredContents) -> Result<()> {
         let own = |object: &ObjectRef| stored.staged.holds(object.name());
         if stored.generation == self.generation || stored.contents.objects().iter().all(own) {
             return Ok(());
         }
-        Err(Error::reused_damage())
+        Err(Error::reused_corrupt())
     }
 
     async fn delete(&mut self, records: Vec<u64>, data: Vec<ObjectName>) {

@@ -1,0 +1,10 @@
+//! The contents of checkpoints: cut into chunks, packed into data objects, and read back.
+
+pub(crate) mod chunks;
+pub(crate) mod codec;
+pub(crate) mod cutter;
+pub(crate) mod dedup;
+pub(crate) mod objects;
+pub(crate) mod packer;
+pub(crate) mod read;
+pub(crate) mod stage;

@@ -1,0 +1,4 @@
+//! Looking at a location without changing it: whether what it holds is whole, and whether its storage is fit.
+
+pub(crate) mod doctor;
+pub(crate) mod verify;
