@@ -9,7 +9,7 @@ mod state;
 pub(crate) mod stream;
 
 use std::sync::{Mutex as SyncMutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
@@ -20,6 +20,7 @@ use self::saved::{Saved, Totals};
 use self::settings::AttemptSettings;
 use self::state::{Found, State, schema_of};
 use crate::checkpoint::Checkpoint;
+use crate::contents::lease::{Lease, Purpose};
 use crate::contents::stage::{Stage, StoredContents};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Limits, SaveRate};
@@ -133,7 +134,7 @@ impl Attempt {
     /// checkpoint is damaged; [`ErrorKind::Unavailable`]; [`ErrorKind::Fenced`] if the checkpoint is
     /// gone because a newer attempt has replaced it.
     pub async fn read(&self) -> Result<Option<Bytes>> {
-        while let Some(checkpoint) = self.newest().await? {
+        while let Some((checkpoint, _lease)) = self.lease_newest(Purpose::Read).await? {
             self.limits.check_tree(checkpoint.tree())?;
             match checkpoint.read_single().await {
                 Ok(contents) => return Ok(Some(contents)),
@@ -151,7 +152,7 @@ impl Attempt {
     /// [`ErrorKind::InvalidPath`] if the target has other content and `existing` says to refuse; else
     /// those of [`read`](Self::read), of [`FileTree::writer`] and of what that returns.
     pub async fn restore(&self, target: impl FileTree, existing: Existing) -> Result<Option<u64>> {
-        let Some(mut checkpoint) = self.newest().await? else {
+        let Some((mut checkpoint, mut _lease)) = self.lease_newest(Purpose::Restore).await? else {
             return Ok(None);
         };
         self.limits.check_tree(checkpoint.tree())?;
@@ -166,8 +167,8 @@ impl Attempt {
                 Ok(()) => return Ok(Some(checkpoint.sequence)),
                 Err(error) => self.fall_back(&checkpoint, error).await?,
             }
-            match self.newest().await? {
-                Some(older) => checkpoint = older,
+            match self.lease_newest(Purpose::Restore).await? {
+                Some(older) => (checkpoint, _lease) = older,
                 None => return Ok(None),
             }
             self.limits.check_tree(checkpoint.tree())?;
@@ -242,8 +243,23 @@ impl Attempt {
         *self.lock_totals()
     }
 
-    pub(crate) async fn newest(&self) -> Result<Option<Checkpoint>> {
-        self.state.lock().await.newest()
+    /// What saves and trees are stamped with.
+    pub(crate) fn now(&self) -> SystemTime {
+        self.location.environment().clock().now()
+    }
+
+    /// The checkpoint that a read gives now, and a lease on it.
+    pub(crate) async fn lease_newest(
+        &self,
+        purpose: Purpose,
+    ) -> Result<Option<(Checkpoint, Lease)>> {
+        let mut state = self.state.lock().await;
+        let newest = state.newest()?;
+        // Under the same lock: a save that comes between would delete what was found.
+        Ok(newest.map(|newest| {
+            let lease = state.writer.lease(purpose, &newest);
+            (newest, lease)
+        }))
     }
 
     /// Takes note that `checkpoint` turned out damaged. Passes on any other error.
@@ -264,7 +280,9 @@ impl Attempt {
         let mut state = self.state.lock().await;
         state.writer.check_unfenced()?;
         self.limits.check_metadata(metadata)?;
-        state.rate.count(Instant::now())?;
+        state
+            .rate
+            .count(self.location.environment().clock().instant())?;
         state.writer.discard_unused().await;
         Ok(state.writer.stage(self.limits))
     }

@@ -97,8 +97,10 @@ impl BackgroundSaves {
         self.surface().await?;
         attempt.limits().check_metadata(&metadata)?;
         let limits = *attempt.limits();
-        let copy =
-            crate::blocking::run(move || crate::spool::Spooled::copy(&source, &limits)).await??;
+        let copy = crate::blocking::run(attempt.location().threads(), move || {
+            crate::spool::Spooled::copy(&source, &limits)
+        })
+        .await??;
         let contents = Copy::Tree(copy);
         self.enqueue(attempt, Job { contents, metadata }).await
     }

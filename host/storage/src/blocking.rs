@@ -3,6 +3,17 @@
 
 use crate::error::Result;
 
+/// Where work that blocks is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// On tokio's threads for blocking work; where there are none, as on wasm, at once.
+    #[default]
+    Pool,
+    /// As a task of the runtime's own thread, so that a simulation can be repeated.
+    #[cfg(test)]
+    One,
+}
+
 /// Runs `work` on a thread that may block; on wasm, which has none, at once. Where there are threads
 /// it begins when this is called, not when the answer is awaited.
 ///
@@ -10,11 +21,16 @@ use crate::error::Result;
 /// `Other` if the runtime is shutting down.
 #[cfg(not(target_family = "wasm"))]
 pub(crate) fn run<T: Send + 'static>(
+    threads: Threads,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> impl Future<Output = Result<T>> + Send + 'static {
-    use crate::{Error, ErrorKind};
+    use crate::error::{Error, ErrorKind};
 
-    let running = crate::simulated::spawn_blocking(work);
+    let running = match threads {
+        Threads::Pool => tokio::task::spawn_blocking(work),
+        #[cfg(test)]
+        Threads::One => tokio::spawn(async { work() }),
+    };
     async {
         running.await.map_err(|e| {
             Error::new(ErrorKind::Other, "a storage thread ended before its work").with_source(e)
@@ -23,7 +39,10 @@ pub(crate) fn run<T: Send + 'static>(
 }
 
 #[cfg(target_family = "wasm")]
-pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(crate) async fn run<T: Send + 'static>(
+    _threads: Threads,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
     Ok(work())
 }
 

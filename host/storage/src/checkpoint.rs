@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt};
 
-use crate::contents::read::{self, READ_BYTES, READS};
+use crate::contents::read::{self, READS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Commit;
 use crate::location::OpenLocation;
@@ -106,7 +106,8 @@ impl Checkpoint {
             return Ok(first);
         }
         // Memory follows what was verified, not what was promised.
-        let mut whole = BytesMut::with_capacity(size.min(READS * READ_BYTES));
+        let mut whole =
+            BytesMut::with_capacity(size.min(READS * self.location.environment().sizes().read));
         whole.extend_from_slice(&first);
         while let Some(piece) = contents.next().await.transpose()? {
             whole.extend_from_slice(&piece);

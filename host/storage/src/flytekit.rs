@@ -15,14 +15,15 @@ use futures::StreamExt;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
 use self::read::Reader;
+use crate::blocking::{self, Threads};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::location::OpenLocation;
+use crate::paths;
 use crate::tree::dir::DirTree;
 use crate::tree::target::{Existing, TargetState};
 use crate::tree::walk::{FileTree, TreeReader, TreeWriter};
 use crate::tree::{Entry, Node, Tree};
-use crate::{blocking, paths};
 
 /// What flytekit calls bytes and readers, whatever they were.
 const BYTES_NAME: &str = "_dst_cp";
@@ -77,7 +78,7 @@ impl FlytekitObjects {
     pub async fn list(location: &OpenLocation, limits: &Limits) -> Result<Self> {
         if let Some(dir) = location.local_dir() {
             let (location, dir) = (location.clone(), dir.to_owned());
-            let source = blocking::run(move || files(&location, dir)).await??;
+            let source = blocking::run(location.threads(), move || files(&location, dir)).await??;
             return Ok(Self { source });
         }
         let mut objects = Objects::default();
@@ -105,7 +106,10 @@ impl FlytekitObjects {
             }
             Source::Files(path) => {
                 let path = path.clone();
-                blocking::run(|| size_of_files(path)).await.ok()?.ok()
+                blocking::run(Threads::default(), || size_of_files(path))
+                    .await
+                    .ok()?
+                    .ok()
             }
         }
     }

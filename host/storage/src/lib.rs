@@ -38,6 +38,7 @@ mod background;
 mod blocking;
 mod checkpoint;
 mod contents;
+mod environment;
 mod error;
 #[cfg(all(feature = "dir", not(target_family = "wasm")))]
 mod flytekit;
@@ -49,7 +50,6 @@ mod log;
 mod metadata;
 mod paths;
 mod restore;
-mod simulated;
 #[cfg(not(target_family = "wasm"))]
 mod spool;
 #[cfg(test)]
@@ -65,6 +65,7 @@ pub use attempt::settings::AttemptSettings;
 pub use attempt::stream::{ReadStream, SaveStream};
 pub use background::BackgroundSaves;
 pub use checkpoint::{Checkpoint, CheckpointInfo};
+pub use environment::{Clock, Environment, Randomness};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(all(feature = "dir", not(target_family = "wasm")))]
 pub use flytekit::FlytekitObjects;

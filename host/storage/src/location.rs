@@ -8,6 +8,8 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use url::Url;
 
+use crate::blocking::Threads;
+use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 
 /// All `memory:` locations of this process.
@@ -19,6 +21,7 @@ pub struct OpenLocation {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     url: Arc<str>,
+    environment: Arc<Environment>,
     /// Where it lies on this machine, if it does.
     local: Option<Arc<std::path::Path>>,
 }
@@ -63,6 +66,7 @@ impl OpenLocation {
                     let local = self.local.is_some().then(|| directory.into());
                     Ok(Self {
                         local,
+                        environment: self.environment.clone(),
                         ..Self::new(self.store.clone(), prefix, url)
                     })
                 }
@@ -78,6 +82,7 @@ impl OpenLocation {
             store,
             prefix,
             url: url.into().into(),
+            environment: Arc::default(),
             local: None,
         }
     }
@@ -95,6 +100,22 @@ impl OpenLocation {
             local: Some(directory.into()),
             ..Self::new(store, prefix, url)
         }
+    }
+
+    /// Takes the time, random numbers and the like from here. Default: from this machine.
+    #[must_use]
+    pub fn with_environment(mut self, environment: Environment) -> Self {
+        self.environment = Arc::new(environment);
+        self
+    }
+
+    /// What this location takes from the world around it.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    pub(crate) fn threads(&self) -> Threads {
+        self.environment.threads()
     }
 
     /// Its URL.

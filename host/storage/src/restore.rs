@@ -40,7 +40,7 @@ pub(crate) async fn prepare<T: FileTree>(
     checkpoint: &Checkpoint,
     existing: Existing,
 ) -> Result<Option<T>> {
-    let (target, state) = blocking::run(move || {
+    let (target, state) = blocking::run(checkpoint.location.threads(), move || {
         let state = target.state()?;
         Ok::<_, Error>((target, state))
     })
@@ -67,13 +67,15 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// Whether the target holds what the checkpoint does, by its hashes: nothing is fetched.
 async fn equals<T: FileTree>(target: T, checkpoint: &Checkpoint) -> Result<(T, bool)> {
     let commit = checkpoint.commit.clone();
-    blocking::run(move || match compare(&target, &commit) {
-        Ok(equal) => Ok((target, equal)),
-        Err(error) => match error.kind() {
-            // Something is there that no checkpoint can hold, or more than this one does.
-            ErrorKind::InvalidPath | ErrorKind::QuotaExceeded => Ok((target, false)),
-            _ => Err(error),
-        },
+    blocking::run(checkpoint.location.threads(), move || {
+        match compare(&target, &commit) {
+            Ok(equal) => Ok((target, equal)),
+            Err(error) => match error.kind() {
+                // Something is there that no checkpoint can hold, or more than this one does.
+                ErrorKind::InvalidPath | ErrorKind::QuotaExceeded => Ok((target, false)),
+                _ => Err(error),
+            },
+        }
     })
     .await?
 }
@@ -113,7 +115,7 @@ pub(crate) async fn write<T: FileTree>(
         Err(error) => return Ok((target, Err(error))),
     };
     let commit = checkpoint.commit.clone();
-    let (target, writer) = blocking::run(move || {
+    let (target, writer) = blocking::run(checkpoint.location.threads(), move || {
         let writer = target.writer(&commit.tree, existing);
         (target, writer)
     })
@@ -122,7 +124,7 @@ pub(crate) async fn write<T: FileTree>(
         let mut writer = writer?;
         let mut next = first;
         while let Some(run) = next {
-            writer = blocking::run(move || {
+            writer = blocking::run(checkpoint.location.threads(), move || {
                 for piece in run {
                     writer.write(&piece)?;
                 }
@@ -131,7 +133,7 @@ pub(crate) async fn write<T: FileTree>(
             .await??;
             next = runs.try_next().await?;
         }
-        blocking::run(move || writer.finish()).await?
+        blocking::run(checkpoint.location.threads(), move || writer.finish()).await?
     };
     Ok((target, writing.await))
 }

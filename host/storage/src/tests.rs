@@ -9,6 +9,7 @@ mod found;
 mod golden;
 mod growth;
 mod hostile;
+mod leases;
 mod model;
 mod properties;
 mod protocol;

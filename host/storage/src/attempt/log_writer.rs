@@ -10,10 +10,11 @@ use futures::{StreamExt, stream};
 use crate::attempt::settings::AttemptSettings;
 use crate::blocking::Background;
 use crate::checkpoint::Checkpoint;
+use crate::contents::lease::{Lease, Leases, Purpose};
 use crate::contents::objects::Objects;
 use crate::contents::stage::{Stage, StoredContents};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Commit, Contents, ObjectName, ObjectRef, Record, WriteId};
+use crate::format::{Commit, Contents, ObjectName, ObjectRef, Record};
 use crate::limits::Limits;
 use crate::location::OpenLocation;
 use crate::log::slot;
@@ -43,6 +44,7 @@ pub(crate) struct LogWriter {
     /// Counts what turned out damaged: a save that reuses what was whole when it began is refused.
     generation: u64,
     fenced: bool,
+    leases: Leases,
     deletion: Background,
 }
 
@@ -83,6 +85,7 @@ impl LogWriter {
             damaged,
             generation: 0,
             fenced: false,
+            leases: Leases::default(),
             deletion: Background::default(),
         }
     }
@@ -95,22 +98,27 @@ impl LogWriter {
         self.last
     }
 
-    /// What need not be stored again. Nothing, where something turned out damaged: what looks whole
-    /// beside it may not be. Whoever holds these checkpoints keeps their data from being deleted.
-    fn reusable(&self) -> Vec<Checkpoint> {
-        match self.damaged {
-            true => Vec::new(),
-            false => self.retained.clone(),
-        }
+    /// Leases a checkpoint, if it is one of this log: one of a predecessor is never deleted.
+    pub(crate) fn lease(&mut self, purpose: Purpose, checkpoint: &Checkpoint) -> Lease {
+        let own = checkpoint.location.url() == self.location.url();
+        self.leases
+            .take(purpose, own.then_some(checkpoint.sequence))
     }
 
     /// What a save needs to store contents while the attempt goes on.
-    pub(crate) fn stage(&self, limits: Limits) -> Stage {
+    pub(crate) fn stage(&mut self, limits: Limits) -> Stage {
+        // Nothing is reused where something turned out damaged: what looks whole beside it may not be.
+        let reused = match self.damaged {
+            true => &[],
+            false => self.retained.as_slice(),
+        };
+        let lease = reused.iter().map(|c| c.sequence);
         Stage {
             location: self.location.clone(),
             limits,
             staged: self.objects.stage(),
-            reusable: self.reusable(),
+            lease: self.leases.take(Purpose::Reuse, lease),
+            reusable: reused.iter().map(|c| c.commit.clone()).collect(),
             stored_bytes: self.stored_bytes(),
             generation: self.generation,
         }
@@ -150,7 +158,7 @@ impl LogWriter {
     ) -> Result<(Checkpoint, u64)> {
         self.check_unfenced()?;
         self.check_reused(&stored)?;
-        let write_id = WriteId::random()?;
+        let write_id = self.location.environment().write_id()?;
         let mut commit = Commit {
             epoch: self.epoch,
             write_id,
@@ -218,23 +226,22 @@ impl LogWriter {
 
     /// Begins to delete what no retained commit needs, after a commit of this attempt was acknowledged:
     /// records first, so that a reader finds no record whose data is gone. The list is computed once;
-    /// names are never used again, so the deletions may be late, repeated or fail. What somebody still
-    /// reads, or reuses in a save, waits for a later call.
+    /// names are never used again, so the deletions may be late, repeated or fail. What is leased waits for a
+    /// later call.
     pub(crate) async fn retire(&mut self) {
-        let read_still = |c: &Checkpoint| Arc::strong_count(&c.commit) > 1;
-        let (pinned, dead) = std::mem::take(&mut self.dead)
+        let (leased, dead) = std::mem::take(&mut self.dead)
             .into_iter()
-            .partition::<Vec<_>, _>(read_still);
+            .partition::<Vec<_>, _>(|c| self.leases.cover(c.sequence));
         let needed: HashSet<_> = self
             .retained
             .iter()
-            .chain(&pinned)
+            .chain(&leased)
             .flat_map(objects_of)
             .collect();
         let mut data = self.objects.take_decided();
         data.extend(dead.iter().flat_map(objects_of));
         data.retain(|name| !needed.contains(name));
-        self.dead = pinned;
+        self.dead = leased;
         let records = dead.iter().map(|c| c.sequence);
         let records = records.filter(|sequence| !self.protected.contains(sequence));
         let records: Vec<_> = records.collect();

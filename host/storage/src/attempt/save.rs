@@ -1,7 +1,6 @@
 //! A save of contents in memory, or of a tree.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -78,23 +77,25 @@ impl<'a> Save<'a> {
         let stage = self.attempt.stage(&self.metadata).await?;
         let (tree, stored) = match &self.source {
             Source::Contents(contents) => {
-                let tree = single_file(&stage, contents.len())?;
+                let tree = single_file(self.attempt, &stage, contents.len())?;
                 (tree, stage.store(Chunks::Whole(contents.clone())).await?)
             }
             Source::Borrowed(contents) => {
-                let tree = single_file(&stage, contents.len())?;
+                let tree = single_file(self.attempt, &stage, contents.len())?;
                 (tree, stage.store(Chunks::Borrowed(contents)).await?)
             }
             Source::Tree(source) => {
                 let (source, limits) = (source.clone(), stage.limits);
-                let reader = blocking::run(move || source.reader(&limits)).await??;
-                let mut chunks = TreeChunks::new(reader);
+                let reader =
+                    blocking::run(stage.location.threads(), move || source.reader(&limits))
+                        .await??;
+                let mut chunks = TreeChunks::new(reader, stage.location.environment());
                 let stored = stage.store(Chunks::Tree(&mut chunks)).await?;
                 (chunks.finish().await?, stored)
             }
         };
         let draft = Draft {
-            saved_at: SystemTime::now(),
+            saved_at: self.attempt.now(),
             tree,
             metadata: self.metadata.clone(),
         };
@@ -102,9 +103,9 @@ impl<'a> Save<'a> {
     }
 }
 
-fn single_file(stage: &Stage, size: usize) -> Result<Tree> {
+fn single_file(attempt: &Attempt, stage: &Stage, size: usize) -> Result<Tree> {
     stage.limits.check_size(size as u64)?;
-    Ok(Tree::single_file(size as u64, SystemTime::now()))
+    Ok(Tree::single_file(size as u64, attempt.now()))
 }
 
 impl Attempt {

@@ -51,7 +51,6 @@ impl State {
             draft.metadata.schema = Some(declared.clone());
         }
         let (checkpoint, uploaded_bytes) = self.writer.commit(draft, stored, anew).await?;
-        // What is held here would not be deleted.
         self.found.clear();
         self.own = Some(checkpoint.clone());
         self.writer.retire().await;

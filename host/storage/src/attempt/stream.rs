@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, Either, select};
@@ -15,6 +14,7 @@ use crate::attempt::saved::Saved;
 use crate::blocking;
 use crate::checkpoint::{Checkpoint, CheckpointInfo};
 use crate::contents::chunks::{self, Chunks, StreamWriter};
+use crate::contents::lease::{Lease, Purpose};
 use crate::contents::stage::{Stage, StoredContents};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::Metadata;
@@ -37,12 +37,12 @@ impl Attempt {
     /// # Errors
     /// Those of [`read`](Self::read).
     pub async fn read_stream(self: &Arc<Self>) -> Result<Option<ReadStream>> {
-        let Some(checkpoint) = self.newest().await? else {
+        let Some((checkpoint, lease)) = self.lease_newest(Purpose::Read).await? else {
             return Ok(None);
         };
         self.limits.check_tree(checkpoint.tree())?;
         checkpoint.check_single()?;
-        Ok(Some(ReadStream::begin(self.clone(), checkpoint)))
+        Ok(Some(ReadStream::begin(self.clone(), checkpoint, lease)))
     }
 }
 
@@ -62,7 +62,7 @@ pub struct SaveStream {
 
 impl SaveStream {
     pub(crate) fn begin(attempt: Arc<Attempt>, stage: Stage, metadata: Metadata) -> Self {
-        let (writer, mut chunks) = chunks::stream();
+        let (writer, mut chunks) = chunks::stream(stage.location.environment());
         let storing = async move { stage.store(Chunks::Stream(&mut chunks)).await };
         Self {
             attempt,
@@ -113,7 +113,7 @@ impl SaveStream {
             Ok(stored) => stored,
             Err(error) => return Err(not_stored(&self.attempt, error).await),
         };
-        let saved_at = SystemTime::now();
+        let saved_at = self.attempt.now();
         let tree = Tree::single_file(stored.contents.size_bytes(), saved_at);
         let draft = Draft {
             saved_at,
@@ -150,17 +150,19 @@ fn over() -> Error {
 pub struct ReadStream {
     attempt: Arc<Attempt>,
     checkpoint: Checkpoint,
+    _lease: Lease,
     contents: BoxStream<'static, Result<Bytes>>,
     failed: bool,
     fell_back: bool,
 }
 
 impl ReadStream {
-    pub(crate) fn begin(attempt: Arc<Attempt>, checkpoint: Checkpoint) -> Self {
+    pub(crate) fn begin(attempt: Arc<Attempt>, checkpoint: Checkpoint, lease: Lease) -> Self {
         Self {
             attempt,
             contents: checkpoint.contents(),
             checkpoint,
+            _lease: lease,
             failed: false,
             fell_back: false,
         }

@@ -7,8 +7,10 @@ use std::pin::Pin;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::blocking;
+use crate::blocking::{self, Threads};
 use crate::contents::cutter::{self, Cutter};
+use crate::contents::sizes::Sizes;
+use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tree::Tree;
 use crate::tree::walk::TreeReader;
@@ -25,10 +27,10 @@ pub(crate) enum Chunks<'a> {
 
 impl Chunks<'_> {
     /// The next chunk, which is not empty; `None` at the end.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
+    pub(crate) async fn next(&mut self, sizes: &Sizes) -> Result<Option<Bytes>> {
         match self {
-            Self::Whole(rest) => Ok(cutter::next_chunk(rest)),
-            Self::Borrowed(rest) => Ok(cutter::copy_next_chunk(rest)),
+            Self::Whole(rest) => Ok(cutter::next_chunk(rest, sizes)),
+            Self::Borrowed(rest) => Ok(cutter::copy_next_chunk(rest, sizes)),
             Self::Tree(tree) => tree.next().await,
             Self::Stream(stream) => stream.next().await,
         }
@@ -40,6 +42,7 @@ type Filling = Pin<Box<dyn Future<Output = Result<Result<Filled>>> + Send>>;
 /// The chunks of a tree's files. One piece of memory is read and cut while the chunks of the one before
 /// are taken.
 pub(crate) struct TreeChunks {
+    threads: Threads,
     filling: Option<Filling>,
     ready: VecDeque<Bytes>,
     ended: Option<Box<dyn TreeReader>>,
@@ -53,9 +56,11 @@ struct Filled {
 }
 
 impl TreeChunks {
-    pub(crate) fn new(reader: Box<dyn TreeReader>) -> Self {
+    pub(crate) fn new(reader: Box<dyn TreeReader>, environment: &Environment) -> Self {
+        let (threads, cutter) = (environment.threads(), Cutter::new(*environment.sizes()));
         Self {
-            filling: Some(Box::pin(blocking::run(|| fill(reader, Cutter::default())))),
+            threads,
+            filling: Some(Box::pin(blocking::run(threads, || fill(reader, cutter)))),
             ready: VecDeque::new(),
             ended: None,
         }
@@ -76,7 +81,7 @@ impl TreeChunks {
             match filled.ended {
                 true => self.ended = Some(filled.reader),
                 false => {
-                    let next = blocking::run(|| fill(filled.reader, filled.cutter));
+                    let next = blocking::run(self.threads, || fill(filled.reader, filled.cutter));
                     self.filling = Some(Box::pin(next));
                 }
             }
@@ -89,7 +94,7 @@ impl TreeChunks {
             let what = "a tree is finished before all of it is read";
             return Err(Error::new(ErrorKind::Other, what));
         };
-        blocking::run(move || reader.finish()).await?
+        blocking::run(self.threads, move || reader.finish()).await?
     }
 }
 
@@ -113,6 +118,7 @@ const STREAM_PARTS: usize = 4;
 
 /// The chunks of what a [`StreamWriter`] is given.
 pub(crate) struct StreamChunks {
+    threads: Threads,
     parts: mpsc::Receiver<Part>,
     cutter: Cutter,
     ready: VecDeque<Bytes>,
@@ -128,11 +134,12 @@ enum Part {
 #[derive(Debug)]
 pub(crate) struct StreamWriter(mpsc::Sender<Part>);
 
-pub(crate) fn stream() -> (StreamWriter, StreamChunks) {
+pub(crate) fn stream(environment: &Environment) -> (StreamWriter, StreamChunks) {
     let (sender, parts) = mpsc::channel(STREAM_PARTS);
     let chunks = StreamChunks {
+        threads: environment.threads(),
         parts,
-        cutter: Cutter::default(),
+        cutter: Cutter::new(*environment.sizes()),
         ready: VecDeque::new(),
         ended: false,
     };
@@ -184,9 +191,10 @@ impl StreamChunks {
     }
 
     async fn cut(&mut self) -> Result<()> {
-        let mut cutter = std::mem::take(&mut self.cutter);
+        let next = Cutter::new(*self.cutter.sizes());
+        let mut cutter = std::mem::replace(&mut self.cutter, next);
         let ended = self.ended;
-        let cut = blocking::run(move || {
+        let cut = blocking::run(self.threads, move || {
             let chunks = cutter.cut(ended);
             (cutter, chunks)
         });

@@ -6,50 +6,46 @@ use std::collections::VecDeque;
 use bytes::{Buf, Bytes, BytesMut};
 use fastcdc::v2020;
 
+use super::sizes::Sizes;
 use crate::error::Result;
-use crate::simulated::scaled;
-
-/// Half the average: cutting skips this much of each chunk, which makes it nearly twice as fast.
-const MIN_BYTES: usize = 512 << 10;
-
-/// Large enough that a request, a hash and an index entry do not count; small enough that a change of
-/// one byte costs little.
-const AVERAGE_BYTES: usize = 1 << 20;
-
-/// Where nothing in the contents asks for a cut. Several chunks are in memory at a time.
-pub(crate) const MAX_BYTES: usize = 4 << 20;
-
-/// The memory that is filled before it is cut. What is left after the cuts is copied to the next one,
-/// so it is several times [`MAX_BYTES`].
-const SEGMENT_BYTES: usize = 16 << 20;
-
-/// By how much the memory grows, so that a small tree takes little of it.
-const STEP_BYTES: usize = 256 << 10;
 
 /// Cuts contents that are in memory already, without a copy.
-pub(crate) fn next_chunk(rest: &mut Bytes) -> Option<Bytes> {
-    (!rest.is_empty()).then(|| rest.split_to(length(rest)))
+pub(crate) fn next_chunk(rest: &mut Bytes, sizes: &Sizes) -> Option<Bytes> {
+    (!rest.is_empty()).then(|| rest.split_to(length(rest, sizes)))
 }
 
 /// Cuts contents that are lent, with a copy of each chunk.
-pub(crate) fn copy_next_chunk(rest: &mut &[u8]) -> Option<Bytes> {
-    let (chunk, after) = rest.split_at_checked(length(rest))?;
+pub(crate) fn copy_next_chunk(rest: &mut &[u8], sizes: &Sizes) -> Option<Bytes> {
+    let (chunk, after) = rest.split_at_checked(length(rest, sizes))?;
     *rest = after;
     (!chunk.is_empty()).then(|| Bytes::copy_from_slice(chunk))
 }
 
 /// Cuts contents that arrive in parts. Where they arrive makes no difference to the cuts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Cutter {
+    sizes: Sizes,
     /// The first `filled` bytes hold contents, the rest is zero.
     segment: BytesMut,
     filled: usize,
 }
 
 impl Cutter {
+    pub(crate) fn new(sizes: Sizes) -> Self {
+        Self {
+            sizes,
+            segment: BytesMut::new(),
+            filled: 0,
+        }
+    }
+
+    pub(crate) fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+
     /// Whether it must be [`cut`](Self::cut) before it takes more.
     pub(crate) fn is_full(&self) -> bool {
-        self.filled == scaled(SEGMENT_BYTES)
+        self.filled == self.sizes.segment
     }
 
     /// Lets `read` fill some memory, and returns what it returned. For a cutter that is not full.
@@ -82,8 +78,8 @@ impl Cutter {
         rest.truncate(self.filled);
         let mut chunks = VecDeque::new();
         while !rest.is_empty() {
-            let length = length(&rest);
-            if !ended && length == rest.len() && length < scaled(MAX_BYTES) {
+            let length = length(&rest, &self.sizes);
+            if !ended && length == rest.len() && length < self.sizes.max_chunk {
                 break;
             }
             chunks.push_back(rest.split_to(length).freeze());
@@ -91,7 +87,7 @@ impl Cutter {
         self.filled = rest.len();
         if !rest.is_empty() {
             // The chunks keep their memory alive, so what is left moves out of it.
-            self.segment = BytesMut::zeroed(scaled(SEGMENT_BYTES));
+            self.segment = BytesMut::zeroed(self.sizes.segment);
             self.segment[..rest.len()].copy_from_slice(&rest);
         }
         chunks
@@ -99,7 +95,7 @@ impl Cutter {
 
     /// The memory doubles until it is a segment. What the system gives zeroed need not be written.
     fn grow(&mut self) {
-        let size = (2 * self.segment.len()).clamp(scaled(STEP_BYTES), scaled(SEGMENT_BYTES));
+        let size = (2 * self.segment.len()).clamp(self.sizes.first_segment, self.sizes.segment);
         let mut segment = BytesMut::zeroed(size);
         segment[..self.filled].copy_from_slice(&self.segment[..self.filled]);
         self.segment = segment;
@@ -107,9 +103,8 @@ impl Cutter {
 }
 
 /// Of the first chunk; 0 only for nothing.
-fn length(rest: &[u8]) -> usize {
-    let [min, average, max] = [MIN_BYTES, AVERAGE_BYTES, MAX_BYTES].map(scaled);
-    let cutter = v2020::FastCDC::new(rest, min, average, max);
+fn length(rest: &[u8], sizes: &Sizes) -> usize {
+    let cutter = v2020::FastCDC::new(rest, sizes.min_chunk, sizes.average_chunk, sizes.max_chunk);
     let (_, end) = cutter.cut(0, rest.len());
     end.max(1).min(rest.len())
 }
@@ -120,13 +115,14 @@ mod tests {
 
     #[test]
     fn cuts_lie_where_they_lie_however_the_contents_arrive() {
+        let sizes = Sizes::default();
         let mut contents = vec![0; 40 << 20];
         blake3::Hasher::new().finalize_xof().fill(&mut contents);
         let contents = Bytes::from(contents);
         let mut rest = contents.clone();
-        let whole: Vec<_> = std::iter::from_fn(|| next_chunk(&mut rest)).collect();
+        let whole: Vec<_> = std::iter::from_fn(|| next_chunk(&mut rest, &sizes)).collect();
 
-        let mut cutter = Cutter::default();
+        let mut cutter = Cutter::new(sizes);
         let mut parts = Vec::new();
         for part in contents.chunks(77_777) {
             let mut part = Bytes::copy_from_slice(part);
@@ -141,7 +137,7 @@ mod tests {
         assert!(parts == whole);
 
         let mut rest = &contents[..];
-        let copied: Vec<_> = std::iter::from_fn(|| copy_next_chunk(&mut rest)).collect();
+        let copied: Vec<_> = std::iter::from_fn(|| copy_next_chunk(&mut rest, &sizes)).collect();
         assert!(copied == whole);
     }
 }

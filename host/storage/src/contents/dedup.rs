@@ -1,9 +1,9 @@
 //! What need not be stored again: the chunks of the commits that the newest one retains.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::checkpoint::Checkpoint;
-use crate::format::{Chunk, Contents, ObjectRef};
+use crate::format::{Chunk, Commit, Contents, ObjectRef};
 
 /// A chunk that is stored already. The index of its object in a commit means nothing here.
 #[derive(Clone, Copy, Debug)]
@@ -18,10 +18,10 @@ pub(crate) struct KnownChunks(HashMap<[u8; 32], Known>);
 
 impl KnownChunks {
     /// The chunks of these commits, newest first. The newest copy of a chunk wins: it will live longest.
-    pub(crate) fn of(retained: &[Checkpoint]) -> Self {
+    pub(crate) fn of(retained: &[Arc<Commit>]) -> Self {
         let mut known = HashMap::new();
-        for checkpoint in retained {
-            let Contents::Chunks { objects, chunks } = &checkpoint.commit.contents else {
+        for commit in retained {
+            let Contents::Chunks { objects, chunks } = &commit.contents else {
                 continue;
             };
             for chunk in chunks {

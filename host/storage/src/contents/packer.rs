@@ -14,12 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Chunk, Contents, ObjectName, ObjectRef, pack};
 use crate::limits::Limits;
 use crate::location::OpenLocation;
-use crate::simulated::scaled;
 use crate::{blocking, paths};
-
-/// The size at which a data object is full: large enough that the time of a request does not count,
-/// small enough that several are in flight in little memory.
-const OBJECT_BYTES: usize = 16 << 20;
 
 /// How many data objects are uploaded at once.
 const UPLOADS: usize = 4;
@@ -182,7 +177,7 @@ impl<'a> Packer<'a> {
 
     async fn append(&mut self, packed: Packed, size_bytes: u32, hash: [u8; 32]) -> Result<Chunk> {
         let stored_bytes = to_u32(packed.stored.len())?;
-        let most = scaled(OBJECT_BYTES) as u64;
+        let most = self.location.environment().sizes().object as u64;
         let full = |open: &Open| open.size_bytes + u64::from(stored_bytes) > most;
         if self.open.as_ref().is_some_and(full) {
             self.seal().await?;
@@ -283,7 +278,7 @@ impl<'a> Packer<'a> {
 async fn fetch(location: &OpenLocation, object: ObjectRef, chunk: Chunk) -> Result<Packed> {
     let end = chunk.offset + u64::from(chunk.stored_bytes);
     let stored = get_range(location, object.name(), chunk.offset..end).await?;
-    blocking::run(move || {
+    blocking::run(location.threads(), move || {
         codec::unpack(stored.clone(), chunk.codec, chunk.size_bytes, chunk.hash)?;
         Ok(Packed {
             stored_hash: blake3::hash(&stored).into(),

@@ -11,16 +11,11 @@ use super::codec;
 use crate::error::{Error, Result};
 use crate::format::{Chunk, Commit, Contents, ObjectName};
 use crate::location::OpenLocation;
-use crate::simulated::scaled;
 use crate::{blocking, paths};
 
 /// How many ranges are read at once, ahead of what is being consumed: enough to hide the latency of a
 /// far store.
 pub(crate) const READS: usize = 4;
-
-/// The most that one read fetches, before and after decompression. Half a data object, so that a
-/// restore holds no more than a save.
-pub(crate) const READ_BYTES: usize = 8 << 20;
 
 /// The contents of all files one after the other, several pieces at a time, each piece verified
 /// before it is given. Reading goes on while pieces are consumed.
@@ -35,7 +30,7 @@ pub(crate) fn runs(
         }
         Contents::Chunks { chunks, .. } => {
             let (location, commit) = (location.clone(), commit.clone());
-            stream::iter(adjoining(chunks))
+            stream::iter(adjoining(chunks, location.environment().sizes().read))
                 .map(move |run| blocking::start(read_run(location.clone(), commit.clone(), run)))
                 .buffered(READS)
                 .boxed()
@@ -74,7 +69,7 @@ async fn read_run(
     let end = last.offset + u64::from(last.stored_bytes);
     let mut bytes = get_range(&location, object.name(), first.offset..end).await?;
     let name = object.name();
-    blocking::run(move || {
+    blocking::run(location.threads(), move || {
         let unpack = |chunk: &Chunk| {
             let stored = bytes.split_to(chunk.stored_bytes as usize);
             codec::unpack(stored, chunk.codec, chunk.size_bytes, chunk.hash).map_err(|e| {
@@ -89,9 +84,9 @@ async fn read_run(
 }
 
 /// The chunks that are read in one request each.
-fn adjoining(chunks: &[Chunk]) -> Vec<Range<usize>> {
+fn adjoining(chunks: &[Chunk], most: usize) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
-    let most = scaled(READ_BYTES) as u64;
+    let most = most as u64;
     let (mut stored, mut size) = (0, 0);
     for (index, chunk) in chunks.iter().enumerate() {
         let before = index.checked_sub(1).and_then(|before| chunks.get(before));

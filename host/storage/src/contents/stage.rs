@@ -8,22 +8,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::blocking;
-use crate::checkpoint::Checkpoint;
+use crate::blocking::{self, Threads};
 use crate::contents::chunks::Chunks;
 use crate::contents::codec;
 use crate::contents::dedup::KnownChunks;
+use crate::contents::lease::Lease;
 use crate::contents::objects::StagedObjects;
 use crate::contents::packer::{Packer, Prepared};
 use crate::error::Result;
-use crate::format::Contents;
+use crate::format::{Commit, Contents};
 use crate::limits::Limits;
 use crate::location::OpenLocation;
-use crate::simulated::scaled;
-
-/// Contents up to this size lie in the commit, so that a small save is one request. Larger ones would
-/// make the log slow to read.
-const INLINE_BYTES: usize = 64 << 10;
 
 /// How many chunks are hashed and compressed at once. More threads than this wait for the uploads.
 const PREPARING: usize = 4;
@@ -34,8 +29,10 @@ pub(crate) struct Stage {
     pub(crate) location: OpenLocation,
     pub(crate) limits: Limits,
     pub(crate) staged: StagedObjects,
-    /// The checkpoints of which chunks are used again. Their data is not deleted while this is held.
-    pub(crate) reusable: Vec<Checkpoint>,
+    /// The commits of which chunks are used again.
+    pub(crate) reusable: Vec<Arc<Commit>>,
+    /// On those commits.
+    pub(crate) lease: Lease,
     /// What the storage holds already.
     pub(crate) stored_bytes: u64,
     /// Of the writer, when the stage began.
@@ -50,22 +47,24 @@ pub(crate) struct StoredContents {
     pub(crate) staged: StagedObjects,
     pub(crate) generation: u64,
     /// What the contents lie in besides is not deleted before the commit stands.
-    _reused: Vec<Checkpoint>,
+    _lease: Lease,
 }
 
 impl Stage {
     /// Stores contents.
     pub(crate) async fn store(self, mut chunks: Chunks<'_>) -> Result<StoredContents> {
-        let Some(first) = chunks.next().await? else {
+        let environment = self.location.environment().clone();
+        let (sizes, threads) = (*environment.sizes(), environment.threads());
+        let Some(first) = chunks.next(&sizes).await? else {
             return Ok(self.inline(Bytes::new()));
         };
-        let second = chunks.next().await?;
-        if second.is_none() && first.len() <= scaled(INLINE_BYTES) {
+        let second = chunks.next(&sizes).await?;
+        if second.is_none() && first.len() <= sizes.inline {
             return Ok(self.inline(first));
         }
         let known = Arc::new(KnownChunks::of(&self.reusable));
-        let rest = stream::try_unfold(chunks, |mut chunks| async {
-            Ok(chunks.next().await?.map(|chunk| (chunk, chunks)))
+        let rest = stream::try_unfold(chunks, async |mut chunks| {
+            Ok(chunks.next(&sizes).await?.map(|chunk| (chunk, chunks)))
         });
         let limits = self.limits;
         let mut size_bytes: u64 = 0;
@@ -76,7 +75,7 @@ impl Stage {
                 size_bytes = size_bytes.saturating_add(chunk.len() as u64);
                 std::future::ready(limits.check_size(size_bytes).map(|()| chunk))
             })
-            .map_ok(|chunk| prepare(chunk, known.clone()))
+            .map_ok(|chunk| prepare(threads, chunk, known.clone()))
             .try_buffered(PREPARING)
             .boxed();
         let mut packer = Packer::new(&self.location, self.staged, self.stored_bytes, limits);
@@ -98,7 +97,7 @@ impl Stage {
             uploaded_bytes,
             staged,
             generation: self.generation,
-            _reused: self.reusable,
+            _lease: self.lease,
         })
     }
 
@@ -109,7 +108,7 @@ impl Stage {
             uploaded_bytes: 0,
             staged: self.staged,
             generation: self.generation,
-            _reused: self.reusable,
+            _lease: self.lease,
         }
     }
 
@@ -119,10 +118,11 @@ impl Stage {
 }
 
 fn prepare(
+    threads: Threads,
     contents: Bytes,
     known: Arc<KnownChunks>,
 ) -> impl Future<Output = Result<Prepared>> + Send + 'static {
-    blocking::run(move || {
+    blocking::run(threads, move || {
         let hash = blake3::hash(&contents).into();
         let size_bytes = contents.len();
         match known.get(&hash, size_bytes) {

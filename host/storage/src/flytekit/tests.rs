@@ -44,7 +44,7 @@ impl Bucket {
 }
 
 async fn read(source: FlytekitObjects) -> Result<(Tree, Vec<u8>)> {
-    blocking::run(move || {
+    blocking::run(Threads::default(), move || {
         let mut reader = source.reader(&Limits::default())?;
         let (mut contents, mut buffer) = (Vec::new(), vec![0; 100_000]);
         loop {
@@ -179,7 +179,7 @@ async fn an_object_is_never_a_mixture_of_two_versions() {
     let bucket = Bucket::of([("a", large.clone())]).await;
     let source = bucket.list().await.unwrap();
     let (store, path) = (bucket.store.clone(), Path::from("run/7/a"));
-    let error = blocking::run(move || {
+    let error = blocking::run(Threads::default(), move || {
         let mut reader = source.reader(&Limits::default()).unwrap();
         let mut buffer = vec![0; 100_000];
         reader.read(&mut buffer).unwrap();

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use minicbor::{CborLen, Decode, Encode};
 
 use super::MAX_RETAINED;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::metadata::Metadata;
 use crate::tree::{Entry, Node, Tree};
 
@@ -20,16 +20,6 @@ pub(crate) const MAX_CHUNK_BYTES: u32 = 16 << 20;
 /// What tells one write from every other. Random, because hosts that race know nothing of each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WriteId(pub(crate) [u8; 16]);
-
-impl WriteId {
-    pub(crate) fn random() -> Result<Self> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(|e| {
-            Error::new(ErrorKind::Other, "this machine gives no random numbers").with_source(e)
-        })?;
-        Ok(Self(bytes))
-    }
-}
 
 /// The record by which an attempt takes a location over.
 #[derive(Clone, Debug, PartialEq)]

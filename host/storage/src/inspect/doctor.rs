@@ -36,7 +36,7 @@ impl OpenLocation {
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and
     /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly) if it cannot be asked.
     pub async fn doctor(&self) -> Result<Vec<Probe>> {
-        let WriteId(random) = WriteId::random()?;
+        let WriteId(random) = self.environment().write_id()?;
         let unique: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let folder = self.prefix().clone().join("doctor");
         let probes = self.probe(&folder, &unique).await;

@@ -204,7 +204,7 @@ async fn verify_object(location: &OpenLocation, name: ObjectName, size_bytes: u6
         Err(object_store::Error::NotFound { .. }) => return Err(Error::corrupt("missing")),
         Err(error) => return Err(failed(error)),
     };
-    blocking::run(move || pack::verify(&bytes)).await?
+    blocking::run(location.threads(), move || pack::verify(&bytes)).await?
 }
 
 fn record_name(location: &OpenLocation, sequence: u64) -> String {

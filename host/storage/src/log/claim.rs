@@ -7,7 +7,7 @@ use object_store::{ObjectStore, PutMode, PutOptions};
 use crate::checkpoint::Checkpoint;
 use crate::contents::read::list_objects;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Claim, Record, WriteId};
+use crate::format::{Claim, Record};
 use crate::location::OpenLocation;
 use crate::log::history::History;
 use crate::log::slot;
@@ -57,7 +57,7 @@ pub(crate) async fn claim(location: &OpenLocation, claimant: &Claimant<'_>) -> R
         let sequence = slot::next(sequences.last().copied().unwrap_or(0))?;
         let claim = Claim {
             epoch: sequence,
-            write_id: WriteId::random()?,
+            write_id: location.environment().write_id()?,
             attempt: claimant.number,
             component: claimant.component,
             inherits: claimant.previous.map(|p| p.url().to_owned()),
@@ -134,7 +134,7 @@ async fn finish(
     }
     if let Some(dir) = location.local_dir() {
         let dir = dir.to_owned();
-        blocking::run(move || sweep_staging(&dir, epoch)).await?;
+        blocking::run(location.threads(), move || sweep_staging(&dir, epoch)).await?;
     }
     Ok(Claimed {
         epoch,

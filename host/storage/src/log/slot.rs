@@ -6,7 +6,7 @@ use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{MAX_RECORD_BYTES, Record, WriteId};
 use crate::location::OpenLocation;
-use crate::paths;
+use crate::{blocking, paths};
 
 /// What became of a record that was put.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ const MAX_LISTS: usize = 100;
 /// The names alone are read, because a record that is pruned before its size is asked would be missing.
 async fn list_local(location: &OpenLocation, dir: &std::path::Path) -> Result<Vec<u64>> {
     let dir = dir.join("log");
-    let listed = crate::blocking::run(move || {
+    let listed = blocking::run(location.threads(), move || {
         let mut before = None;
         for _ in 0..MAX_LISTS {
             let mut now = Vec::new();
@@ -114,7 +114,7 @@ pub(crate) async fn read(location: &OpenLocation, sequence: u64) -> Result<Optio
     }
     let bytes = answer.bytes().await.map_err(failed)?;
     // That of a large record takes long.
-    let decoded = crate::blocking::run(move || Record::decode(&bytes)).await?;
+    let decoded = blocking::run(location.threads(), move || Record::decode(&bytes)).await?;
     let damaged = |error: Error| {
         let what = match error.kind() {
             ErrorKind::Corrupt => "is damaged",
@@ -182,7 +182,9 @@ pub(crate) async fn put(
 async fn sync(location: &OpenLocation) -> Result<()> {
     if let Some(dir) = location.local_dir() {
         let dir = dir.join("log");
-        let synced = crate::blocking::run(move || std::fs::File::open(dir)?.sync_all());
+        let synced = blocking::run(location.threads(), move || {
+            std::fs::File::open(dir)?.sync_all()
+        });
         return synced.await?.map_err(|source| {
             Error::new(ErrorKind::Unavailable, "the log cannot be synced").with_source(source)
         });

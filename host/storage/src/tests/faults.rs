@@ -10,17 +10,18 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use object_store::ObjectStore;
 use tokio::time::timeout;
 
 use super::faulty_store::{Fault, FaultyStore};
 use super::{at, begin, keep, large, memory, noise};
 use crate::Attempt;
 use crate::BackgroundSaves;
+use crate::environment::Environment;
 use crate::error::{ErrorKind, Result};
 use crate::limits::Limits;
 use crate::location::OpenLocation;
 use crate::metadata::Metadata;
-use crate::simulated::simulate;
 use crate::tree::dir::DirTree;
 use crate::tree::target::Existing;
 
@@ -179,14 +180,19 @@ async fn files_of(attempt: &Attempt) -> Files {
     files_at(&target)
 }
 
-/// In a simulation, where a little is many chunks.
+/// A location where a little is many chunks.
+fn small(store: Arc<dyn ObjectStore>) -> OpenLocation {
+    at(store).with_environment(Environment::simulated())
+}
+
+/// In a time that passes when nothing else can happen.
 fn run(test: impl AsyncFnOnce()) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build();
     let test = async { timeout(Duration::from_secs(1 << 30), test()).await };
-    let ended = simulate(|| runtime.unwrap().block_on(test));
+    let ended = runtime.unwrap().block_on(test);
     ended.expect("it waits for ever");
 }
 
@@ -206,7 +212,7 @@ async fn save_with(save: &Save, fault: Fault, number: usize, then: Then) -> bool
     let what = format!("{}: {fault:?} at {number}, then {then:?}", save.name);
     let (inner, _) = memory();
     let store = FaultyStore::new(inner);
-    let location = at(store.clone());
+    let location = small(store.clone());
     let temp = tempfile::tempdir().unwrap();
     let attempt = Arc::new(Attempt::begin(location.clone(), keep(2)).await.unwrap());
     attempt.write("older".into()).await.unwrap();
@@ -295,7 +301,7 @@ fn the_saves_of_these_tests_do_what_they_are_for() {
             let (inner, _) = memory();
             let store = FaultyStore::new(inner);
             let temp = tempfile::tempdir().unwrap();
-            let attempt = Arc::new(Attempt::begin(at(store.clone()), keep(2)).await.unwrap());
+            let attempt = Arc::new(Attempt::begin(small(store.clone()), keep(2)).await.unwrap());
             let contents = before().remove("").unwrap();
             for contents in [contents.clone().into(), "older".into(), contents.into()] {
                 attempt.write(contents).await.unwrap();
@@ -387,7 +393,7 @@ fn whatever_operation_of_whatever_read_goes_wrong_the_next_one_gives_it_all() {
                 let what = format!("{}: {fault:?} at {number}", read.name);
                 let (inner, _) = memory();
                 let store = FaultyStore::new(inner);
-                let location = at(store.clone());
+                let location = small(store.clone());
                 let temp = tempfile::tempdir().unwrap();
                 let target = temp.path().join("to");
                 let saves = if of_tree { &SAVES[3] } else { &SAVES[1] };
@@ -431,7 +437,7 @@ async fn storage_that_cannot_be_reached_is_an_error_and_never_fresh() {
         loop {
             let (inner, _) = memory();
             let store = FaultyStore::new(inner);
-            let location = at(store.clone());
+            let location = small(store.clone());
             begin(&location).await.write(large(1)).await.unwrap();
             store.plan(move |op| (op.number == number).then_some(fault));
             let begun = timeout(PATIENCE, Attempt::begin(location.clone(), keep(1))).await;

@@ -461,7 +461,7 @@ async fn a_claim_that_came_late_does_not_hide_a_commit_from_a_reader() {
     owner.settle().await;
     let late = Claim {
         epoch: 2,
-        write_id: WriteId::random().unwrap(),
+        write_id: WriteId([7; 16]),
         attempt: 1,
         component: None,
         inherits: None,

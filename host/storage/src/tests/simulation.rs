@@ -9,7 +9,7 @@
 //!
 //! [`ledger`] says what must hold whatever happens. What one seed gives is always the same: all runs on one
 //! thread with a clock that stands still while something can be done, and what is random otherwise (write-ids,
-//! the times in records) decides nothing but bytes. [`crate::simulated`] says what else is different.
+//! the times in records) decides nothing but bytes. [`Environment::simulated`](crate::environment::Environment) says what else is different.
 //!
 //! `CHECKPOINT_SEEDS=100000 cargo test --lib simulation -- --nocapture` runs more seeds than
 //! every test run does, from `CHECKPOINT_FIRST_SEED` on. A seed that fails names the command that runs it
@@ -38,7 +38,6 @@ use store::Shared;
 use trace::Trace;
 
 use crate::contents::read::list_objects;
-use crate::simulated::simulate;
 
 /// How many seeds every test run tries: a few seconds.
 const SEEDS: u64 = 500;
@@ -84,7 +83,7 @@ async fn live(shared: &Shared, dice: &mut Dice) -> Result<(), Violated> {
     let readers = dice.below(if hasty { 5 } else { 3 });
     let mut lives = JoinSet::new();
     for number in 1..=attempts + readers {
-        let process = Process::new(shared, number as u32, weather.elsewhere(dice));
+        let process = Process::new(shared, number as u32, weather.elsewhere(dice), dice.split());
         let begins = dice.millis(0..LIFE / 2);
         let lasts = dice.millis(1..LIFE);
         let (mut dice, habits) = (dice.split(), habits.clone());
@@ -114,7 +113,12 @@ async fn live(shared: &Shared, dice: &mut Dice) -> Result<(), Violated> {
         }
     }
     shared.quiet().await;
-    settle(&Process::new(shared, 90, Weather::FAIR), &habits, dice).await
+    settle(
+        &Process::new(shared, 90, Weather::FAIR, dice.split()),
+        &habits,
+        dice,
+    )
+    .await
 }
 
 async fn attempt(process: &Process, habits: &Habits, dice: &mut Dice) -> Result<(), Violated> {
@@ -193,7 +197,7 @@ fn fail(seed: u64, run: &Run) -> ! {
 #[test]
 fn no_checkpoint_is_lost_whatever_happens() {
     if let Some(seed) = setting("CHECKPOINT_SEED") {
-        let run = simulate(|| run(seed));
+        let run = run(seed);
         match run.violations.is_empty() {
             true => println!("{}", run.trace.lines.join("\n")),
             false => fail(seed, &run),
@@ -214,7 +218,7 @@ fn no_checkpoint_is_lost_whatever_happens() {
             if seed >= end {
                 break;
             }
-            let run = simulate(|| run(seed));
+            let run = run(seed);
             operations.fetch_add(run.trace.operations, Ordering::Relaxed);
             failed.fetch_add(run.trace.failed, Ordering::Relaxed);
             if !run.violations.is_empty() {
@@ -243,7 +247,7 @@ fn no_checkpoint_is_lost_whatever_happens() {
 #[test]
 fn a_seed_gives_the_same_run_again() {
     let twice = |seed| {
-        let [one, other] = [0, 1].map(|_| simulate(|| run(seed)).trace);
+        let [one, other] = [0, 1].map(|_| run(seed).trace);
         (one, other)
     };
     for seed in 0..20 {

@@ -1,17 +1,19 @@
 //! Processes: how they begin an attempt, and how they read beside those of others.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
 use object_store::path::Path;
 use tokio::time::sleep;
 
 use super::contents::{Contents, MemoryTree};
 use super::course::Weather;
+use super::dice::Dice;
 use super::ledger::is_excused;
 use super::owner::Owner;
 use super::store::{Connection, Shared};
 use crate::checkpoint::CheckpointInfo;
+use crate::environment::{Clock, Environment, Randomness};
 use crate::error::{Error, ErrorKind};
 use crate::location::OpenLocation;
 use crate::tree::target::Existing;
@@ -42,13 +44,14 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(shared: &Shared, number: u32, weather: Weather) -> Self {
+    pub(super) fn new(shared: &Shared, number: u32, weather: Weather, dice: Dice) -> Self {
         let connection = Connection::new(shared, number, weather);
         let store = Arc::new(connection.clone());
         Self {
             shared: shared.clone(),
             number,
-            location: OpenLocation::new(store, Path::from("task"), "test:///task"),
+            location: OpenLocation::new(store, Path::from("task"), "test:///task")
+                .with_environment(environment(dice)),
             connection,
         }
     }
@@ -180,4 +183,37 @@ impl Process {
 pub(super) struct Called {
     pub(super) moment: u64,
     pub(super) failures: u64,
+}
+
+/// The world of a process: everything in it follows from the seed.
+fn environment(dice: Dice) -> Environment {
+    Environment::simulated()
+        .with_clock(PausedClock)
+        .with_randomness(Numbers(Mutex::new(dice)))
+}
+
+/// The time of tokio, which passes when nothing else can happen.
+#[derive(Debug)]
+struct PausedClock;
+
+impl Clock for PausedClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)
+    }
+
+    fn instant(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+}
+
+/// Random numbers that a seed makes.
+#[derive(Debug)]
+struct Numbers(Mutex<Dice>);
+
+impl Randomness for Numbers {
+    fn fill(&self, bytes: &mut [u8]) -> std::io::Result<()> {
+        let mut dice = self.0.lock().unwrap();
+        bytes.fill_with(|| dice.below(256) as u8);
+        Ok(())
+    }
 }
