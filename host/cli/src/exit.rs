@@ -102,19 +102,7 @@ fn code(error: &anyhow::Error) -> Option<Code> {
     })
 }
 
-/// An error and its causes. What a cause repeats of the one above is said once.
+/// An error and its causes in one line.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
-    let mut line = String::new();
-    for cause in error.chain() {
-        let text = cause.to_string();
-        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        if line.contains(&text) {
-            continue;
-        }
-        if !line.is_empty() {
-            line.push_str(": ");
-        }
-        line.push_str(&text);
-    }
-    line
+    checkpoint_storage::causes(error.as_ref())
 }

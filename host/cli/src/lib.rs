@@ -17,11 +17,6 @@ use clap::Parser;
 
 use commands::Command;
 
-/// The system's allocator keeps what threads have freed for each of them, which doubles the memory of a
-/// save: its pieces are made on one thread and freed on another.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Run WebAssembly tasks that survive their own death.
 #[derive(Debug, Parser)]
 #[command(name = "wasm-checkpoint", version, after_help = exit::HELP)]

@@ -4,6 +4,7 @@
 //! in turn, in one run: no save can be faster than that many times the threads. The storage is memory, so
 //! this is what the engine costs besides the storage. The table of DESIGN.md is in `tests/benches`.
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

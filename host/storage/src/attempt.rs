@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
-use self::log_writer::{Draft, LogWriter};
+use self::log_writer::{Draft, LogWriter, Place};
 use self::resume::{ResumePoint, SchemaChange};
 use self::saved::{Saved, Totals};
 use self::settings::AttemptSettings;
@@ -198,7 +198,7 @@ impl Attempt {
             metadata: commit.metadata,
         };
         let stored = state.writer.stage(self.limits).again(commit.contents);
-        let (checkpoint, _) = state.commit(draft, stored, true).await?;
+        let (checkpoint, _) = state.commit(draft, stored, Place::OfNewest).await?;
         state.writer.settle().await;
         Ok(Some(checkpoint.sequence))
     }
@@ -296,7 +296,7 @@ impl Attempt {
         }
         self.limits.check_tree(&draft.tree)?;
         let mut state = self.state.lock().await;
-        let (checkpoint, uploaded_bytes) = state.commit(draft, stored, false).await?;
+        let (checkpoint, uploaded_bytes) = state.commit(draft, stored, Place::OnTop).await?;
         let mut totals = self.lock_totals();
         totals.saves += 1;
         totals.logical_bytes = totals.logical_bytes.saturating_add(logical_bytes);

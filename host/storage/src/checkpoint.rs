@@ -9,6 +9,7 @@ use futures::stream::{BoxStream, StreamExt};
 use crate::contents::read::{self, READS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Commit;
+use crate::limits::Limits;
 use crate::location::OpenLocation;
 use crate::metadata::Metadata;
 use crate::tree::Tree;
@@ -75,6 +76,18 @@ impl Checkpoint {
         }
     }
 
+    /// The contents of its only file, verified. For contents that are larger than memory, see
+    /// [`contents`](Self::contents).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotSingle`] if it does not hold exactly one file; [`ErrorKind::QuotaExceeded`] if it
+    /// exceeds the limits, before anything is fetched; [`ErrorKind::Corrupt`] if it is damaged;
+    /// [`ErrorKind::Unavailable`].
+    pub async fn read(&self, limits: &Limits) -> Result<Bytes> {
+        limits.check_tree(&self.commit.tree)?;
+        self.read_single().await
+    }
+
     /// # Errors
     /// `NotSingle`, if it does not hold exactly one file.
     pub(crate) fn check_single(&self) -> Result<()> {
@@ -120,8 +133,10 @@ impl Checkpoint {
         read::runs(&self.location, &self.commit)
     }
 
-    /// The same, piece by piece.
-    pub(crate) fn contents(&self) -> BoxStream<'static, Result<Bytes>> {
+    /// The contents of all its files, one after the other in the order of [`tree`](Self::tree), in pieces of a
+    /// few MiB at most. Each piece is verified before it is given. The stream ends at the first error, which is
+    /// one of [`read`](Self::read).
+    pub fn contents(&self) -> BoxStream<'static, Result<Bytes>> {
         read::pieces(&self.location, &self.commit)
     }
 }

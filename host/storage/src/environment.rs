@@ -117,6 +117,10 @@ impl Clock for System {
     }
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one place where this crate asks the machine for random bytes"
+)]
 impl Randomness for System {
     fn fill(&self, bytes: &mut [u8]) -> io::Result<()> {
         getrandom::fill(bytes).map_err(io::Error::other)

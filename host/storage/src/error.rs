@@ -52,6 +52,7 @@ impl Error {
     }
 
     /// The same error, caused by `source`.
+    #[must_use]
     pub fn with_source(
         mut self,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -63,6 +64,11 @@ impl Error {
     /// What the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// The error and its causes in one line. What a cause repeats is said once.
+    pub fn with_causes(&self) -> String {
+        causes(self)
     }
 
     pub(crate) fn fenced() -> Self {
@@ -81,6 +87,23 @@ impl Error {
     pub(crate) fn corrupt(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, message)
     }
+}
+
+/// An error and its causes in one line, for every error alike. What a cause repeats is said once.
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = String::new();
+    for cause in std::iter::successors(Some(error), |error| error.source()) {
+        let text = cause.to_string();
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if line.contains(&text) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(&text);
+    }
+    line
 }
 
 impl fmt::Display for Error {

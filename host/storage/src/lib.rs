@@ -53,6 +53,10 @@ mod restore;
 #[cfg(not(target_family = "wasm"))]
 mod spool;
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tests measure and wait in real time"
+)]
 mod tests;
 mod tree;
 
@@ -66,7 +70,7 @@ pub use attempt::stream::{ReadStream, SaveStream};
 pub use background::BackgroundSaves;
 pub use checkpoint::{Checkpoint, CheckpointInfo};
 pub use environment::{Clock, Environment, Randomness};
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Result, causes};
 #[cfg(all(feature = "dir", not(target_family = "wasm")))]
 pub use flytekit::FlytekitObjects;
 pub use inspect::doctor::Probe;

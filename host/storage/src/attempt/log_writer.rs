@@ -56,6 +56,15 @@ pub(crate) struct Draft {
     pub(crate) metadata: crate::metadata::Metadata,
 }
 
+/// Where a commit goes among the retained ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On top of them.
+    OnTop,
+    /// In the place of the newest, which it repeats.
+    OfNewest,
+}
+
 impl LogWriter {
     pub(crate) fn new(
         location: OpenLocation,
@@ -148,13 +157,12 @@ impl LogWriter {
         self.retained.first()
     }
 
-    /// Commits a tree whose contents are durable, in the place of the newest commit if that is made
-    /// `anew`. Returns the checkpoint and the bytes uploaded for it.
+    /// Commits a tree whose contents are durable. Returns the checkpoint and the bytes uploaded for it.
     pub(crate) async fn commit(
         &mut self,
         draft: Draft,
         mut stored: StoredContents,
-        anew: bool,
+        place: Place,
     ) -> Result<(Checkpoint, u64)> {
         self.check_unfenced()?;
         self.check_reused(&stored)?;
@@ -171,56 +179,66 @@ impl LogWriter {
         };
         loop {
             let sequence = slot::next(self.last)?;
-            let kept = self
-                .retained
-                .iter()
-                .skip(anew.into())
-                .take(self.keep.get() - 1);
-            commit.retains = kept.map(|c| c.sequence).chain([sequence]).collect();
+            commit.retains = self.retained_with(sequence, place);
             let bytes = Record::Commit(Box::new(commit.clone())).encode()?;
             let uploaded_bytes = stored.uploaded_bytes + bytes.len() as u64;
             stored.staged.offer();
-            match slot::put(&self.location, sequence, bytes, write_id).await {
-                Ok(Put::Committed) => {
+            match slot::put(&self.location, sequence, bytes, write_id).await? {
+                Put::Committed => {
                     stored.staged.keep();
-                    self.last = sequence;
-                    let checkpoint = Checkpoint {
-                        location: self.location.clone(),
-                        sequence,
-                        commit: Arc::new(commit),
-                    };
-                    if anew && !self.retained.is_empty() {
-                        self.dead.push(self.retained.remove(0));
-                    }
-                    self.retained.insert(0, checkpoint.clone());
-                    if self.retained.len() > self.keep.get() {
-                        self.dead.extend(self.retained.drain(self.keep.get()..));
-                    }
-                    return Ok((checkpoint, uploaded_bytes));
+                    return Ok((self.committed(sequence, commit, place), uploaded_bytes));
                 }
                 // An earlier save of this attempt landed late. The slot after it is free.
-                Ok(Put::Conflict(Record::Commit(late))) if late.epoch == self.epoch => {
+                Put::Conflict(Record::Commit(late)) if late.epoch == self.epoch => {
                     self.last = sequence;
-                    self.dead.push(Checkpoint {
-                        location: self.location.clone(),
-                        sequence,
-                        commit: Arc::from(late),
-                    });
+                    self.dead.push(self.checkpoint(sequence, Arc::from(late)));
                 }
                 // A fenced attempt deletes nothing: the newer one sweeps.
-                Ok(Put::Conflict(_)) => {
+                Put::Conflict(_) => {
                     self.fenced = true;
                     return Err(Error::fenced());
                 }
                 // Nobody prunes a record above the last one that its attempt knows.
-                Ok(Put::Vanished) => {
+                Put::Vanished => {
                     let what =
-                        format!("record {sequence} exists, and the storage does not show it");
+                        format!("record {sequence} exists, but the storage does not show it");
                     return Err(Error::new(ErrorKind::Unavailable, what));
                 }
-                Ok(Put::Unknown(error)) => return Err(error),
-                Err(error) => return Err(error),
+                Put::Unknown(error) => return Err(error),
             }
+        }
+    }
+
+    /// What a commit in this slot retains: itself and the newest of what is retained now.
+    fn retained_with(&self, sequence: u64, place: Place) -> Vec<u64> {
+        let replaced = match place {
+            Place::OnTop => 0,
+            Place::OfNewest => 1,
+        };
+        let kept = self.retained.iter().skip(replaced);
+        let kept = kept.take(self.keep.get() - 1).map(|c| c.sequence);
+        kept.chain([sequence]).collect()
+    }
+
+    /// Takes note that a commit stands.
+    fn committed(&mut self, sequence: u64, commit: Commit, place: Place) -> Checkpoint {
+        self.last = sequence;
+        let checkpoint = self.checkpoint(sequence, Arc::new(commit));
+        if place == Place::OfNewest && !self.retained.is_empty() {
+            self.dead.push(self.retained.remove(0));
+        }
+        self.retained.insert(0, checkpoint.clone());
+        if self.retained.len() > self.keep.get() {
+            self.dead.extend(self.retained.drain(self.keep.get()..));
+        }
+        checkpoint
+    }
+
+    fn checkpoint(&self, sequence: u64, commit: Arc<Commit>) -> Checkpoint {
+        Checkpoint {
+            location: self.location.clone(),
+            sequence,
+            commit,
         }
     }
 

@@ -1,5 +1,6 @@
 //! A save of contents in memory, or of a tree.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,6 +30,14 @@ enum Source<'a> {
     Contents(Bytes),
     Borrowed(&'a [u8]),
     Tree(Arc<dyn FileTree>),
+}
+
+impl fmt::Debug for Save<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let metadata = &self.metadata;
+        let mut save = f.debug_struct("Save");
+        save.field("metadata", metadata).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Save<'a> {

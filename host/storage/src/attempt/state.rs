@@ -1,7 +1,7 @@
 //! What an attempt knows of its location, and what it gives to its task.
 
 use super::resume::SchemaChange;
-use crate::attempt::log_writer::{Draft, LogWriter};
+use crate::attempt::log_writer::{Draft, LogWriter, Place};
 use crate::checkpoint::{Checkpoint, CheckpointInfo};
 use crate::contents::stage::StoredContents;
 use crate::error::{Error, ErrorKind, Result};
@@ -45,12 +45,12 @@ impl State {
         &mut self,
         mut draft: Draft,
         stored: StoredContents,
-        anew: bool,
+        place: Place,
     ) -> Result<(Checkpoint, u64)> {
         if let (Some((declared, _)), None) = (&self.schema, &draft.metadata.schema) {
             draft.metadata.schema = Some(declared.clone());
         }
-        let (checkpoint, uploaded_bytes) = self.writer.commit(draft, stored, anew).await?;
+        let (checkpoint, uploaded_bytes) = self.writer.commit(draft, stored, place).await?;
         self.found.clear();
         self.own = Some(checkpoint.clone());
         self.writer.retire().await;

@@ -49,6 +49,20 @@ pub(crate) fn pieces(
     pieces.boxed()
 }
 
+/// The data object that holds the chunks of the run at `index` in [`runs`].
+pub(crate) fn object_of_run(
+    location: &OpenLocation,
+    commit: &Commit,
+    index: usize,
+) -> Option<ObjectName> {
+    let Contents::Chunks { objects, chunks } = &commit.contents else {
+        return None;
+    };
+    let runs = adjoining(chunks, location.environment().sizes().read);
+    let first = chunks.get(runs.get(index)?.start)?;
+    Some(objects.get(first.object as usize)?.name())
+}
+
 /// Reads chunks that lie one after the other in one object, in one request.
 async fn read_run(
     location: OpenLocation,

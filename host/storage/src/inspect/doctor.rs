@@ -10,6 +10,9 @@ use crate::error::Result;
 use crate::format::WriteId;
 use crate::location::OpenLocation;
 
+/// What the plain object holds.
+const CONTENTS: &[u8] = b"0123456789";
+
 /// How many writers race for one name. A storage that looks first and writes then lets several win.
 const WRITERS: usize = 8;
 
@@ -55,65 +58,65 @@ impl OpenLocation {
     }
 
     async fn probe(&self, folder: &Path, unique: &str) -> Result<Vec<Probe>> {
-        let failed = |what: &'static str| move |e| self.error(what, e);
-        let contents = Bytes::from_static(b"0123456789");
         let plain = folder.clone().join(format!("{unique}-plain"));
-        let put = self.store().put(&plain, contents.clone().into()).await;
-        put.map_err(failed("an object cannot be put"))?;
-        let mut probes = Vec::new();
-        let mut probe = |name, fault| probes.push(Probe { name, fault });
+        let put = self.store().put(&plain, CONTENTS.into()).await;
+        put.map_err(|e| self.error("an object cannot be put", e))?;
+        let mut probes = vec![
+            self.probe_whole(&plain).await?,
+            self.probe_part(&plain).await,
+            self.probe_list(folder, &plain).await?,
+            Probe {
+                name: "only one of several writers creates an object",
+                fault: self.race(folder, unique).await,
+            },
+        ];
+        let deleted = self.store().delete(&plain).await;
+        probes.push(Probe {
+            name: "an object can be deleted",
+            fault: deleted.err().map(|error| error.to_string()),
+        });
+        Ok(probes)
+    }
 
-        let read = self
-            .store()
-            .get(&plain)
-            .await
-            .map_err(failed("an object cannot be read"))?;
-        let read = read
-            .bytes()
-            .await
-            .map_err(failed("an object cannot be read"))?;
-        probe(
-            "an object is read as it was written",
-            (read != contents).then(|| format!("{} bytes of 10 came back", read.len())),
-        );
-        let part = self.store().get_range(&plain, 3..7).await;
-        probe(
-            "a part of an object can be read",
-            match part {
-                Ok(part) if part == contents.slice(3..7) => None,
+    async fn probe_whole(&self, plain: &Path) -> Result<Probe> {
+        let unread = |e| self.error("an object cannot be read", e);
+        let answer = self.store().get(plain).await.map_err(unread)?;
+        let read = answer.bytes().await.map_err(unread)?;
+        Ok(Probe {
+            name: "an object is read as it was written",
+            fault: (read != CONTENTS).then(|| format!("{} bytes of 10 came back", read.len())),
+        })
+    }
+
+    async fn probe_part(&self, plain: &Path) -> Probe {
+        let part = self.store().get_range(plain, 3..7).await;
+        Probe {
+            name: "a part of an object can be read",
+            fault: match part {
+                Ok(part) if part == CONTENTS[3..7] => None,
                 Ok(part) => Some(format!(
                     "{} bytes came back where 4 were asked for",
                     part.len()
                 )),
                 Err(error) => Some(error.to_string()),
             },
-        );
+        }
+    }
+
+    async fn probe_list(&self, folder: &Path, plain: &Path) -> Result<Probe> {
         let listed: Vec<_> = self
             .store()
             .list(Some(folder))
             .try_collect()
             .await
-            .map_err(failed("objects cannot be listed"))?;
-        probe(
-            "an object is listed once it is written",
-            match listed
-                .iter()
-                .any(|meta| meta.location == plain && meta.size == 10)
-            {
-                true => None,
-                false => Some(format!("it is not among {} listed objects", listed.len())),
-            },
-        );
-        probe(
-            "only one of several writers creates an object",
-            self.race(folder, unique).await,
-        );
-        let delete = self.store().delete(&plain).await;
-        probe(
-            "an object can be deleted",
-            delete.err().map(|error| error.to_string()),
-        );
-        Ok(probes)
+            .map_err(|e| self.error("objects cannot be listed", e))?;
+        let found = listed
+            .iter()
+            .any(|meta| meta.location == *plain && meta.size == CONTENTS.len() as u64);
+        Ok(Probe {
+            name: "an object is listed once it is written",
+            fault: (!found).then(|| format!("it is not among {} listed objects", listed.len())),
+        })
     }
 
     async fn race(&self, folder: &Path, unique: &str) -> Option<String> {

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use object_store::ObjectStoreExt;
 
 use crate::checkpoint::Checkpoint;
-use crate::contents::read::list_objects;
+use crate::contents::read::{self, list_objects};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{ObjectName, Record, pack};
 use crate::location::OpenLocation;
@@ -47,8 +47,8 @@ pub struct Finding {
 
 impl OpenLocation {
     /// Reads every record and every byte of every data object, and says what is damaged or missing and
-    /// which checkpoints that costs. Changes nothing and claims nothing; what a running attempt prunes
-    /// meanwhile may be reported as missing.
+    /// which checkpoints that costs. Changes nothing and claims nothing. What a running attempt prunes
+    /// meanwhile is not reported.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the storage cannot be read. Damage is no error.
@@ -61,64 +61,113 @@ impl OpenLocation {
     ///
     /// # Errors
     /// Those of [`verify`](Self::verify).
-    pub async fn verify_watched(
-        &self,
-        mut watch: impl FnMut(u64, u64) + Send,
-    ) -> Result<Verification> {
-        let mut report = Verification::default();
+    pub async fn verify_watched(&self, watch: impl FnMut(u64, u64) + Send) -> Result<Verification> {
         // Only these are restorable. Other commits may have lost their data for good reasons.
         let retained = History::load(self).await?.retained();
-        let mut referring: Vec<Checkpoint> = Vec::new();
+        let mut report = Verification::default();
         let listed = slot::list(self).await?;
-        for missing in retained.iter().filter(|s| listed.binary_search(s).is_err()) {
-            report.find(
-                record_name(self, *missing),
-                &Error::corrupt("missing"),
-                vec![*missing],
-            );
+        let checkpoints = report.read_records(self, &listed, &retained).await?;
+        let objects = list_objects(self).await?;
+        let mut progress = Progress::new(&objects, &checkpoints, watch);
+        report
+            .read_objects(self, &objects, &checkpoints, &mut progress)
+            .await?;
+        report.compare_objects(&objects, &checkpoints);
+        for checkpoint in &checkpoints {
+            report.restore(checkpoint, &mut progress).await?;
         }
-        for sequence in listed {
-            report.records += 1;
-            match slot::read(self, sequence).await {
-                Ok(Some(Record::Commit(commit))) => referring.push(Checkpoint {
-                    location: self.clone(),
-                    sequence,
-                    commit: commit.into(),
-                }),
-                Ok(Some(Record::Claim(_)) | None) => {}
+        report.forget_pruned(self, &listed).await?;
+        Ok(report)
+    }
+}
+
+/// How much of the contents has been read, for who watches.
+struct Progress<W> {
+    done: u64,
+    total: u64,
+    watch: W,
+}
+
+impl<W: FnMut(u64, u64) + Send> Progress<W> {
+    fn new(objects: &[(ObjectName, u64)], checkpoints: &[Checkpoint], watch: W) -> Self {
+        let sizes = objects.iter().map(|(_, size_bytes)| *size_bytes);
+        let sizes = sizes.chain(checkpoints.iter().map(logical_bytes));
+        let mut progress = Self {
+            done: 0,
+            total: sizes.fold(0, u64::saturating_add),
+            watch,
+        };
+        progress.add(0);
+        progress
+    }
+
+    fn add(&mut self, bytes: u64) {
+        self.done = self.done.saturating_add(bytes);
+        (self.watch)(self.done, self.total);
+    }
+}
+
+impl Verification {
+    /// Reads every record. Returns the commits among those that are retained.
+    async fn read_records(
+        &mut self,
+        location: &OpenLocation,
+        listed: &[u64],
+        retained: &[u64],
+    ) -> Result<Vec<Checkpoint>> {
+        for missing in retained.iter().filter(|s| listed.binary_search(s).is_err()) {
+            let name = record_name(location, *missing);
+            self.find(name, &Error::corrupt("missing"), vec![*missing]);
+        }
+        let mut checkpoints = Vec::new();
+        for &sequence in listed {
+            self.records += 1;
+            match slot::read(location, sequence).await {
+                Ok(Some(Record::Commit(commit))) if retained.contains(&sequence) => {
+                    checkpoints.push(Checkpoint {
+                        location: location.clone(),
+                        sequence,
+                        commit: commit.into(),
+                    });
+                }
+                Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     let costs = retained.iter().copied().filter(|s| *s == sequence);
-                    report.find(record_name(self, sequence), &error, costs.collect());
+                    self.find(record_name(location, sequence), &error, costs.collect());
                 }
                 Err(error) => return Err(error),
             }
         }
-        referring.retain(|checkpoint| retained.contains(&checkpoint.sequence));
-        let objects = list_objects(self).await?;
-        let sizes = objects.iter().map(|(_, size_bytes)| *size_bytes);
-        let sizes = sizes.chain(referring.iter().map(logical_bytes));
-        let total = sizes.fold(0, u64::saturating_add);
-        let mut done: u64 = 0;
-        let mut watch = |more| {
-            done = done.saturating_add(more);
-            watch(done, total);
-        };
-        watch(0);
-        let mut present = BTreeMap::new();
-        for (name, size_bytes) in objects {
-            present.insert(name, size_bytes);
-            report.objects += 1;
-            report.object_bytes += size_bytes;
-            match verify_object(self, name, size_bytes).await {
+        Ok(checkpoints)
+    }
+
+    /// Reads every data object, as it is stored.
+    async fn read_objects(
+        &mut self,
+        location: &OpenLocation,
+        objects: &[(ObjectName, u64)],
+        checkpoints: &[Checkpoint],
+        progress: &mut Progress<impl FnMut(u64, u64) + Send>,
+    ) -> Result<()> {
+        for &(name, size_bytes) in objects {
+            self.objects += 1;
+            self.object_bytes = self.object_bytes.saturating_add(size_bytes);
+            match verify_object(location, name, size_bytes).await {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    report.find(object_name(name), &error, costs(&referring, name));
+                    self.find(object_name(name), &error, costs(checkpoints, name));
                 }
                 Err(error) => return Err(error),
             }
-            watch(size_bytes);
+            progress.add(size_bytes);
         }
-        let needed = referring.iter().flat_map(|c| c.commit.contents.objects());
+        Ok(())
+    }
+
+    /// Finds the data objects that are missing, or of another size than a commit says.
+    fn compare_objects(&mut self, objects: &[(ObjectName, u64)], checkpoints: &[Checkpoint]) {
+        let present: BTreeMap<_, _> = objects.iter().copied().collect();
+        let needed = checkpoints.iter().flat_map(|c| c.commit.contents.objects());
         let needed: BTreeSet<_> = needed.map(|o| (o.name(), o.size_bytes)).collect();
         for (name, size_bytes) in needed {
             let what = match present.get(&name) {
@@ -126,21 +175,36 @@ impl OpenLocation {
                 Some(_) => "of another size than a commit says",
                 None => "missing",
             };
-            report.lose(&referring, name, size_bytes, &Error::corrupt(what));
+            self.lose(checkpoints, name, size_bytes, &Error::corrupt(what));
         }
-        for checkpoint in &referring {
-            report.restore(checkpoint, &mut watch).await?;
-        }
-        Ok(report)
     }
-}
 
-impl Verification {
-    fn find(&mut self, object: String, error: &Error, costs: Vec<u64>) {
-        let reason = match std::error::Error::source(error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
+    /// Drops what a live writer has pruned meanwhile: it is gone, and nothing that is retained now needs it.
+    async fn forget_pruned(&mut self, location: &OpenLocation, listed: &[u64]) -> Result<()> {
+        if self.findings.is_empty() || slot::list(location).await? == listed {
+            return Ok(());
+        }
+        let retained = History::load(location).await?.retained();
+        for finding in &mut self.findings {
+            finding.costs.retain(|sequence| retained.contains(sequence));
+        }
+        let records = slot::list(location).await?;
+        let objects = list_objects(location).await?;
+        let present = |finding: &Finding| {
+            records
+                .iter()
+                .any(|s| record_name(location, *s) == finding.object)
+                || objects
+                    .iter()
+                    .any(|(o, _)| object_name(*o) == finding.object)
         };
+        self.findings
+            .retain(|finding| !finding.costs.is_empty() || present(finding));
+        Ok(())
+    }
+
+    fn find(&mut self, object: String, error: &Error, costs: Vec<u64>) {
+        let reason = error.with_causes();
         self.findings.push(Finding {
             object,
             reason,
@@ -166,23 +230,31 @@ impl Verification {
     async fn restore(
         &mut self,
         checkpoint: &Checkpoint,
-        watch: &mut (impl FnMut(u64) + Send),
+        progress: &mut Progress<impl FnMut(u64, u64) + Send>,
     ) -> Result<()> {
         let sequence = checkpoint.sequence;
         if self.findings.iter().any(|f| f.costs.contains(&sequence)) {
-            watch(logical_bytes(checkpoint));
+            progress.add(logical_bytes(checkpoint));
             return Ok(());
         }
-        let mut contents = checkpoint.contents();
-        while let Some(piece) = contents.next().await {
-            match piece {
-                Ok(piece) => watch(piece.len() as u64),
+        let mut runs = checkpoint.runs();
+        let mut read = 0;
+        while let Some(run) = runs.next().await {
+            match run {
+                Ok(pieces) => progress.add(pieces.iter().map(|piece| piece.len() as u64).sum()),
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    self.find(format!("checkpoint {sequence}"), &error, vec![sequence]);
+                    let object =
+                        read::object_of_run(&checkpoint.location, &checkpoint.commit, read);
+                    let object = match object {
+                        Some(name) => object_name(name),
+                        None => record_name(&checkpoint.location, sequence),
+                    };
+                    self.find(object, &error, vec![sequence]);
                     return Ok(());
                 }
                 Err(error) => return Err(error),
             }
+            read += 1;
         }
         self.checkpoints.push(sequence);
         Ok(())

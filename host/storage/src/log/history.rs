@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::checkpoint::Checkpoint;
 use crate::contents::read::list_objects;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::Record;
+use crate::format::{Commit, Record};
 use crate::location::OpenLocation;
 use crate::log::slot;
 
@@ -80,59 +80,75 @@ impl History {
             sequences: slot::list(location).await?,
             ..Self::default()
         };
-        let mut retained: Vec<u64> = Vec::new();
-        for &sequence in history.sequences.iter().rev() {
-            match slot::read(location, sequence).await {
-                Ok(None) => history.incomplete = true,
-                Ok(Some(Record::Claim(claim))) => {
-                    history.claimed = true;
-                    history.inherits = history.inherits.or(claim.inherits);
-                }
-                Ok(Some(Record::Commit(commit))) => {
-                    retained = commit.retains.clone();
-                    retained.retain(|other| *other < sequence);
-                    history.checkpoints.push(Checkpoint {
-                        location: location.clone(),
-                        sequence,
-                        commit: Arc::from(commit),
-                    });
-                    break;
-                }
-                Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    history.damaged.push(Damage::new(sequence, &error));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        retained.sort_unstable_by(|a, b| b.cmp(a));
-        retained.dedup();
-        for sequence in retained {
-            // A forged commit may name any number of others; only those that are there cost a request.
-            if history.sequences.binary_search(&sequence).is_err() {
-                history.incomplete = true;
-                let missing = Error::corrupt(format!("record {sequence} is missing"));
-                history.damaged.push(Damage::new(sequence, &missing));
-                continue;
-            }
-            match slot::read(location, sequence).await {
-                Ok(Some(Record::Commit(commit))) => history.checkpoints.push(Checkpoint {
-                    location: location.clone(),
-                    sequence,
-                    commit: Arc::from(commit),
-                }),
-                Ok(Some(Record::Claim(_))) => {}
-                Ok(None) => history.incomplete = true,
-                Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    history.damaged.push(Damage::new(sequence, &error));
-                }
-                Err(error) => return Err(error),
-            }
+        for sequence in history.find_newest(location).await? {
+            history.read_retained(location, sequence).await?;
         }
         history.check_objects(location).await?;
         history
             .damaged
             .sort_by_key(|d| std::cmp::Reverse(d.sequence));
         Ok(history)
+    }
+
+    /// Reads from the end of the log down to the newest readable commit. Returns what else that one retains,
+    /// newest first.
+    async fn find_newest(&mut self, location: &OpenLocation) -> Result<Vec<u64>> {
+        for sequence in self.sequences.clone().into_iter().rev() {
+            match self.read(location, sequence).await? {
+                Some(Record::Commit(commit)) => {
+                    let mut retained = commit.retains.clone();
+                    retained.retain(|other| *other < sequence);
+                    retained.sort_unstable_by(|a, b| b.cmp(a));
+                    retained.dedup();
+                    self.add(location, sequence, commit);
+                    return Ok(retained);
+                }
+                Some(Record::Claim(claim)) => {
+                    self.claimed = true;
+                    self.inherits = self.inherits.take().or(claim.inherits);
+                }
+                None => {}
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Reads a commit that the newest one retains.
+    async fn read_retained(&mut self, location: &OpenLocation, sequence: u64) -> Result<()> {
+        // A forged commit may name any number of others; only those that are there cost a request.
+        if self.sequences.binary_search(&sequence).is_err() {
+            self.incomplete = true;
+            let missing = Error::corrupt(format!("record {sequence} is missing"));
+            self.damaged.push(Damage::new(sequence, &missing));
+            return Ok(());
+        }
+        if let Some(Record::Commit(commit)) = self.read(location, sequence).await? {
+            self.add(location, sequence, commit);
+        }
+        Ok(())
+    }
+
+    /// Reads a record that was listed. `None` if it is gone or damaged, which is noted.
+    async fn read(&mut self, location: &OpenLocation, sequence: u64) -> Result<Option<Record>> {
+        match slot::read(location, sequence).await {
+            Ok(record) => {
+                self.incomplete |= record.is_none();
+                Ok(record)
+            }
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                self.damaged.push(Damage::new(sequence, &error));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn add(&mut self, location: &OpenLocation, sequence: u64, commit: Box<Commit>) {
+        self.checkpoints.push(Checkpoint {
+            location: location.clone(),
+            sequence,
+            commit: Arc::from(commit),
+        });
     }
 
     /// What `own` holds and, where it has no checkpoint of its own, the first of its predecessors
@@ -251,10 +267,7 @@ impl OpenLocation {
 
 impl Damage {
     pub(crate) fn new(sequence: u64, error: &Error) -> Self {
-        let reason = match std::error::Error::source(error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        };
+        let reason = error.with_causes();
         Self { sequence, reason }
     }
 
