@@ -15,7 +15,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use checkpoint_storage::{Checkpoint, CheckpointInfo, Metadata, OpenLocation};
+use checkpoint_storage::{Checkpoint, CheckpointInfo, OpenLocation};
 use clap::Subcommand;
 use serde::Serialize;
 
@@ -62,18 +62,14 @@ struct CheckpointRow {
 
 impl From<CheckpointInfo> for CheckpointRow {
     fn from(info: CheckpointInfo) -> Self {
-        let Metadata {
-            annotations,
-            schema,
-        } = info.metadata;
         Self {
             sequence: info.sequence,
             attempt: info.attempt,
             saved_at: rfc3339(info.saved_at),
             files: info.files,
             logical_bytes: info.logical_bytes,
-            schema,
-            annotations,
+            schema: info.metadata.schema,
+            annotations: info.metadata.annotations,
         }
     }
 }

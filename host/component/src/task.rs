@@ -107,10 +107,7 @@ impl Task {
 
 /// Of a key that is given twice, the last value counts.
 pub(crate) fn metadata(annotations: types::Annotations) -> Metadata {
-    Metadata {
-        annotations: annotations.into_iter().collect(),
-        schema: None,
-    }
+    Metadata::annotated(annotations)
 }
 
 pub(crate) fn saved(saved: Saved) -> types::Saved {

@@ -18,7 +18,7 @@ use self::log_writer::{Draft, LogWriter, Place};
 use self::resume::{ResumePoint, SchemaChange};
 use self::saved::{Saved, Totals};
 use self::settings::AttemptSettings;
-use self::state::{Found, State, schema_of};
+use self::state::{Found, State};
 use crate::checkpoint::Checkpoint;
 use crate::contents::lease::{Lease, Purpose};
 use crate::contents::stage::{Stage, StoredContents};
@@ -82,7 +82,6 @@ impl Attempt {
                 writer,
                 rate: SaveRate::new(settings.limits.saves_per_minute),
                 resumed: history.checkpoints.first().map(Checkpoint::info),
-                found_schema: history.checkpoints.first().map(schema_of),
                 found: history.checkpoints,
                 damaged: history.damaged,
                 own: None,

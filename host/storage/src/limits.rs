@@ -13,6 +13,7 @@ use crate::tree::Tree;
 /// Each excess is [`ErrorKind::QuotaExceeded`]; nothing that is committed is lost by it. The defaults
 /// are far above what a task needs and far below what harms a host that has room for its tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// The size of a checkpoint's contents, in bytes. Default 64 GiB.
     pub checkpoint_bytes: u64,

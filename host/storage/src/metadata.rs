@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 /// What a task says about a checkpoint beside its contents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Metadata {
     /// Text for people and tools: a step, a loss. Nothing relies on it.
     pub annotations: BTreeMap<String, String>,
@@ -12,6 +13,14 @@ pub struct Metadata {
 }
 
 impl Metadata {
+    /// These annotations, and no schema.
+    pub fn annotated(annotations: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self {
+            annotations: annotations.into_iter().collect(),
+            schema: None,
+        }
+    }
+
     /// The size of all of it.
     pub(crate) fn size_bytes(&self) -> usize {
         let annotations = self.annotations.iter();

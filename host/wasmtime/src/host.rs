@@ -276,10 +276,7 @@ fn resume_point(point: ResumePoint) -> checkpointer::ResumePoint {
 
 /// Of a key that is given twice, the last value counts.
 pub(crate) fn metadata(annotations: types::Annotations) -> Metadata {
-    Metadata {
-        annotations: annotations.into_iter().collect(),
-        schema: None,
-    }
+    Metadata::annotated(annotations)
 }
 
 fn milliseconds(time: Duration) -> u64 {

@@ -148,11 +148,10 @@ impl There {
 fuzz_target!(|input: Input| run(check(input)));
 
 fn limits() -> Limits {
-    Limits {
-        entries: 30,
-        checkpoint_bytes: 1 << 20,
-        ..Limits::default()
-    }
+    let mut limits = Limits::default();
+    limits.entries = 30;
+    limits.checkpoint_bytes = 1 << 20;
+    limits
 }
 
 async fn begin(place: &Place) -> Attempt {

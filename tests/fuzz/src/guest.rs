@@ -32,17 +32,16 @@ pub enum Handle {
 
 /// The limits of attempts: those of a host that has little, or the defaults.
 pub fn limits(small: bool) -> Limits {
-    match small {
-        true => Limits {
-            checkpoint_bytes: 20_000,
-            stored_bytes: 50_000,
-            entries: 4,
-            path_bytes: 8,
-            saves_per_minute: 6,
-            annotation_bytes: 32,
-        },
-        false => Limits::default(),
+    let mut limits = Limits::default();
+    if small {
+        limits.checkpoint_bytes = 20_000;
+        limits.stored_bytes = 50_000;
+        limits.entries = 4;
+        limits.path_bytes = 8;
+        limits.saves_per_minute = 6;
+        limits.annotation_bytes = 32;
     }
+    limits
 }
 
 /// One attempt, and what its guest holds.

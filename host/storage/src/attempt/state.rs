@@ -19,8 +19,6 @@ pub(super) struct State {
     pub(super) found: Vec<Checkpoint>,
     /// The first of these when there was one.
     pub(super) resumed: Option<CheckpointInfo>,
-    /// Its schema.
-    pub(super) found_schema: Option<Option<String>>,
     /// Damage above the first of `found`, newest first.
     pub(super) damaged: Vec<Damage>,
     /// The newest save of this attempt.
@@ -34,10 +32,6 @@ pub(super) struct State {
 pub(super) enum Found {
     Given,
     Ignored,
-}
-
-pub(super) fn schema_of(checkpoint: &Checkpoint) -> Option<String> {
-    checkpoint.commit.metadata.schema.clone()
 }
 
 impl State {
@@ -75,9 +69,10 @@ impl State {
     /// # Errors
     /// `SchemaMismatch`
     pub(super) fn schema_of_found(&self) -> Result<Found> {
-        let (Some((declared, change)), Some(found)) = (&self.schema, &self.found_schema) else {
+        let (Some((declared, change)), Some(resumed)) = (&self.schema, &self.resumed) else {
             return Ok(Found::Given);
         };
+        let found = &resumed.metadata.schema;
         match change {
             _ if found.as_ref() == Some(declared) => Ok(Found::Given),
             SchemaChange::Allow => Ok(Found::Given),
@@ -140,7 +135,6 @@ impl State {
         self.found.retain(|c| !lost(c));
         if self.found.len() < before {
             self.resumed = self.found.first().map(Checkpoint::info);
-            self.found_schema = self.found.first().map(schema_of);
         }
         self.writer.forget(checkpoint);
         self.damaged.insert(0, damage);

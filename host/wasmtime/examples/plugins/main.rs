@@ -120,10 +120,9 @@ impl Host {
 
         // From here on an older attempt of this plugin, should one still run, saves no more.
         let location = OpenLocation::parse(&state.to_string_lossy())?;
-        let settings = AttemptSettings::default().number(number).limits(Limits {
-            stored_bytes: STORED_BYTES,
-            ..Limits::default()
-        });
+        let mut limits = Limits::default();
+        limits.stored_bytes = STORED_BYTES;
+        let settings = AttemptSettings::default().number(number).limits(limits);
         let attempt = Arc::new(Attempt::begin(location, settings).await?);
 
         let checkpoint = CheckpointCtx::new(attempt.clone());

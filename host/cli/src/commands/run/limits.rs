@@ -29,15 +29,18 @@ pub(crate) struct LimitArgs {
 
 impl LimitArgs {
     pub(crate) fn limits(&self) -> Limits {
-        let default = Limits::default();
-        let bytes = |size: Option<usize>, default| size.map_or(default, |size| size as u64);
-        Limits {
-            checkpoint_bytes: bytes(self.max_checkpoint, default.checkpoint_bytes),
-            stored_bytes: bytes(self.quota, default.stored_bytes),
-            entries: self.max_files.unwrap_or(default.entries),
-            path_bytes: self.max_path.unwrap_or(default.path_bytes),
-            saves_per_minute: self.max_saves.unwrap_or(default.saves_per_minute),
-            annotation_bytes: self.max_annotations.unwrap_or(default.annotation_bytes),
-        }
+        let mut limits = Limits::default();
+        let set = |limit: &mut u64, size: Option<usize>| {
+            if let Some(size) = size {
+                *limit = size as u64;
+            }
+        };
+        set(&mut limits.checkpoint_bytes, self.max_checkpoint);
+        set(&mut limits.stored_bytes, self.quota);
+        limits.entries = self.max_files.unwrap_or(limits.entries);
+        limits.path_bytes = self.max_path.unwrap_or(limits.path_bytes);
+        limits.saves_per_minute = self.max_saves.unwrap_or(limits.saves_per_minute);
+        limits.annotation_bytes = self.max_annotations.unwrap_or(limits.annotation_bytes);
+        limits
     }
 }
