@@ -1,6 +1,7 @@
 //! A host that embeds the import: several guests alive in one process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, OpenLocation};
 use wasmtime::component::{Component, Linker, ResourceTable};
@@ -81,7 +82,13 @@ impl Host {
         let end = command.wasi_cli_run().call_run(&mut store).await;
         assert_eq!(end.unwrap(), Ok(()));
         let printed = String::from_utf8(stdout.contents().to_vec()).unwrap();
-        let failure = store.data_mut().checkpoint.take_failure().map(|e| e.kind());
+        let outcome = store
+            .data()
+            .checkpoint
+            .finish(Duration::from_secs(10))
+            .await;
+        assert!(outcome.lost.is_none());
+        let failure = outcome.failure.map(|e| e.kind());
         (printed.lines().map(str::to_owned).collect(), failure)
     }
 }

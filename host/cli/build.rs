@@ -14,6 +14,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         &workspace,
         &[
             "host/component",
+            "host/session/Cargo.toml",
+            "host/session/src",
             "host/storage/Cargo.toml",
             "host/storage/src",
             "wit",

@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context;
-use checkpoint_storage::Error;
 use tokio::sync::oneshot;
 use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
 use wasmtime::{Cache, CacheConfig, Config, Engine, Store, Trap};
@@ -45,15 +44,6 @@ pub(crate) enum End {
     Timeout,
     /// It was to stop, and did not within the grace period.
     Stopped,
-}
-
-/// An ended attempt.
-pub(crate) struct Ended {
-    pub(crate) end: End,
-    /// The last failure of the import, with what the guest was not told.
-    pub(crate) failure: Option<Error>,
-    /// The time that the guest has waited for its saves.
-    pub(crate) waited: Duration,
 }
 
 struct State {
@@ -120,7 +110,7 @@ impl Task {
         checkpoint: CheckpointCtx,
         max_memory: Option<usize>,
         cut: impl Future<Output = End>,
-    ) -> Ended {
+    ) -> End {
         let state = State {
             wasi,
             table: ResourceTable::new(),
@@ -140,11 +130,7 @@ impl Task {
         match tokio::time::timeout(LATE, running).await {
             Ok(ended) => ended,
             // One that is left behind in its host call is fenced by the next attempt.
-            Err(_) => Ended {
-                end,
-                failure: None,
-                waited: Duration::ZERO,
-            },
+            Err(_) => end,
         }
     }
 
@@ -153,7 +139,7 @@ impl Task {
         state: State,
         cut: oneshot::Receiver<End>,
         max_memory: Option<usize>,
-    ) -> Ended {
+    ) -> End {
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.memory);
         // What a guest may pass to the host in one call: all that it can hold.
@@ -167,12 +153,7 @@ impl Task {
             Ok(end) = cut => end,
         };
         drop(ticker);
-        let mut checkpoint = store.into_data().checkpoint;
-        Ended {
-            end,
-            failure: checkpoint.take_failure(),
-            waited: checkpoint.waited(),
-        }
+        end
     }
 
     async fn call(&self, store: &mut Store<State>) -> End {

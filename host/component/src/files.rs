@@ -1,28 +1,19 @@
 //! The interface `files`.
 
-use checkpoint_storage::Existing;
+use checkpoint_session::check_path;
+use checkpoint_storage as storage;
 use wasip2::filesystem::types::Descriptor;
 
 use crate::Component;
 use crate::bindings::exports::task::checkpoint::files::{
-    Annotations, Error, Existing as Asked, Guest, Saved,
+    Annotations, Error, Existing, Guest, Saved,
 };
-use crate::errors::told;
-use crate::task::{metadata, saved, task};
+use crate::task::call;
 use crate::tree::Beneath;
 
 impl Guest for Component {
     fn save(dir: &Descriptor, path: String, annotations: Annotations) -> Result<Saved, Error> {
-        let task = task()?;
-        let source = Beneath::new(dir, &path).map_err(told)?;
-        let answer = task.save(async {
-            task.background.supersede().await?;
-            task.attempt
-                .save(source)
-                .metadata(metadata(annotations))
-                .await
-        });
-        answer.map(saved)
+        call(async |session| session.save(open(dir, &path), annotations).await)
     }
 
     fn save_in_background(
@@ -30,26 +21,21 @@ impl Guest for Component {
         path: String,
         annotations: Annotations,
     ) -> Result<(), Error> {
-        let task = task()?;
-        let source = Beneath::new(dir, &path).map_err(told)?;
-        task.save(
-            task.background
-                .save(&task.attempt, source, metadata(annotations)),
-        )
-    }
-
-    fn restore(dir: &Descriptor, path: String, existing: Asked) -> Result<Option<u64>, Error> {
-        let task = task()?;
-        let target = Beneath::new(dir, &path)
-            .and_then(Beneath::writable)
-            .map_err(told)?;
-        let existing = match existing {
-            Asked::Refuse => Existing::Refuse,
-            Asked::Replace => Existing::Replace,
-        };
-        task.answer(async {
-            task.background.settle().await?;
-            task.attempt.restore(target, existing).await
+        call(async |session| {
+            let source = open(dir, &path);
+            session.save_in_background(source, annotations).await
         })
     }
+
+    fn restore(dir: &Descriptor, path: String, existing: Existing) -> Result<Option<u64>, Error> {
+        call(async |session| {
+            let target = open(dir, &path).and_then(Beneath::writable);
+            session.restore(target, existing.into()).await
+        })
+    }
+}
+
+fn open(dir: &Descriptor, path: &str) -> storage::Result<Beneath> {
+    check_path(path)?;
+    Beneath::new(dir, path)
 }

@@ -31,7 +31,7 @@ impl preopens::Guest for Component {
         let names: Vec<String> = directories.iter().map(|(_, name)| name.clone()).collect();
         let mut hidden = Vec::new();
         for own in settings::directories() {
-            match holder(&names, &own) {
+            match index_of_holder(&names, &own) {
                 // All of that name: which of them is meant is for others to say.
                 Some((index, _)) => hidden.extend(names.get(index)),
                 // None of them is known not to be it.
@@ -48,9 +48,17 @@ impl preopens::Guest for Component {
     }
 }
 
-/// The directory that was given to hold `path`: that of the longest name which leads to it; and where in it
-/// that is.
-pub(crate) fn holder(names: &[String], path: &str) -> Option<(usize, String)> {
+/// The directory given to this component that holds `path`, and the rest of the path in it. Of several, the
+/// one with the longest name.
+pub(crate) fn holder(path: &str) -> Option<(Descriptor, String)> {
+    let mut directories = wasip2::filesystem::preopens::get_directories();
+    let names: Vec<String> = directories.iter().map(|(_, name)| name.clone()).collect();
+    let (index, rest) = index_of_holder(&names, path)?;
+    let (directory, _) = directories.swap_remove(index);
+    Some((directory, rest))
+}
+
+fn index_of_holder(names: &[String], path: &str) -> Option<(usize, String)> {
     let path: Vec<&str> = components(path).collect();
     let leads = names.iter().enumerate().filter_map(|(index, name)| {
         let name: Vec<&str> = components(name).collect();

@@ -13,7 +13,6 @@
 mod bindings;
 mod checkpointer;
 mod dir_store;
-mod errors;
 mod files;
 mod isolation;
 #[cfg(feature = "s3")]

@@ -21,9 +21,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use checkpoint_storage::{
-    AttemptSettings, Error, ErrorKind, Limits, OpenLocation, Result, SaveAdvice,
-};
+use checkpoint_session::SaveAdvice;
+use checkpoint_storage::{AttemptSettings, Error, ErrorKind, Limits, OpenLocation, Result};
 use object_store::path::Path;
 use url::Url;
 
@@ -146,10 +145,8 @@ fn in_a_directory(text: &str, directory: &str) -> Result<OpenLocation> {
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.clear().extend(path.as_ref().split('/'));
     }
-    let given = wasip2::filesystem::preopens::get_directories();
-    let names: Vec<String> = given.into_iter().map(|(_, name)| name).collect();
     // Or it would pass for one that holds nothing.
-    if holder(&names, directory).is_none() {
+    if holder(directory).is_none() {
         return Err(not_given(text));
     }
     let directory = dir_store::place(&path);

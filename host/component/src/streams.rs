@@ -5,19 +5,18 @@
 //! the task reads it.
 
 use std::cell::Cell;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use checkpoint_storage::{Error as StorageError, ErrorKind, Metadata, Result as StorageResult};
+use checkpoint_session::storage::{Error as StorageError, ErrorKind, Result as StorageResult};
+use checkpoint_session::{Answer, Misuse, Session};
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 use wasip2::io::streams::OutputStream;
 
 use crate::bindings::exports::task::checkpoint::streams::{
     Annotations, Error, Guest, GuestSaveStream, Reading, SaveStream as Handle, Saved,
 };
-use crate::errors::told;
 use crate::isolation::holder;
-use crate::task::{metadata, saved, task};
+use crate::task::call;
 use crate::{Component, settings};
 
 /// As much as passes at a time.
@@ -30,94 +29,83 @@ impl Guest for Component {
     type SaveStream = SaveStream;
 
     fn read() -> Result<Option<Reading>, Error> {
-        let task = task()?;
-        let read = task.answer(async {
-            task.background.settle().await?;
-            // Whatever is damaged is found before the task is given any of it.
-            loop {
-                let Some(mut stream) = task.attempt.read_stream().await? else {
-                    return Ok(None);
-                };
-                let file = nameless_file()?;
-                let mut size = 0;
-                let whole = loop {
-                    match stream.next().await {
-                        Ok(Some(piece)) => size = write_all(&file, &piece, size)?,
-                        Ok(None) => break true,
-                        Err(_) if stream.fell_back() => break false,
-                        Err(error) => return Err(error),
-                    }
-                };
-                if whole {
-                    return Ok(Some((file, size, stream.info().sequence)));
-                }
-            }
-        })?;
-        let Some((file, size, sequence)) = read else {
-            return Ok(None);
-        };
-        let contents = file.read_via_stream(0).map_err(|e| told(failed(e)))?;
-        Ok(Some(Reading {
-            contents,
-            size,
-            sequence,
-        }))
+        call(async |session| {
+            let Some((file, size, sequence)) = read_to_file(session).await? else {
+                return Ok(None);
+            };
+            let contents = file.read_via_stream(0);
+            Ok(Some(Reading {
+                contents: contents.map_err(|code| session.tell(failed(code)))?,
+                size,
+                sequence,
+            }))
+        })
     }
+}
+
+/// Copies the checkpoint to a file, so that damage is found before the task gets any of it. Returns the file,
+/// its size, and the checkpoint's position.
+async fn read_to_file(session: &Session) -> Answer<Option<(Descriptor, u64, u64)>> {
+    while let Some(mut stream) = session.read_stream().await? {
+        let file = nameless_file().map_err(|error| session.tell(error))?;
+        let mut size = 0;
+        loop {
+            match stream.next().await {
+                Ok(Some(piece)) => {
+                    let written = write_all(&file, &piece, size);
+                    size = written.map_err(|error| session.tell(error))?;
+                }
+                Ok(None) => return Ok(Some((file, size, stream.info().sequence))),
+                // The next turn reads an older checkpoint.
+                Err(_) if stream.fell_back() => break,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// A save whose contents the task is writing.
 pub(crate) struct SaveStream {
     file: Descriptor,
-    metadata: Metadata,
-    lent: Cell<bool>,
-    _writing: Arc<()>,
+    stream: checkpoint_session::SaveStream,
+    is_lent: Cell<bool>,
 }
 
 impl GuestSaveStream for SaveStream {
     fn begin(annotations: Annotations) -> Result<Handle, Error> {
-        let task = task()?;
-        if Arc::strong_count(&task.writing) > 1 {
-            return Err(told(one_at_a_time()));
-        }
-        let file = nameless_file().map_err(told)?;
-        Ok(Handle::new(Self {
-            file,
-            metadata: metadata(annotations),
-            lent: Cell::new(false),
-            _writing: task.writing.clone(),
-        }))
+        call(async |session| {
+            let stream = session.begin_stream(annotations).await?;
+            let file = nameless_file().map_err(|error| session.tell(error))?;
+            Ok(Handle::new(Self {
+                file,
+                stream,
+                is_lent: Cell::new(false),
+            }))
+        })
     }
 
     fn contents(&self) -> Result<OutputStream, Error> {
-        if self.lent.replace(true) {
-            let what = "the stream of these contents was given out before";
-            return Err(Error::Other(what.into()));
-        }
-        self.file.write_via_stream(0).map_err(|e| told(failed(e)))
+        call(async |session| {
+            if self.is_lent.replace(true) {
+                return Err(session.misuse(Misuse::OutputTaken));
+            }
+            let contents = self.file.write_via_stream(0);
+            contents.map_err(|code| session.tell(failed(code)))
+        })
     }
 
     fn commit(this: Handle, size: u64) -> Result<Saved, Error> {
-        let task = task()?;
-        let this: Self = this.into_inner();
-        let arrived = this.file.stat().map_err(|e| told(failed(e)))?.size;
-        if arrived != size {
-            let what = format!("{size} bytes were written, and {arrived} have arrived");
-            return Err(Error::Other(what));
-        }
-        let answer = task.save(async {
-            task.background.supersede().await?;
-            let mut stream = task.attempt.write_stream(this.metadata).await?;
+        let Self { file, stream, .. } = this.into_inner();
+        call(async |_| {
             let mut offset = 0;
-            loop {
-                let (piece, _) = this.file.read(PIECE_BYTES, offset).map_err(failed)?;
-                if piece.is_empty() {
-                    return stream.commit().await;
-                }
+            let next_piece = || {
+                let (piece, _) = file.read(PIECE_BYTES, offset).map_err(failed)?;
                 offset += piece.len() as u64;
-                stream.write(Bytes::from(piece)).await?;
-            }
-        });
-        answer.map(saved)
+                Ok(Bytes::from(piece))
+            };
+            stream.commit_all(size, next_piece).await
+        })
     }
 }
 
@@ -127,11 +115,7 @@ fn nameless_file() -> StorageResult<Descriptor> {
         let what = "streams need a directory beside this storage; name one by CHECKPOINT_SCRATCH";
         return Err(StorageError::new(ErrorKind::InvalidLocation, what));
     };
-    let missing = || settings::not_given(&scratch);
-    let given = wasip2::filesystem::preopens::get_directories();
-    let names: Vec<String> = given.iter().map(|(_, name)| name.clone()).collect();
-    let (index, within) = holder(&names, &scratch).ok_or_else(missing)?;
-    let (dir, _) = given.get(index).ok_or_else(missing)?;
+    let (dir, within) = holder(&scratch).ok_or_else(|| settings::not_given(&scratch))?;
     for number in 0..MAX_NAMES {
         let name = match within.as_str() {
             "" => format!(".stream-{number}"),
@@ -172,14 +156,9 @@ fn write_all(file: &Descriptor, mut piece: &[u8], mut offset: u64) -> StorageRes
 
 fn failed(code: ErrorCode) -> StorageError {
     let kind = match code {
-        ErrorCode::Quota | ErrorCode::InsufficientSpace => ErrorKind::Unavailable,
+        ErrorCode::Quota | ErrorCode::InsufficientSpace => ErrorKind::QuotaExceeded,
         ErrorCode::Access | ErrorCode::ReadOnly => ErrorKind::ReadOnly,
         _ => ErrorKind::Other,
     };
     StorageError::new(kind, "the file of a stream cannot be used").with_source(code)
-}
-
-fn one_at_a_time() -> StorageError {
-    let what = "a task writes one stream at a time; end the one that is open";
-    StorageError::new(ErrorKind::QuotaExceeded, what)
 }

@@ -17,9 +17,6 @@ use wasip2::filesystem::types::{
 
 use std::time::{Duration, SystemTime};
 
-/// The longest path that a task may name. Linux takes no longer one.
-const MAX_PATH_BYTES: usize = 4096;
-
 /// A path beneath a descriptor of the task's: what a save reads and a restore writes.
 pub(crate) struct Beneath {
     dir: Descriptor,
@@ -33,13 +30,6 @@ impl Beneath {
     /// `InvalidPath` for absolute paths and those with `..`.
     pub(crate) fn new(dir: &Descriptor, path: &str) -> Result<Self> {
         let invalid = |what: String| Error::new(ErrorKind::InvalidPath, what);
-        if path.len() > MAX_PATH_BYTES {
-            let what = format!(
-                "a path of {} bytes; {MAX_PATH_BYTES} are allowed",
-                path.len()
-            );
-            return Err(invalid(what));
-        }
         if path.starts_with('/') || path.split('/').any(|part| part == "..") {
             let what = format!("{path:?} leads out of the directory; name a path in it");
             return Err(invalid(what));

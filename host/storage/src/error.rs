@@ -1,17 +1,18 @@
 //! Errors, typed by what the caller can do about them.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a call failed. [`kind`](Error::kind) says what to do about it; the text is for people, and
 /// does not repeat its [`source`](std::error::Error::source).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Error {
     kind: ErrorKind,
     message: String,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 /// What the caller of a failed call can do.
@@ -57,7 +58,7 @@ impl Error {
         mut self,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(Arc::from(source.into()));
         self
     }
 

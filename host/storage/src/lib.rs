@@ -32,9 +32,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
-mod advice;
 mod attempt;
-mod background;
 mod blocking;
 mod checkpoint;
 mod contents;
@@ -50,8 +48,6 @@ mod log;
 mod metadata;
 mod paths;
 mod restore;
-#[cfg(not(target_family = "wasm"))]
-mod spool;
 #[cfg(test)]
 #[allow(
     clippy::disallowed_methods,
@@ -60,14 +56,12 @@ mod spool;
 mod tests;
 mod tree;
 
-pub use advice::{Advice, Advisor, SaveAdvice, StopHandle};
 pub use attempt::Attempt;
 pub use attempt::resume::{ResumePoint, SchemaChange};
 pub use attempt::save::Save;
 pub use attempt::saved::{Saved, Totals};
 pub use attempt::settings::AttemptSettings;
 pub use attempt::stream::{ReadStream, SaveStream};
-pub use background::BackgroundSaves;
 pub use checkpoint::{Checkpoint, CheckpointInfo};
 pub use environment::{Clock, Environment, Randomness};
 pub use error::{Error, ErrorKind, Result, causes};

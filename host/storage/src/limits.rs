@@ -86,13 +86,15 @@ impl Limits {
     ///
     /// # Errors
     /// [`ErrorKind::QuotaExceeded`]
-    pub(crate) fn check_size(&self, size_bytes: u64) -> Result<()> {
+    pub fn check_size(&self, size_bytes: u64) -> Result<()> {
         within(size_bytes, self.checkpoint_bytes, "bytes in a checkpoint")
     }
 
+    /// Checks the size of a checkpoint's annotations and schema.
+    ///
     /// # Errors
     /// [`ErrorKind::QuotaExceeded`]
-    pub(crate) fn check_metadata(&self, metadata: &Metadata) -> Result<()> {
+    pub fn check_metadata(&self, metadata: &Metadata) -> Result<()> {
         let what = "bytes in the annotations and the schema of a checkpoint";
         within(
             metadata.size_bytes() as u64,

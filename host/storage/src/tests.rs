@@ -1,6 +1,5 @@
 //! The protocol of the log against a store that fails, forgets answers and delivers late.
 
-mod background;
 mod damage;
 mod faults;
 mod faulty_store;

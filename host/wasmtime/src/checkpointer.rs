@@ -1,22 +1,21 @@
-//! The interface `checkpointer` in a linker.
+//! The interface `checkpointer`.
 //!
 //! What `bindgen!` generates copies a list before the host sees it. A task's state may be most of its
 //! memory, and copying it costs as much as storing it, so `write` is defined by hand: over the memory of
 //! the guest, which stays as it is until the call returns.
 
-use std::time::Instant;
-
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, WasmList};
 
-use crate::CheckpointView;
-use crate::bindings::task::checkpoint::checkpointer::{Host, SchemaChange};
-use crate::bindings::task::checkpoint::types;
-use crate::host::{Answer, metadata, saved};
+use crate::bindings::task::checkpoint::{checkpointer, types};
+use crate::convert::{Returned, returned};
+use crate::ctx::{CheckpointCtxView, CheckpointView};
 
 pub(crate) fn add_to_linker<T: CheckpointView + 'static>(
     linker: &mut Linker<T>,
 ) -> wasmtime::Result<()> {
+    use checkpointer::{Host as _, SchemaChange};
+
     let mut interface = linker.instance("task:checkpoint/checkpointer@0.1.0")?;
 
     macro_rules! define {
@@ -50,17 +49,67 @@ async fn write<T: CheckpointView + 'static>(
     mut store: StoreContextMut<'_, T>,
     contents: WasmList<u8>,
     annotations: types::Annotations,
-) -> Answer<types::Saved> {
-    let began = Instant::now();
-    let mut host = store.data_mut().checkpoint();
-    let attempt = host.ctx.attempt.clone();
-    let answer = match host.superseded().await {
-        Ok(()) => {
-            let save = attempt.write_borrowed(contents.as_le_slice(&store));
-            save.metadata(metadata(annotations)).await
-        }
-        Err(error) => Err(error),
-    };
-    let mut host = store.data_mut().checkpoint();
-    Ok(host.saved(began, answer).map(saved))
+) -> Returned<types::Saved> {
+    let session = store.data_mut().checkpoint().ctx.session.clone();
+    let contents = contents.as_le_slice(&store);
+    returned(session.write_borrowed(contents, annotations).await)
+}
+
+impl types::Host for CheckpointCtxView<'_> {}
+
+impl checkpointer::Host for CheckpointCtxView<'_> {
+    async fn prev_exists(&mut self) -> Returned<bool> {
+        returned(self.ctx.session.prev_exists().await)
+    }
+
+    async fn resume(&mut self) -> Returned<checkpointer::ResumePoint> {
+        returned(self.ctx.session.resume().await)
+    }
+
+    async fn read(&mut self) -> Returned<Option<Vec<u8>>> {
+        let contents = self.ctx.session.read().await;
+        returned(contents.map(|contents| contents.map(Vec::from)))
+    }
+
+    async fn write(
+        &mut self,
+        contents: Vec<u8>,
+        annotations: types::Annotations,
+    ) -> Returned<types::Saved> {
+        returned(self.ctx.session.write(contents.into(), annotations).await)
+    }
+
+    async fn write_in_background(
+        &mut self,
+        contents: Vec<u8>,
+        annotations: types::Annotations,
+    ) -> Returned<()> {
+        let session = &self.ctx.session;
+        returned(
+            session
+                .write_in_background(contents.into(), annotations)
+                .await,
+        )
+    }
+
+    async fn flush(&mut self) -> Returned<Option<types::Saved>> {
+        let newest = self.ctx.session.flush().await;
+        returned(newest.map(|newest| newest.map(types::Saved::from)))
+    }
+
+    async fn declare_schema(
+        &mut self,
+        name: String,
+        change: checkpointer::SchemaChange,
+    ) -> Returned<()> {
+        returned(self.ctx.session.declare_schema(name, change.into()).await)
+    }
+
+    async fn should_save(&mut self) -> wasmtime::Result<checkpointer::Advice> {
+        Ok(self.ctx.session.should_save().into())
+    }
+
+    async fn get_limits(&mut self) -> Returned<checkpointer::Limits> {
+        returned(Ok(self.ctx.session.limits().await))
+    }
 }

@@ -1,16 +1,17 @@
 //! The import `task:checkpoint`, for hosts that embed wasmtime.
 //!
 //! A guest that imports it saves its progress, and its next attempt goes on from there. The host
-//! begins an [`Attempt`] for each run of the guest, which claims the guest's [`Location`] and so fences
+//! begins an [`Attempt`] for each run of the guest, which claims the guest's location and so fences
 //! every earlier run, and puts it into the store's state as a [`CheckpointCtx`]. The guest sees the
 //! checkpoints of that location and nothing else: no URL, no credential, no other task's data.
 //!
 //! ```
 //! use std::sync::Arc;
+//! use std::time::Duration;
 //!
-//! use checkpoint_storage::{Attempt, AttemptSettings, Location};
 //! use wasmtime::component::{Component, Linker, ResourceTable};
 //! use wasmtime::{Engine, Store};
+//! use wasmtime_checkpoint::storage::{Attempt, AttemptSettings, OpenLocation};
 //! use wasmtime_checkpoint::{CheckpointCtx, CheckpointCtxView, CheckpointView};
 //!
 //! // What each plugin's store holds.
@@ -60,7 +61,7 @@
 //! let component = Component::new(&engine, component)?;
 //!
 //! // For each attempt: claim the plugin's location, and give the plugin what it finds there.
-//! let location = Location::parse("memory:///plugins/one")?;
+//! let location = OpenLocation::parse("memory:///plugins/one")?;
 //! for expected in [false, true] {
 //!     let attempt = Arc::new(Attempt::begin(location.clone(), AttemptSettings::default()).await?);
 //!     let plugin = Plugin {
@@ -73,13 +74,17 @@
 //!     assert_eq!(resumes.call_async(&mut store, ()).await?, (expected,));
 //!     // The host may save for its guest too.
 //!     attempt.write("state".into()).await?;
+//!     // However the guest has ended: commit what it was told is staged.
+//!     let outcome = store.data().checkpoint.finish(Duration::from_secs(10)).await;
+//!     assert!(outcome.lost.is_none());
 //! }
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! The calls are `async` in the host, and block only the guest that makes them. When a guest has ended,
-//! however it did, flush its [`CheckpointCtx::background`]: that commits what it was told is staged.
+//! however it did, call [`CheckpointCtx::finish`]: it commits what is staged, and its
+//! [`Outcome`](session::Outcome) says what was lost and why the guest's last call failed.
 //!
 //! Wasmtime bounds what a guest passes to the host in one call, by
 //! [`Store::set_hostcall_fuel`](wasmtime::Store::set_hostcall_fuel): a `write` of more than 128 MiB traps
@@ -87,17 +92,24 @@
 //! copied, so a host that raises it lends its guests twice as much memory each: for the save that is
 //! being made and the one that waits.
 //!
-//! [`Attempt`]: checkpoint_storage::Attempt
-//! [`Location`]: checkpoint_storage::Location
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `wasi` | yes | the interfaces `files` and `streams`, over `wasmtime-wasi` |
+//! | `aws`, `gcp`, `azure` | no | `s3://`, `gs://` and `az://` locations |
+//!
+//! [`Attempt`]: storage::Attempt
 
 pub mod bindings;
 mod checkpointer;
+mod convert;
 mod ctx;
-mod error;
-mod host;
+#[cfg(feature = "wasi")]
+mod files;
+#[cfg(feature = "wasi")]
 mod streams;
 
-pub use checkpoint_storage::{SaveAdvice, StopHandle};
+pub use checkpoint_session as session;
+pub use checkpoint_storage as storage;
 pub use ctx::{CheckpointCtx, CheckpointCtxView, CheckpointView};
 
 use wasmtime::component::{HasData, Linker};
@@ -105,9 +117,9 @@ use wasmtime::component::{HasData, Linker};
 /// The marker by which the generated `add_to_linker` functions in [`bindings`] find the import's part
 /// of a store's state. Public for hosts that call those themselves.
 #[derive(Debug)]
-pub struct Checkpoint;
+pub struct HasCheckpoint;
 
-impl HasData for Checkpoint {
+impl HasData for HasCheckpoint {
     type Data<'a> = CheckpointCtxView<'a>;
 }
 
@@ -116,12 +128,13 @@ impl HasData for Checkpoint {
 ///
 /// # Errors
 /// If the linker has one of the interfaces already.
+#[cfg(feature = "wasi")]
 pub fn add_to_linker<T: CheckpointView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     use bindings::task::checkpoint::{files, streams};
 
     add_checkpointer_to_linker(linker)?;
-    files::add_to_linker::<_, Checkpoint>(linker, T::checkpoint)?;
-    streams::add_to_linker::<_, Checkpoint>(linker, T::checkpoint)
+    files::add_to_linker::<_, HasCheckpoint>(linker, T::checkpoint)?;
+    streams::add_to_linker::<_, HasCheckpoint>(linker, T::checkpoint)
 }
 
 /// Adds `checkpointer`, and the types that it uses, to a linker: for hosts without WASI, whose guests
@@ -134,6 +147,6 @@ pub fn add_checkpointer_to_linker<T: CheckpointView + 'static>(
 ) -> wasmtime::Result<()> {
     use bindings::task::checkpoint::types;
 
-    types::add_to_linker::<_, Checkpoint>(linker, T::checkpoint)?;
+    types::add_to_linker::<_, HasCheckpoint>(linker, T::checkpoint)?;
     checkpointer::add_to_linker(linker)
 }

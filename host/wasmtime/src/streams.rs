@@ -1,11 +1,11 @@
-//! Checkpoints as streams of the guest's, in constant memory on both sides.
+//! The interface `streams`.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::task::Poll;
 
 use bytes::Bytes;
-use checkpoint_storage::{Error, ErrorKind, ReadStream, Result};
+use checkpoint_session::{Answer, Misuse, ReadStream};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use wasmtime::component::Resource;
@@ -14,8 +14,8 @@ use wasmtime_wasi::p2::{
 };
 
 use crate::bindings::task::checkpoint::{streams, types};
+use crate::convert::{Returned, returned};
 use crate::ctx::CheckpointCtxView;
-use crate::host::{Answer, metadata, saved};
 
 /// The most that a guest may write to a stream at a time. As much again is on its way.
 const PERMIT_BYTES: usize = 1 << 20;
@@ -24,24 +24,21 @@ const PERMIT_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct SaveStream {
     shared: Arc<Mutex<Shared>>,
-    lent: bool,
-    /// Of [`CheckpointCtx`](crate::CheckpointCtx).
-    _writing: Arc<()>,
 }
 
-/// What the guest's stream and the save have in common.
+/// What the guest's output stream and the save have in common.
 struct Shared {
     stream: State,
-    /// Set while the guest holds its output stream.
-    open: bool,
-    written_bytes: u64,
+    /// Whether the output stream was given to the guest before.
+    is_lent: bool,
+    /// Whether the guest holds it now.
+    is_open: bool,
 }
 
 enum State {
     /// Ready for a piece, or to be committed.
-    Idle(checkpoint_storage::SaveStream),
-    Writing(BoxFuture<'static, (checkpoint_storage::SaveStream, Result<()>)>),
-    Failed(Error),
+    Idle(checkpoint_session::SaveStream),
+    Writing(BoxFuture<'static, checkpoint_session::SaveStream>),
     Over,
 }
 
@@ -55,104 +52,71 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn is_held(token: &Arc<()>) -> bool {
-    Arc::strong_count(token) > 1
-}
-
-fn one_at_a_time() -> Error {
-    let what = "a task writes one stream at a time and reads one; end the one that is open";
-    Error::new(ErrorKind::QuotaExceeded, what)
-}
-
 impl streams::Host for CheckpointCtxView<'_> {
-    async fn read(&mut self) -> Answer<Option<streams::Reading>> {
-        let answer = match self.settled().await {
-            Ok(()) if is_held(&self.ctx.reading) => Err(one_at_a_time()),
-            Ok(()) => self.ctx.attempt.read_stream().await,
-            Err(error) => Err(error),
-        };
-        let reading = match self.answer(answer) {
-            Ok(Some(reading)) => reading,
+    async fn read(&mut self) -> Returned<Option<streams::Reading>> {
+        let stream = match self.ctx.session.read_stream().await {
+            Ok(Some(stream)) => stream,
             Ok(None) => return Ok(Ok(None)),
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Err(error.into())),
         };
-        let info = reading.info();
-        let contents: DynInputStream = Box::new(Reading::new(reading, self.ctx.reading.clone()));
+        let (size, sequence) = (stream.info().logical_bytes, stream.info().sequence);
+        let contents: DynInputStream = Box::new(Reading::new(stream));
         Ok(Ok(Some(streams::Reading {
             contents: self.table.push(contents)?,
-            size: info.logical_bytes,
-            sequence: info.sequence,
+            size,
+            sequence,
         })))
     }
 }
 
 impl streams::HostSaveStream for CheckpointCtxView<'_> {
-    async fn begin(&mut self, annotations: types::Annotations) -> Answer<Resource<SaveStream>> {
-        let begun = match is_held(&self.ctx.writing) {
-            true => Err(one_at_a_time()),
-            false => self.ctx.attempt.write_stream(metadata(annotations)).await,
-        };
-        let stream = match self.answer(begun) {
+    async fn begin(&mut self, annotations: types::Annotations) -> Returned<Resource<SaveStream>> {
+        let stream = match self.ctx.session.begin_stream(annotations).await {
             Ok(stream) => stream,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Err(error.into())),
         };
         let shared = Shared {
             stream: State::Idle(stream),
-            open: false,
-            written_bytes: 0,
+            is_lent: false,
+            is_open: false,
         };
-        let stream = SaveStream {
-            shared: Arc::new(Mutex::new(shared)),
-            lent: false,
-            _writing: self.ctx.writing.clone(),
-        };
-        Ok(Ok(self.table.push(stream)?))
+        let shared = Arc::new(Mutex::new(shared));
+        Ok(Ok(self.table.push(SaveStream { shared })?))
     }
 
-    async fn contents(&mut self, this: Resource<SaveStream>) -> Answer<Resource<DynOutputStream>> {
-        let stream = self.table.get_mut(&this)?;
-        if std::mem::replace(&mut stream.lent, true) {
-            return Ok(Err(types::Error::Other(
-                "the stream of these contents was given out before".into(),
-            )));
+    async fn contents(
+        &mut self,
+        this: Resource<SaveStream>,
+    ) -> Returned<Resource<DynOutputStream>> {
+        let shared = self.table.get(&this)?.shared.clone();
+        {
+            let mut shared = lock(&shared);
+            if std::mem::replace(&mut shared.is_lent, true) {
+                return Ok(Err(self.ctx.session.misuse(Misuse::OutputTaken).into()));
+            }
+            shared.is_open = true;
         }
-        lock(&stream.shared).open = true;
-        let contents: DynOutputStream = Box::new(Writing(stream.shared.clone()));
+        let contents: DynOutputStream = Box::new(Writing(shared));
         Ok(Ok(self.table.push(contents)?))
     }
 
-    async fn commit(&mut self, this: Resource<SaveStream>, size: u64) -> Answer<types::Saved> {
-        let began = Instant::now();
+    async fn commit(&mut self, this: Resource<SaveStream>, size: u64) -> Returned<types::Saved> {
         let stream = self.table.delete(this)?;
-        let (state, written_bytes) = {
+        let state = {
             let mut shared = lock(&stream.shared);
-            // Whatever the guest still writes goes nowhere.
+            // What the guest still writes goes nowhere.
             let state = std::mem::replace(&mut shared.stream, State::Over);
-            if shared.open {
-                let what = "the output stream is to be dropped before the commit";
-                return Ok(Err(types::Error::Other(what.into())));
+            if shared.is_open {
+                return Ok(Err(self.ctx.session.misuse(Misuse::OutputHeld).into()));
             }
-            (state, shared.written_bytes)
+            state
         };
         let stream = match state {
-            State::Idle(stream) => Ok(stream),
-            State::Writing(writing) => match writing.await {
-                (stream, Ok(())) => Ok(stream),
-                (_, Err(error)) => Err(error),
-            },
-            State::Failed(error) => Err(error),
-            State::Over => Err(Error::new(ErrorKind::Other, "the stream is over")),
+            State::Idle(stream) => stream,
+            State::Writing(writing) => writing.await,
+            State::Over => return Ok(Err(self.ctx.session.misuse(Misuse::StreamOver).into())),
         };
-        // Whatever it has failed of is said first.
-        if stream.is_ok() && written_bytes != size {
-            let what = format!("{size} bytes were written, and {written_bytes} have arrived");
-            return Ok(Err(types::Error::Other(what)));
-        }
-        let answer = match (stream, self.superseded().await) {
-            (Ok(stream), Ok(())) => stream.commit().await,
-            (Err(error), _) | (_, Err(error)) => Err(error),
-        };
-        Ok(self.saved(began, answer).map(saved))
+        returned(stream.commit(size).await)
     }
 
     async fn drop(&mut self, this: Resource<SaveStream>) -> wasmtime::Result<()> {
@@ -168,7 +132,7 @@ struct Writing(Arc<Mutex<Shared>>);
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        lock(&self.0).open = false;
+        lock(&self.0).is_open = false;
     }
 }
 
@@ -178,13 +142,10 @@ impl Pollable for Writing {
         std::future::poll_fn(|cx| {
             let mut shared = lock(&self.0);
             let State::Writing(writing) = &mut shared.stream else {
-                return std::task::Poll::Ready(());
+                return Poll::Ready(());
             };
-            writing.poll_unpin(cx).map(|(stream, written)| {
-                shared.stream = match written {
-                    Ok(()) => State::Idle(stream),
-                    Err(error) => State::Failed(error),
-                };
+            writing.poll_unpin(cx).map(|stream| {
+                shared.stream = State::Idle(stream);
             })
         })
         .await;
@@ -193,25 +154,24 @@ impl Pollable for Writing {
 
 impl OutputStream for Writing {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        if bytes.len() > PERMIT_BYTES {
-            return Err(StreamError::trap("more is written than was permitted"));
-        }
         let mut shared = lock(&self.0);
         match std::mem::replace(&mut shared.stream, State::Over) {
-            State::Idle(mut stream) => {
-                shared.written_bytes += bytes.len() as u64;
+            State::Idle(stream) if stream.has_failed() => {
+                shared.stream = State::Idle(stream);
+                Err(StreamError::Closed)
+            }
+            State::Idle(mut stream) if bytes.len() <= PERMIT_BYTES => {
                 let writing = async move {
-                    let written = stream.write(bytes).await;
-                    (stream, written)
+                    stream.write(bytes).await;
+                    stream
                 };
                 shared.stream = State::Writing(writing.boxed());
                 Ok(())
             }
-            State::Writing(_) => Err(StreamError::trap("more is written than was permitted")),
-            state @ (State::Failed(_) | State::Over) => {
-                shared.stream = state;
-                Err(StreamError::Closed)
+            State::Idle(_) | State::Writing(_) => {
+                Err(StreamError::trap("more is written than was permitted"))
             }
+            State::Over => Err(StreamError::Closed),
         }
     }
 
@@ -221,10 +181,11 @@ impl OutputStream for Writing {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        match lock(&self.0).stream {
+        match &lock(&self.0).stream {
+            State::Idle(stream) if stream.has_failed() => Err(StreamError::Closed),
             State::Idle(_) => Ok(PERMIT_BYTES),
             State::Writing(_) => Ok(0),
-            State::Failed(_) | State::Over => Err(StreamError::Closed),
+            State::Over => Err(StreamError::Closed),
         }
     }
 }
@@ -233,27 +194,31 @@ impl OutputStream for Writing {
 struct Reading {
     state: Progress,
     piece: Bytes,
-    /// Of [`CheckpointCtx`](crate::CheckpointCtx).
-    _reading: Arc<()>,
+    /// Held until the guest drops its stream, because it may read one at a time.
+    _over: Option<ReadStream>,
 }
 
 enum Progress {
-    Fetching(BoxFuture<'static, (ReadStream, Result<Option<Bytes>>)>),
+    Fetching(BoxFuture<'static, (ReadStream, Answer<Option<Bytes>>)>),
     Failed(String),
     Ended,
 }
 
 impl Reading {
-    fn new(stream: ReadStream, reading: Arc<()>) -> Self {
+    fn new(stream: ReadStream) -> Self {
         Self {
-            _reading: reading,
             state: Progress::Fetching(fetch(stream)),
             piece: Bytes::new(),
+            _over: None,
         }
+    }
+
+    fn take(&mut self, size: usize) -> Bytes {
+        self.piece.split_to(size.min(self.piece.len()))
     }
 }
 
-fn fetch(mut stream: ReadStream) -> BoxFuture<'static, (ReadStream, Result<Option<Bytes>>)> {
+fn fetch(mut stream: ReadStream) -> BoxFuture<'static, (ReadStream, Answer<Option<Bytes>>)> {
     let fetching = async move {
         let piece = stream.next().await;
         (stream, piece)
@@ -274,35 +239,24 @@ impl Pollable for Reading {
         self.state = match piece {
             Ok(Some(piece)) => {
                 self.piece = piece;
-                Progress::Fetching(fetch(stream))
+                self.state = Progress::Fetching(fetch(stream));
+                return;
             }
             Ok(None) => Progress::Ended,
-            // The text names no more than the guest's own checkpoint.
-            Err(error) => Progress::Failed(
-                match error.kind() {
-                    ErrorKind::Corrupt => {
-                        "the checkpoint is damaged; reading anew gives an older one"
-                    }
-                    ErrorKind::Fenced => "a newer attempt of this task has begun",
-                    _ => "the storage does not answer as it should",
-                }
-                .into(),
-            ),
+            Err(error) => Progress::Failed(error.to_string()),
         };
+        self._over = Some(stream);
     }
 }
 
 impl InputStream for Reading {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        if !self.piece.is_empty() {
-            let taken = size.min(self.piece.len());
-            return Ok(self.piece.split_to(taken));
+        if self.piece.is_empty() {
+            // A guest that does not wait gets what is there already.
+            self.ready().now_or_never();
         }
-        // A guest that does not wait is given what is there already.
-        self.ready().now_or_never();
         if !self.piece.is_empty() {
-            let taken = size.min(self.piece.len());
-            return Ok(self.piece.split_to(taken));
+            return Ok(self.take(size));
         }
         match std::mem::replace(&mut self.state, Progress::Ended) {
             Progress::Fetching(fetching) => {

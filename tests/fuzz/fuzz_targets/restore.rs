@@ -11,9 +11,7 @@ use cap_std::fs::Dir;
 use checkpoint_fuzz::disk::{MARKER, Sandbox, Snapshot, snapshot};
 use checkpoint_fuzz::tree::{Commit, Forged, Verdict, is_kept};
 use checkpoint_fuzz::{Place, run};
-use checkpoint_storage::{
-    Attempt, AttemptSettings, DirTree, ErrorKind, Existing, Limits, Result,
-};
+use checkpoint_storage::{Attempt, AttemptSettings, DirTree, ErrorKind, Existing, Limits, Result};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 

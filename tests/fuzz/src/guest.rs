@@ -6,6 +6,7 @@ mod streams;
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use checkpoint_storage::{Attempt, AttemptSettings, Existing, Limits, SchemaChange};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -19,6 +20,9 @@ use wasmtime_wasi::{FsPerms, OpenMode};
 use crate::Place;
 use crate::disk::{Sandbox, snapshot};
 use model::{Annotations, Content, Given, Model};
+
+/// How long the end of an attempt may take. Memory answers at once.
+const END: Duration = Duration::from_secs(60);
 
 /// A handle that the guest passes for a directory.
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,10 +151,10 @@ impl Guest {
         self.reading = None;
         self.saving = None;
         self.table = ResourceTable::new();
-        let flushed = self.ctx.background().flush().await;
-        match flushed {
-            Ok(_) => self.model.settled(),
-            Err(_) => self.model.unsettled(),
+        let outcome = self.ctx.finish(END).await;
+        match outcome.lost {
+            None => self.model.settled(),
+            Some(_) => self.model.unsettled(),
         }
     }
 

@@ -19,7 +19,9 @@ use object_store::{ObjectStoreExt, PutPayload};
 
 /// Runs one input. A runtime of its own for each, so that nothing of one goes on in the next.
 pub fn run(input: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
     runtime.expect("a runtime is made").block_on(input);
 }
 

@@ -11,20 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use checkpoint_session::{Outcome, SaveAdvice, Session, SessionSettings, StopHandle};
 use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, OpenLocation};
-use wasmtime_checkpoint::{CheckpointCtx, SaveAdvice, StopHandle};
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::filesystem::FsPerms;
 
 use crate::exit::{self, Code, Failure, failure};
 use crate::options::{FlyteUrl, SharedDir, Variable, duration, percent, size};
 use crate::signals::Signals;
-use crate::task::{End, Ended, Task};
+use crate::task::{End, Task};
 use limits::LimitArgs;
 use summary::Summary;
-
-/// How long the end of an attempt waits for the deletion of what its saves replaced.
-const DELETION: Duration = Duration::from_secs(5);
 
 /// Run a task; each attempt goes on from the last committed checkpoint
 ///
@@ -140,16 +137,18 @@ impl Args {
                 }
             };
             let Attempted {
-                ended:
-                    Ended {
-                        end,
+                end,
+                stop,
+                outcome:
+                    Outcome {
+                        lost,
                         failure,
                         waited,
+                        totals,
+                        ..
                     },
-                stop,
-                lost,
-            } = self.attempt(&task, &attempt, &signals).await?;
-            summary.ends(&attempt, waited);
+            } = self.attempt(&task, attempt, &signals).await?;
+            summary.ends(totals, waited);
             if let Some(signal) = signals.received()
                 && (stop.was_told() || end == End::Stopped)
             {
@@ -197,7 +196,7 @@ impl Args {
     async fn attempt(
         &self,
         task: &Task,
-        attempt: &Arc<Attempt>,
+        attempt: Arc<Attempt>,
         signals: &Signals,
     ) -> anyhow::Result<Attempted> {
         let advice = match (self.save_every, self.save_overhead) {
@@ -205,8 +204,8 @@ impl Args {
             (None, Some(share)) => SaveAdvice::Overhead(share),
             (None, None) => SaveAdvice::default(),
         };
-        let ctx = CheckpointCtx::new(attempt.clone()).save_advice(advice);
-        let (stop, background) = (ctx.stop_handle(), ctx.background().clone());
+        let session = Session::new(attempt, SessionSettings::default().save_advice(advice));
+        let stop = session.stop_handle();
         let cut = async {
             let timeout = async {
                 match self.timeout {
@@ -224,17 +223,10 @@ impl Args {
                 () = grace => End::Stopped,
             }
         };
-        let ended = task.run(self.wasi()?, ctx, self.max_memory, cut).await;
-        let lost = match tokio::time::timeout(self.grace, background.flush()).await {
-            Ok(flushed) => flushed.err(),
-            Err(_) => Some(checkpoint_storage::Error::new(
-                ErrorKind::Unavailable,
-                "what the task saved last in the background is not committed: the storage took too long",
-            )),
-        };
-        // What is left is swept by the next attempt.
-        let _ = tokio::time::timeout(DELETION, attempt.settle()).await;
-        Ok(Attempted { ended, stop, lost })
+        let ctx = session.clone().into();
+        let end = task.run(self.wasi()?, ctx, self.max_memory, cut).await;
+        let outcome = session.finish(self.grace).await;
+        Ok(Attempted { end, stop, outcome })
     }
 
     fn file(&self) -> &Path {
@@ -297,10 +289,9 @@ impl Args {
 
 /// An attempt that has ended, and whose saves have.
 struct Attempted {
-    ended: Ended,
+    end: End,
     stop: StopHandle,
-    /// Why what it had staged is not committed.
-    lost: Option<checkpoint_storage::Error>,
+    outcome: Outcome,
 }
 
 /// Why an attempt failed, and the code for it; `None` if it did not.

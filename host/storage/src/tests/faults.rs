@@ -16,7 +16,6 @@ use tokio::time::timeout;
 use super::faulty_store::{Fault, FaultyStore};
 use super::{at, begin, keep, large, memory, noise};
 use crate::Attempt;
-use crate::BackgroundSaves;
 use crate::environment::Environment;
 use crate::error::{ErrorKind, Result};
 use crate::limits::Limits;
@@ -101,20 +100,6 @@ const SAVES: [Save; 7] = [
             .boxed()
         },
         after: || [(String::new(), noise(3, 150 << 10))].into(),
-        needs: ("put", "/data/"),
-    },
-    Save {
-        name: "a save in the background",
-        make: |attempt, temp| {
-            async {
-                let saves = BackgroundSaves::default();
-                let source = tree(&temp.join("from"));
-                saves.save(attempt, source, Metadata::default()).await?;
-                saves.flush().await.map(drop)
-            }
-            .boxed()
-        },
-        after: tree_files,
         needs: ("put", "/data/"),
     },
     Save {

@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use checkpoint_storage::{Attempt, AttemptSettings, Limits, OpenLocation};
 use tokio::task::JoinSet;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime_checkpoint::storage::{Attempt, AttemptSettings, Limits, OpenLocation};
 use wasmtime_checkpoint::{CheckpointCtx, CheckpointCtxView, CheckpointView};
 
 /// How often a plugin that failed is run, the first time included.
@@ -125,8 +125,7 @@ impl Host {
         let settings = AttemptSettings::default().number(number).limits(limits);
         let attempt = Arc::new(Attempt::begin(location, settings).await?);
 
-        let checkpoint = CheckpointCtx::new(attempt.clone());
-        let background = checkpoint.background().clone();
+        let checkpoint = CheckpointCtx::new(attempt);
         let limits = StoreLimitsBuilder::new().memory_size(MEMORY_BYTES).build();
         let mut store = Store::new(
             &self.engine,
@@ -156,10 +155,13 @@ impl Host {
             Ok(result) => result,
             Err(_) => Err(wasmtime::Error::msg("it took too long")),
         };
-        // However it ended: what it was told is staged is committed, and what that replaces deleted.
-        let _ = tokio::time::timeout(FLUSH, background.flush()).await;
-        let _ = tokio::time::timeout(FLUSH, attempt.settle()).await;
-        result
+        // However it ended: what it was told is staged is committed.
+        let outcome = store.data().checkpoint.finish(FLUSH).await;
+        match (outcome.lost, &result) {
+            // It succeeded, and counts on that.
+            (Some(lost), Ok(Ok(_))) => Err(wasmtime::Error::new(lost)),
+            _ => result,
+        }
     }
 }
 

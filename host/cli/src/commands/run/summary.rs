@@ -54,9 +54,8 @@ impl Summary {
         Ok(attempt)
     }
 
-    pub(super) fn ends(&mut self, attempt: &Attempt, waited: Duration) {
+    pub(super) fn ends(&mut self, totals: Totals, waited: Duration) {
         self.waited += waited;
-        let totals = attempt.totals();
         self.totals.saves += totals.saves;
         self.totals.logical_bytes += totals.logical_bytes;
         self.totals.uploaded_bytes += totals.uploaded_bytes;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::contents::{Contents, MemoryTree};
 use super::dice::Dice;
 use super::ledger::{NUMBER, SaveId};
 use super::process::{Called, Habits, Process, Violated};
-use crate::BackgroundSaves;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::Metadata;
 use crate::tree::target::Existing;
@@ -19,7 +19,8 @@ use crate::{Attempt, Saved};
 pub(super) struct Owner {
     process: Process,
     pub(super) attempt: Arc<Attempt>,
-    background: BackgroundSaves,
+    /// The newest save in the background, which is made after the one before it.
+    background: Option<JoinHandle<Result<Saved>>>,
     epoch: u64,
     base: Option<u32>,
     pub(super) fenced: bool,
@@ -32,7 +33,7 @@ impl Owner {
         Self {
             process: process.clone(),
             attempt: Arc::new(attempt),
-            background: BackgroundSaves::default(),
+            background: None,
             epoch,
             base,
             fenced: false,
@@ -210,20 +211,21 @@ impl Owner {
     async fn save_in_the_background(&mut self, dice: &mut Dice) -> Result<(), Violated> {
         for _ in 0..dice.within(1..4) {
             let (contents, id, metadata) = self.draw(false, dice);
-            let begun = match contents.tree() {
-                Some(tree) => self.background.save(&self.attempt, tree, metadata).await,
-                None => {
-                    let bytes = contents.bytes();
-                    self.background.write(&self.attempt, bytes, metadata).await
+            let (attempt, before) = (self.attempt.clone(), self.background.take());
+            self.background = Some(tokio::spawn(async move {
+                if let Some(before) = before {
+                    before.await.unwrap()?;
                 }
-            };
-            if let Err(error) = begun {
-                return self.background_failed(&error);
-            }
+                let save = match contents.tree() {
+                    Some(tree) => attempt.save(tree),
+                    None => attempt.write(contents.bytes()),
+                };
+                save.metadata(metadata).await
+            }));
             sleep(dice.millis(1..50)).await;
             if dice.chance(400) {
                 let called = self.process.called();
-                match self.background.flush().await {
+                match self.end_of_background().await {
                     Ok(Some(saved)) => self.saved(&called, id, Ok(saved.sequence))?,
                     Ok(None) => return Err(self.process.violated("a flush of nothing".into())),
                     Err(error) => self.background_failed(&error)?,
@@ -235,9 +237,17 @@ impl Owner {
 
     /// Saves in the foreground come after those in the background.
     async fn flush(&mut self) -> Result<(), Violated> {
-        match self.background.flush().await {
+        match self.end_of_background().await {
             Ok(_) => Ok(()),
             Err(error) => self.background_failed(&error),
+        }
+    }
+
+    /// Waits for the saves in the background, and returns the newest one.
+    async fn end_of_background(&mut self) -> Result<Option<Saved>> {
+        match self.background.take() {
+            Some(saving) => saving.await.unwrap().map(Some),
+            None => Ok(None),
         }
     }
 

@@ -3,11 +3,9 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::limits::Limits;
-use crate::tree::Tree;
-use crate::tree::target::{Existing, TargetState};
-use crate::tree::walk::{FileTree, TreeReader, TreeWriter};
+use checkpoint_storage::{
+    Error, ErrorKind, Existing, FileTree, Limits, Result, TargetState, Tree, TreeReader, TreeWriter,
+};
 
 /// The memory through which a tree is copied.
 const BUFFER_BYTES: usize = 256 << 10;

@@ -1,7 +1,9 @@
-//! When a task is told to save, and that it is to stop: the same advice in every host.
+//! When a guest should save, and whether it is to stop.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::clock;
 
 /// The share of its time that a guest waits for saves, if it follows the advice: 5 %. A task that loses
 /// its progress loses more.
@@ -40,10 +42,10 @@ struct Stop {
 }
 
 impl StopHandle {
-    /// Tells the guest, when it asks `should-save` next, to save and return within this time. It is
-    /// for the host to end it after that. A later call does not extend the time.
+    /// Asks the guest, at its next `should-save`, to save and return within this time. Ending it after
+    /// that is up to the host. A later call does not extend the time.
     pub fn stop(&self, grace: Duration) {
-        let asked = Instant::now();
+        let asked = clock::now();
         let deadline = asked.checked_add(grace).unwrap_or(asked);
         self.lock().get_or_insert(Stop {
             asked,
@@ -52,8 +54,9 @@ impl StopHandle {
         });
     }
 
-    /// Whether the guest has heard that it is to stop. Then it may have returned before its work was
+    /// Whether the guest has learned that it is to stop. If so, it may have returned before its work was
     /// done, whatever it returned.
+    #[must_use]
     pub fn was_told(&self) -> bool {
         self.lock().is_some_and(|stop| stop.told)
     }
@@ -63,10 +66,9 @@ impl StopHandle {
     }
 }
 
-/// What a host knows of its guest's saves, and what it advises. A host notes what it sees, with times of
-/// one clock.
+/// What a guest's saves have cost, and the advice that follows.
 #[derive(Debug)]
-pub struct Advisor {
+pub(crate) struct Advisor {
     advice: SaveAdvice,
     stop: StopHandle,
     began: Instant,
@@ -87,10 +89,10 @@ pub struct Advice {
 }
 
 impl Advisor {
-    /// For a guest that begins `now`, with the default advice.
-    pub fn new(now: Instant) -> Self {
+    /// For a guest that begins `now`.
+    pub(crate) fn new(advice: SaveAdvice, now: Instant) -> Self {
         Self {
-            advice: SaveAdvice::default(),
+            advice,
             stop: StopHandle::default(),
             began: now,
             last_save: None,
@@ -99,35 +101,29 @@ impl Advisor {
         }
     }
 
-    /// Advises this from now on.
-    pub fn set_advice(&mut self, advice: SaveAdvice) {
-        self.advice = advice;
-    }
-
-    /// By which the guest is asked to stop.
-    pub fn stop_handle(&self) -> StopHandle {
+    pub(crate) fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
     }
 
     /// The time that the guest has waited for its saves.
-    pub fn waited(&self) -> Duration {
+    pub(crate) fn waited(&self) -> Duration {
         self.waited
     }
 
-    /// The guest has waited for a save from `began` to `now`.
-    pub fn note_save(&mut self, began: Instant, now: Instant) {
+    /// Notes a save that the guest has waited for from `began` to `now`.
+    pub(crate) fn note_save(&mut self, began: Instant, now: Instant) {
         self.cost = now.saturating_duration_since(began);
         self.note_wait(began, now);
         self.last_save = Some(now);
     }
 
-    /// The guest has waited for earlier saves.
-    pub fn note_wait(&mut self, began: Instant, now: Instant) {
+    /// Notes that the guest has waited, and nothing was saved.
+    pub(crate) fn note_wait(&mut self, began: Instant, now: Instant) {
         self.waited += now.saturating_duration_since(began);
     }
 
-    /// What the guest is told `now`.
-    pub fn advise(&self, now: Instant) -> Advice {
+    /// The advice at the time `now`. Marks a request to stop as heard.
+    pub(crate) fn advise(&self, now: Instant) -> Advice {
         if let Some(stop) = &mut *self.stop.lock() {
             stop.told = true;
             return Advice {
@@ -161,7 +157,7 @@ mod tests {
     #[test]
     fn saves_are_advised_as_often_as_the_overhead_permits() {
         let start = Instant::now();
-        let mut advisor = Advisor::new(start);
+        let mut advisor = Advisor::new(SaveAdvice::default(), start);
         assert!(!advisor.advise(start).now);
         assert!(advisor.advise(start + SECOND).now);
         // It takes a second, and 19 others are to pass for each that is waited.
@@ -173,8 +169,7 @@ mod tests {
     #[test]
     fn saves_are_advised_whenever_the_time_has_passed() {
         let start = Instant::now();
-        let mut advisor = Advisor::new(start);
-        advisor.advice = SaveAdvice::Every(10 * SECOND);
+        let mut advisor = Advisor::new(SaveAdvice::Every(10 * SECOND), start);
         assert!(!advisor.advise(start + 9 * SECOND).now);
         assert!(advisor.advise(start + 10 * SECOND).now);
         advisor.note_save(start + 10 * SECOND, start + 12 * SECOND);
@@ -183,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_guest_that_is_to_stop_saves_once_more() {
-        let mut advisor = Advisor::new(Instant::now());
+        let mut advisor = Advisor::new(SaveAdvice::default(), Instant::now());
         advisor.stop.stop(30 * SECOND);
         advisor.stop.stop(90 * SECOND);
         let now = Instant::now();

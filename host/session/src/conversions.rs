@@ -1,0 +1,124 @@
+//! From the types that a binding generator makes of the WIT package to those of this crate, and back.
+
+/// Converts between this crate's types and those that `wasmtime::component::bindgen!` or
+/// `wit_bindgen::generate!` makes of the package `task:checkpoint`: both give the same names. The types are
+/// the caller's own, so the caller implements [`From`] for them.
+///
+/// It takes the path of the module that holds `types` and `checkpointer`, such as
+/// `bindings::task::checkpoint`. `files in` before it adds those of `files`.
+#[macro_export]
+macro_rules! wit_conversions {
+    (files in $($package:tt)+) => {
+        $crate::wit_conversions!($($package)+);
+
+        impl From<$($package)+::files::Existing> for $crate::storage::Existing {
+            fn from(existing: $($package)+::files::Existing) -> Self {
+                use $($package)+::files::Existing;
+
+                match existing {
+                    Existing::Refuse => Self::Refuse,
+                    Existing::Replace => Self::Replace,
+                }
+            }
+        }
+    };
+    ($($package:tt)+) => {
+        impl From<$crate::GuestError> for $($package)+::types::Error {
+            fn from(error: $crate::GuestError) -> Self {
+                use $crate::GuestError;
+
+                match error {
+                    GuestError::Fenced => Self::Fenced,
+                    GuestError::NotSingle(files) => Self::NotSingle(files),
+                    GuestError::Corrupt(text) => Self::Corrupt(text),
+                    GuestError::Unavailable(text) => Self::Unavailable(text),
+                    GuestError::QuotaExceeded(text) => Self::QuotaExceeded(text),
+                    GuestError::InvalidPath(text) => Self::InvalidPath(text),
+                    GuestError::ReadOnly(text) => Self::ReadOnly(text),
+                    GuestError::SchemaMismatch(text) => Self::SchemaMismatch(text),
+                    GuestError::Other(text) => Self::Other(text),
+                }
+            }
+        }
+
+        impl From<$crate::storage::Saved> for $($package)+::types::Saved {
+            fn from(saved: $crate::storage::Saved) -> Self {
+                Self {
+                    sequence: saved.sequence,
+                    logical_bytes: saved.logical_bytes,
+                    uploaded_bytes: saved.uploaded_bytes,
+                }
+            }
+        }
+
+        impl From<$crate::Resume> for $($package)+::checkpointer::ResumePoint {
+            fn from(resume: $crate::Resume) -> Self {
+                use $($package)+::checkpointer::{Checkpoint, FallBack};
+                use $crate::storage::{CheckpointInfo, ResumePoint};
+
+                let age = $crate::milliseconds(resume.age);
+                let checkpoint = |info: CheckpointInfo| Checkpoint {
+                    sequence: info.sequence,
+                    attempt: info.attempt,
+                    age,
+                    annotations: info.metadata.annotations.into_iter().collect(),
+                    schema: info.metadata.schema,
+                };
+                match resume.point {
+                    ResumePoint::Fresh => Self::Fresh,
+                    ResumePoint::Resumed(info) => Self::Resumed(checkpoint(info)),
+                    ResumePoint::FellBack {
+                        checkpoint: info,
+                        damaged,
+                        reason,
+                    } => Self::FellBack(FallBack {
+                        checkpoint: checkpoint(info),
+                        damaged,
+                        reason,
+                    }),
+                }
+            }
+        }
+
+        impl From<$crate::Advice> for $($package)+::checkpointer::Advice {
+            fn from(advice: $crate::Advice) -> Self {
+                Self {
+                    now: advice.now,
+                    stopping: advice.stopping.map($crate::milliseconds),
+                }
+            }
+        }
+
+        impl From<$crate::Allowance> for $($package)+::checkpointer::Limits {
+            fn from(allowance: $crate::Allowance) -> Self {
+                let limits = allowance.limits;
+                Self {
+                    checkpoint_bytes: limits.checkpoint_bytes,
+                    bytes_left: allowance.bytes_left,
+                    entries: limits.entries,
+                    path_bytes: limits.path_bytes as u64,
+                    annotation_bytes: limits.annotation_bytes as u64,
+                    saves_per_minute: limits.saves_per_minute,
+                }
+            }
+        }
+
+        impl From<$($package)+::checkpointer::SchemaChange> for $crate::storage::SchemaChange {
+            fn from(change: $($package)+::checkpointer::SchemaChange) -> Self {
+                use $($package)+::checkpointer::SchemaChange;
+
+                match change {
+                    SchemaChange::Refuse => Self::Refuse,
+                    SchemaChange::StartFresh => Self::StartFresh,
+                    SchemaChange::Allow => Self::Allow,
+                }
+            }
+        }
+    };
+}
+
+/// A time span as the WIT package counts it.
+#[doc(hidden)]
+pub fn milliseconds(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,472 @@
+//! The calls of the import, in the order that a guest can rely on.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use checkpoint_storage::{
+    Attempt, Error, ErrorKind, Existing, FileTree, Limits, Metadata, Result, ResumePoint, Saved,
+    SchemaChange,
+};
+use tokio::sync::OnceCell;
+
+use crate::advice::{Advice, Advisor, StopHandle};
+use crate::background::BackgroundSaves;
+use crate::clock;
+use crate::error::{GuestError, Misuse};
+use crate::outcome::Outcome;
+use crate::settings::{OnFailure, SessionSettings};
+use crate::slot::Slot;
+
+/// The longest path that a guest may name, in bytes. Linux takes no longer one.
+const MAX_PATH_BYTES: usize = 4096;
+
+/// The longest that [`Session::finish`] waits for deletions. What is left, the next attempt sweeps.
+const DELETIONS: Duration = Duration::from_secs(5);
+
+/// What a guest says about a checkpoint. Of a key that is given twice, the last value counts.
+pub type Annotations = Vec<(String, String)>;
+
+/// What a call of the guest's returns.
+pub type Answer<T> = std::result::Result<T, GuestError>;
+
+/// What one guest sees of its attempt. Clones are the same session.
+///
+/// Calls may run concurrently; those that save and read take effect one after the other. A read waits for
+/// the saves in the background. A save in the foreground replaces the one that waits there, and waits for
+/// the one that is being made.
+///
+/// Where there are threads, the calls need a tokio runtime, which makes the saves in the background. On
+/// wasm, a save in the background is made before the call returns.
+#[derive(Clone)]
+pub struct Session {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) attempt: Arc<Attempt>,
+    background: BackgroundSaves,
+    // Std mutexes, because they are never held across an await.
+    advisor: Mutex<Advisor>,
+    failure: Mutex<Option<Error>>,
+    on_failure: Option<Box<OnFailure>>,
+    /// Each stream takes the memory of a whole pipeline, so there is one of either kind at a time.
+    pub(crate) writing: Slot,
+    pub(crate) reading: Slot,
+    is_finished: AtomicBool,
+    outcome: OnceCell<Outcome>,
+}
+
+/// The point from which an attempt resumed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resume {
+    /// The checkpoint, if there is one.
+    pub point: ResumePoint,
+    /// The time since that checkpoint was saved, by the host's clock; zero if the clock was set back or
+    /// there is no checkpoint.
+    pub age: Duration,
+}
+
+/// What the guest may store.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Allowance {
+    /// The caps of the host.
+    pub limits: Limits,
+    /// The bytes that saves may still add to the storage now.
+    pub bytes_left: u64,
+}
+
+impl Session {
+    /// Opens the session of the guest that runs as this attempt.
+    #[must_use]
+    pub fn new(attempt: Arc<Attempt>, settings: SessionSettings) -> Self {
+        let SessionSettings { advice, on_failure } = settings;
+        Self {
+            shared: Arc::new(Shared {
+                background: BackgroundSaves::new(attempt.clone()),
+                attempt,
+                advisor: Mutex::new(Advisor::new(advice, clock::now())),
+                failure: Mutex::default(),
+                on_failure,
+                writing: Slot::default(),
+                reading: Slot::default(),
+                is_finished: AtomicBool::new(false),
+                outcome: OnceCell::new(),
+            }),
+        }
+    }
+
+    /// The attempt whose checkpoints the guest sees.
+    #[must_use]
+    pub fn attempt(&self) -> &Arc<Attempt> {
+        &self.shared.attempt
+    }
+
+    /// A handle that asks the guest to stop.
+    #[must_use]
+    pub fn stop_handle(&self) -> StopHandle {
+        self.advisor().stop_handle()
+    }
+
+    /// The time that the guest has waited for its saves.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.advisor().waited()
+    }
+
+    /// Why the guest's last call failed, with all causes; `None` if it succeeded. Once the attempt is
+    /// fenced this stays `Fenced`, whatever succeeds later.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<Error> {
+        self.failure().clone()
+    }
+
+    /// Whether there is a checkpoint that [`read`](Self::read) or [`restore`](Self::restore) would give.
+    ///
+    /// # Errors
+    /// [`GuestError::Corrupt`] if there are checkpoints but each of them is damaged, or the failure of a
+    /// save in the background.
+    pub async fn prev_exists(&self) -> Answer<bool> {
+        let found = match self.settle().await {
+            Ok(()) => self.attempt().prev_exists().await,
+            Err(error) => Err(error),
+        };
+        self.answer(found)
+    }
+
+    /// What this attempt resumed from. Its own saves do not change the answer.
+    ///
+    /// # Errors
+    /// [`GuestError::Corrupt`] if there are checkpoints but each of them is damaged.
+    pub async fn resume(&self) -> Answer<Resume> {
+        let point = self.answer(self.attempt().resume_point().await)?;
+        let age = match &point {
+            ResumePoint::Fresh => Duration::ZERO,
+            ResumePoint::Resumed(checkpoint) | ResumePoint::FellBack { checkpoint, .. } => {
+                clock::age(checkpoint.saved_at)
+            }
+        };
+        Ok(Resume { point, age })
+    }
+
+    /// The contents of the only file of the guest's newest save, else of the newest checkpoint that
+    /// earlier attempts left. `None` if there is no checkpoint.
+    ///
+    /// # Errors
+    /// Those of [`Attempt::read`], or the failure of a save in the background.
+    pub async fn read(&self) -> Answer<Option<Bytes>> {
+        let contents = match self.settle().await {
+            Ok(()) => self.attempt().read().await,
+            Err(error) => Err(error),
+        };
+        self.answer(contents)
+    }
+
+    /// Replaces the checkpoint by one unnamed file with these contents.
+    ///
+    /// # Errors
+    /// Those of [`Attempt::write`], or the failure of a save in the background; then nothing is saved.
+    pub async fn write(&self, contents: Bytes, annotations: Annotations) -> Answer<Saved> {
+        let began = clock::now();
+        let saved = match self.supersede().await {
+            Ok(()) => {
+                let save = self.attempt().write(contents);
+                save.metadata(metadata(annotations)).await
+            }
+            Err(error) => Err(error),
+        };
+        self.saved(began, saved)
+    }
+
+    /// [`write`](Self::write) from memory that only the guest owns. It is copied a few chunks at a time,
+    /// so that a save takes no more memory than a stream.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write).
+    pub async fn write_borrowed(&self, contents: &[u8], annotations: Annotations) -> Answer<Saved> {
+        let began = clock::now();
+        let saved = match self.supersede().await {
+            Ok(()) => {
+                let save = self.attempt().write_borrowed(contents);
+                save.metadata(metadata(annotations)).await
+            }
+            Err(error) => Err(error),
+        };
+        self.saved(began, saved)
+    }
+
+    /// [`write`](Self::write) in the background.
+    ///
+    /// # Errors
+    /// [`GuestError::QuotaExceeded`] if the contents are too large, or the failure of an earlier save in
+    /// the background; then this one is not made.
+    pub async fn write_in_background(
+        &self,
+        contents: Bytes,
+        annotations: Annotations,
+    ) -> Answer<()> {
+        let began = clock::now();
+        let staged = match self.check_open() {
+            Ok(()) => {
+                let background = &self.shared.background;
+                background.write(contents, metadata(annotations)).await
+            }
+            Err(error) => Err(error),
+        };
+        self.saved(began, staged)
+    }
+
+    /// Replaces the checkpoint by the file or directory that `source` is. `source` is an error if the
+    /// host could not open what the guest named.
+    ///
+    /// # Errors
+    /// That of `source`, those of [`Attempt::save`], or the failure of a save in the background; then
+    /// nothing is saved.
+    pub async fn save(
+        &self,
+        source: Result<impl FileTree>,
+        annotations: Annotations,
+    ) -> Answer<Saved> {
+        let began = clock::now();
+        let saved = match source {
+            Ok(source) => match self.supersede().await {
+                Ok(()) => {
+                    let save = self.attempt().save(source);
+                    save.metadata(metadata(annotations)).await
+                }
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        self.saved(began, saved)
+    }
+
+    /// [`save`](Self::save) in the background. What `source` is may change when this returns.
+    ///
+    /// # Errors
+    /// That of `source`, those of reading it, or the failure of an earlier save in the background; then
+    /// this one is not made.
+    pub async fn save_in_background(
+        &self,
+        source: Result<impl FileTree>,
+        annotations: Annotations,
+    ) -> Answer<()> {
+        let began = clock::now();
+        let staged = match (source, self.check_open()) {
+            (Ok(source), Ok(())) => {
+                let background = &self.shared.background;
+                background.save(source, metadata(annotations)).await
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+        self.saved(began, staged)
+    }
+
+    /// Makes `target` equal to the checkpoint that [`read`](Self::read) would give, and returns its
+    /// position in the log. `None`, and an untouched target, if there is no checkpoint. `target` is an
+    /// error if the host could not open what the guest named.
+    ///
+    /// # Errors
+    /// That of `target`, those of [`Attempt::restore`], or the failure of a save in the background.
+    pub async fn restore(
+        &self,
+        target: Result<impl FileTree>,
+        existing: Existing,
+    ) -> Answer<Option<u64>> {
+        let restored = match target {
+            Ok(target) => match self.settle().await {
+                Ok(()) => self.attempt().restore(target, existing).await,
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        self.answer(restored)
+    }
+
+    /// Waits until nothing is left to be saved in the background, and returns the newest of these saves,
+    /// if one was made since the last flush.
+    ///
+    /// # Errors
+    /// The failure of an earlier save in the background.
+    pub async fn flush(&self) -> Answer<Option<Saved>> {
+        let began = clock::now();
+        let flushed = self.shared.background.flush().await;
+        self.advisor().note_wait(began, clock::now());
+        self.answer(flushed)
+    }
+
+    /// Declares the schema of what the guest saves from here on, and what to do with a checkpoint of
+    /// earlier attempts that has another one or none.
+    ///
+    /// # Errors
+    /// [`GuestError::QuotaExceeded`] if the name is too long.
+    pub async fn declare_schema(&self, name: String, change: SchemaChange) -> Answer<()> {
+        self.answer(self.attempt().declare_schema(name, change).await)
+    }
+
+    /// Whether this is a good time to save, and whether the guest is to stop.
+    #[must_use]
+    pub fn should_save(&self) -> Advice {
+        self.advisor().advise(clock::now())
+    }
+
+    /// What the guest may store.
+    pub async fn limits(&self) -> Allowance {
+        Allowance {
+            limits: *self.attempt().limits(),
+            bytes_left: self.attempt().bytes_left().await,
+        }
+    }
+
+    /// Ends the session when its guest has ended, however it did: by returning, a trap or a timeout.
+    ///
+    /// Waits until the saves in the background are committed, and for the deletion of what they replaced
+    /// as far as the time permits. A save that is not committed within `timeout` is reported as lost,
+    /// although one that is being made may still take effect.
+    ///
+    /// Later calls return the same outcome at once. Saves after this fail.
+    pub async fn finish(&self, timeout: Duration) -> Outcome {
+        let outcome = self.shared.outcome.get_or_init(|| self.end(timeout));
+        outcome.await.clone()
+    }
+
+    async fn end(&self, timeout: Duration) -> Outcome {
+        let began = clock::now();
+        self.shared.is_finished.store(true, Ordering::Release);
+        let background = &self.shared.background;
+        let lost = match tokio::time::timeout(timeout, background.end()).await {
+            Ok(lost) => lost,
+            Err(_) => {
+                background.drop_waiting().await;
+                let what = "what the task saved last in the background is not committed: the storage took too long";
+                Some(Error::new(ErrorKind::Unavailable, what))
+            }
+        };
+        let left = timeout.saturating_sub(clock::now().saturating_duration_since(began));
+        let settling = self.attempt().settle();
+        // Not needed for anything to be durable.
+        let _ = tokio::time::timeout(left.min(DELETIONS), settling).await;
+        Outcome {
+            lost,
+            failure: self.last_failure(),
+            waited: self.waited(),
+            totals: self.attempt().totals(),
+        }
+    }
+
+    /// Notes a failure of the host's own in a call of the guest's, and returns what the guest learns.
+    pub fn tell(&self, error: Error) -> GuestError {
+        let told = GuestError::from(&error);
+        self.note(error);
+        told
+    }
+
+    /// Notes that the guest broke a rule of the import, and returns the error that says so.
+    pub fn misuse(&self, misuse: Misuse) -> GuestError {
+        let what = misuse.to_string();
+        self.note(Error::new(ErrorKind::Other, what.clone()));
+        GuestError::Other(what)
+    }
+
+    fn note(&self, error: Error) {
+        if let Some(on_failure) = &self.shared.on_failure {
+            on_failure(&error);
+        }
+        let mut failure = self.failure();
+        if !is_fenced(&failure) {
+            *failure = Some(error);
+        }
+    }
+
+    pub(crate) fn answer<T>(&self, answer: Result<T>) -> Answer<T> {
+        match answer {
+            Ok(value) => {
+                let mut failure = self.failure();
+                if !is_fenced(&failure) {
+                    *failure = None;
+                }
+                Ok(value)
+            }
+            Err(error) => Err(self.tell(error)),
+        }
+    }
+
+    /// The answer to a save, for which the guest has waited since `began`.
+    pub(crate) fn saved<T>(&self, began: Instant, answer: Result<T>) -> Answer<T> {
+        let now = clock::now();
+        match answer {
+            Ok(_) => self.advisor().note_save(began, now),
+            Err(_) => self.advisor().note_wait(began, now),
+        }
+        self.answer(answer)
+    }
+
+    /// Waits for the saves in the background, so that the guest reads its own.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        self.shared.background.settle().await
+    }
+
+    /// Lets a save in the foreground come after all in the background.
+    pub(crate) async fn supersede(&self) -> Result<()> {
+        self.check_open()?;
+        self.shared.background.supersede().await
+    }
+
+    fn check_open(&self) -> Result<()> {
+        match self.shared.is_finished.load(Ordering::Acquire) {
+            true => Err(Error::new(ErrorKind::Other, "the attempt has ended")),
+            false => Ok(()),
+        }
+    }
+
+    fn advisor(&self) -> MutexGuard<'_, Advisor> {
+        lock(&self.shared.advisor)
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Error>> {
+        lock(&self.shared.failure)
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("attempt", &self.shared.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Checks the length of a path that a guest names. To be called before the path is looked up.
+///
+/// # Errors
+/// [`ErrorKind::InvalidPath`]
+pub fn check_path(path: &str) -> Result<()> {
+    if path.len() <= MAX_PATH_BYTES {
+        return Ok(());
+    }
+    let what = format!(
+        "a path of {} bytes; {MAX_PATH_BYTES} are allowed",
+        path.len()
+    );
+    Err(Error::new(ErrorKind::InvalidPath, what))
+}
+
+pub(crate) fn metadata(annotations: Annotations) -> Metadata {
+    Metadata {
+        annotations: annotations.into_iter().collect(),
+        schema: None,
+    }
+}
+
+fn is_fenced(failure: &Option<Error>) -> bool {
+    let kind = failure.as_ref().map(Error::kind);
+    kind == Some(ErrorKind::Fenced)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,204 @@
+//! Checkpoints as streams, in constant memory.
+
+use std::fmt;
+use std::time::Instant;
+
+use bytes::Bytes;
+use checkpoint_storage::{CheckpointInfo, Error, ErrorKind, Result, Saved};
+
+use crate::clock;
+use crate::error::{GuestError, Misuse};
+use crate::session::{Annotations, Answer, Session, metadata};
+use crate::slot::{Held, Slot};
+
+impl Session {
+    /// Begins a save whose contents are written piece by piece. There is one at a time.
+    ///
+    /// # Errors
+    /// [`GuestError::QuotaExceeded`] while another one is open; those of [`write`](Self::write).
+    pub async fn begin_stream(&self, annotations: Annotations) -> Answer<SaveStream> {
+        let begun = match take(&self.shared.writing) {
+            Ok(held) => {
+                let stream = self.attempt().write_stream(metadata(annotations)).await;
+                stream.map(|stream| (stream, held))
+            }
+            Err(error) => Err(error),
+        };
+        let (stream, held) = self.answer(begun)?;
+        Ok(SaveStream {
+            session: self.clone(),
+            stream: Ok(stream),
+            written_bytes: 0,
+            _held: held,
+        })
+    }
+
+    /// The contents that [`read`](Self::read) would give, as a stream. There is one at a time. `None` if
+    /// there is no checkpoint.
+    ///
+    /// # Errors
+    /// [`GuestError::QuotaExceeded`] while another one is open; those of [`read`](Self::read).
+    pub async fn read_stream(&self) -> Answer<Option<ReadStream>> {
+        let begun = match self.settle().await {
+            Ok(()) => self.begin_reading().await,
+            Err(error) => Err(error),
+        };
+        let reading = self.answer(begun)?;
+        Ok(reading.map(|(stream, held)| ReadStream {
+            session: self.clone(),
+            info: stream.info(),
+            stream: Some(stream),
+            fell_back: false,
+            _held: held,
+        }))
+    }
+
+    async fn begin_reading(&self) -> Result<Option<(checkpoint_storage::ReadStream, Held)>> {
+        let held = take(&self.shared.reading)?;
+        let stream = self.attempt().read_stream().await?;
+        Ok(stream.map(|stream| (stream, held)))
+    }
+}
+
+fn take(slot: &Slot) -> Result<Held> {
+    slot.take().ok_or_else(|| {
+        let what = "a task writes one stream at a time and reads one; end the one that is open";
+        Error::new(ErrorKind::QuotaExceeded, what)
+    })
+}
+
+/// A save whose contents the guest is writing. Nothing of it is visible before it is
+/// [committed](Self::commit). Dropped before that, nothing is saved.
+pub struct SaveStream {
+    session: Session,
+    /// The stream, or why it has failed.
+    stream: Result<checkpoint_storage::SaveStream>,
+    written_bytes: u64,
+    _held: Held,
+}
+
+impl SaveStream {
+    /// Writes the next piece, and waits while the storage is slower than the guest. A failure is reported
+    /// by [`commit`](Self::commit); until then the stream [has failed](Self::has_failed).
+    pub async fn write(&mut self, piece: Bytes) {
+        let Ok(stream) = &mut self.stream else {
+            return;
+        };
+        self.written_bytes = self.written_bytes.saturating_add(piece.len() as u64);
+        if let Err(error) = stream.write(piece).await {
+            self.stream = Err(error);
+        }
+    }
+
+    /// Whether a piece could not be written. Then no more are taken.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.stream.is_err()
+    }
+
+    /// Replaces the checkpoint by one unnamed file with what was written, which the guest says are `size`
+    /// bytes.
+    ///
+    /// # Errors
+    /// The first failure of the stream; [`GuestError::Other`] if another number of bytes has arrived;
+    /// those of [`Session::write`].
+    pub async fn commit(self, size: u64) -> Answer<Saved> {
+        self.commit_since(clock::now(), size).await
+    }
+
+    /// [Writes](Self::write) pieces until one is empty, and [commits](Self::commit).
+    ///
+    /// # Errors
+    /// That of `next_piece`; those of [`commit`](Self::commit).
+    pub async fn commit_all(
+        mut self,
+        size: u64,
+        mut next_piece: impl FnMut() -> Result<Bytes>,
+    ) -> Answer<Saved> {
+        let began = clock::now();
+        while self.stream.is_ok() {
+            match next_piece() {
+                Ok(piece) if piece.is_empty() => break,
+                Ok(piece) => self.write(piece).await,
+                Err(error) => self.stream = Err(error),
+            }
+        }
+        self.commit_since(began, size).await
+    }
+
+    async fn commit_since(self, began: Instant, size: u64) -> Answer<Saved> {
+        let arrived = self.written_bytes;
+        // A failure of the stream explains a wrong size, so it comes first.
+        if self.stream.is_ok() && arrived != size {
+            return Err(self.session.misuse(Misuse::Lost { size, arrived }));
+        }
+        let saved = match (self.stream, self.session.supersede().await) {
+            (Ok(stream), Ok(())) => stream.commit().await,
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+        self.session.saved(began, saved)
+    }
+}
+
+impl fmt::Debug for SaveStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SaveStream").finish_non_exhaustive()
+    }
+}
+
+/// A checkpoint that the guest is reading.
+pub struct ReadStream {
+    session: Session,
+    info: CheckpointInfo,
+    /// `None` once it has ended or failed.
+    stream: Option<checkpoint_storage::ReadStream>,
+    fell_back: bool,
+    _held: Held,
+}
+
+impl ReadStream {
+    /// The checkpoint.
+    #[must_use]
+    pub fn info(&self) -> &CheckpointInfo {
+        &self.info
+    }
+
+    /// Whether the checkpoint turned out damaged, and another read gives an older one.
+    #[must_use]
+    pub fn fell_back(&self) -> bool {
+        self.fell_back
+    }
+
+    /// The next piece, at most a few MiB and not empty; `None` at the end and after an error.
+    ///
+    /// # Errors
+    /// [`GuestError::Corrupt`] if the checkpoint turned out damaged; those of
+    /// [`Attempt::read`](checkpoint_storage::Attempt::read).
+    pub async fn next(&mut self) -> Answer<Option<Bytes>> {
+        let Some(mut stream) = self.stream.take() else {
+            return Ok(None);
+        };
+        let error = match stream.next().await {
+            Ok(None) => return Ok(None),
+            Ok(piece) => {
+                self.stream = Some(stream);
+                return Ok(piece);
+            }
+            Err(error) => error,
+        };
+        self.fell_back = stream.fell_back();
+        Err(match self.session.tell(error) {
+            GuestError::Corrupt(_) => {
+                let what = "the checkpoint is damaged; reading anew gives an older one";
+                GuestError::Corrupt(what.into())
+            }
+            told => told,
+        })
+    }
+}
+
+impl fmt::Debug for ReadStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadStream").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,18 @@
+//! Between the types of the session and those of the bindings.
+
+use checkpoint_session::Answer;
+
+use crate::bindings::task::checkpoint::types;
+
+/// What a call of the import returns: a trap, or the guest's own answer.
+pub(crate) type Returned<T> = wasmtime::Result<Result<T, types::Error>>;
+
+/// Converts the session's answer to the guest's.
+pub(crate) fn returned<T>(answer: Answer<impl Into<T>>) -> Returned<T> {
+    Ok(answer.map(Into::into).map_err(Into::into))
+}
+
+#[cfg(feature = "wasi")]
+checkpoint_session::wit_conversions!(files in crate::bindings::task::checkpoint);
+#[cfg(not(feature = "wasi"))]
+checkpoint_session::wit_conversions!(crate::bindings::task::checkpoint);

@@ -1,0 +1,78 @@
+//! The interface `files`.
+
+use checkpoint_session::check_path;
+use checkpoint_storage::{DirTree, Error, ErrorKind, Result};
+use wasmtime::component::Resource;
+use wasmtime_wasi::filesystem::Descriptor;
+
+use crate::bindings::task::checkpoint::{files, types};
+use crate::convert::{Returned, returned};
+use crate::ctx::CheckpointCtxView;
+
+impl files::Host for CheckpointCtxView<'_> {
+    async fn save(
+        &mut self,
+        dir: Resource<Descriptor>,
+        path: String,
+        annotations: types::Annotations,
+    ) -> Returned<types::Saved> {
+        let source = self.open(&dir, &path, Access::Read)?;
+        returned(self.ctx.session.save(source, annotations).await)
+    }
+
+    async fn save_in_background(
+        &mut self,
+        dir: Resource<Descriptor>,
+        path: String,
+        annotations: types::Annotations,
+    ) -> Returned<()> {
+        let source = self.open(&dir, &path, Access::Read)?;
+        let session = &self.ctx.session;
+        returned(session.save_in_background(source, annotations).await)
+    }
+
+    async fn restore(
+        &mut self,
+        dir: Resource<Descriptor>,
+        path: String,
+        existing: files::Existing,
+    ) -> Returned<Option<u64>> {
+        let target = self.open(&dir, &path, Access::Write)?;
+        returned(self.ctx.session.restore(target, existing.into()).await)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+impl CheckpointCtxView<'_> {
+    /// Opens a path in a directory of the guest's. Traps if the handle is none.
+    fn open(
+        &self,
+        dir: &Resource<Descriptor>,
+        path: &str,
+        access: Access,
+    ) -> wasmtime::Result<Result<DirTree>> {
+        Ok(open_in(self.table.get(dir)?, path, access))
+    }
+}
+
+fn open_in(dir: &Descriptor, path: &str, access: Access) -> Result<DirTree> {
+    let Descriptor::Dir(dir) = dir else {
+        let what = "the descriptor is a file; pass its directory and its name";
+        return Err(Error::new(ErrorKind::InvalidPath, what));
+    };
+    if access == Access::Write && dir.perms.write_not_permitted() {
+        let what = "the directory was given for reading only";
+        return Err(Error::new(ErrorKind::ReadOnly, what));
+    }
+    check_path(path)?;
+    let handle = dir.dir.try_clone().map_err(|error| {
+        let what = "the directory cannot be opened again";
+        Error::new(ErrorKind::Other, what).with_source(error)
+    })?;
+    DirTree::new(cap_std::fs::Dir::from_std_file(handle), path)
+}
