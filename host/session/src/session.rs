@@ -456,10 +456,7 @@ pub fn check_path(path: &str) -> Result<()> {
 }
 
 pub(crate) fn metadata(annotations: Annotations) -> Metadata {
-    Metadata {
-        annotations: annotations.into_iter().collect(),
-        schema: None,
-    }
+    Metadata::annotated(annotations)
 }
 
 fn is_fenced(failure: &Option<Error>) -> bool {
