@@ -13,10 +13,9 @@ const SLOW: Duration = Duration::from_secs(1);
 const QUOTA_BYTES: u64 = 10_000;
 
 fn small_quota() -> AttemptSettings {
-    AttemptSettings::default().limits(Limits {
-        stored_bytes: QUOTA_BYTES,
-        ..Limits::default()
-    })
+    let mut limits = Limits::default();
+    limits.stored_bytes = QUOTA_BYTES;
+    AttemptSettings::default().limits(limits)
 }
 
 /// Contents beyond [`QUOTA_BYTES`], which nothing compresses.
