@@ -1,5 +1,6 @@
 //! The bytes of records and data objects, as `FORMAT.md` specifies them. No I/O happens here.
 
+mod canonical;
 mod frame;
 pub(crate) mod pack;
 mod payload;

@@ -1,8 +1,14 @@
 //! Every object path of a location. `FORMAT.md` specifies them.
 
+use std::ops::Range;
+
 use object_store::path::Path;
 
 use crate::format::ObjectName;
+
+/// The numbers that are slots. Nobody counts to the last of them, so a file of a greater number is foreign, and
+/// cannot keep a location from being opened by lying at the end of its log.
+pub(crate) const SLOTS: Range<u64> = 1..1 << 63;
 
 /// The digits of a sequence number in a path: those of `u64::MAX`, so that paths sort as numbers do.
 const SEQUENCE_DIGITS: usize = 20;
@@ -32,7 +38,8 @@ pub(crate) fn parse_record(prefix: &Path, path: &Path) -> Option<u64> {
 
 pub(crate) fn parse_record_name(name: &str) -> Option<u64> {
     let digits = name.len() == SEQUENCE_DIGITS && name.bytes().all(|b| b.is_ascii_digit());
-    digits.then(|| name.parse().ok())?
+    let sequence = digits.then(|| name.parse().ok())?;
+    sequence.filter(|sequence| SLOTS.contains(sequence))
 }
 
 /// The name of a data object's path; `None` for anything else that lies in the folder or beneath it.
@@ -60,8 +67,8 @@ mod tests {
         let prefix = Path::from("a/b");
         assert_eq!(record(&prefix, 7).as_ref(), "a/b/log/00000000000000000007");
         assert_eq!(
-            parse_record(&prefix, &record(&prefix, u64::MAX)),
-            Some(u64::MAX)
+            parse_record(&prefix, &record(&prefix, (1 << 63) - 1)),
+            Some((1 << 63) - 1)
         );
         let name = ObjectName {
             epoch: 12,
@@ -74,6 +81,9 @@ mod tests {
             "a/b/log/0000000000000000000x",
             "a/b/log/99999999999999999999",
             "a/b/log/x/00000000000000000007",
+            "a/b/log/00000000000000000000",
+            "a/b/log/09223372036854775808",
+            "a/b/log/18446744073709551615",
         ] {
             assert_eq!(parse_record(&prefix, &Path::from(other)), None, "{other}");
         }

@@ -147,8 +147,20 @@ pub(crate) async fn get_range(
     }
 }
 
-/// The data objects of a location, with their sizes.
+/// The data objects of a location, with their sizes. Whatever else lies in their folder is ignored.
 pub(crate) async fn list_objects(location: &OpenLocation) -> Result<Vec<(ObjectName, u64)>> {
+    let failed = |e| location.error("the data objects cannot be listed", e);
+    if let Some(dir) = location.local_dir() {
+        // Not by object_store, for which a name that is no Unicode fails the whole list.
+        let dir = dir.join("data");
+        let listed = blocking::run(location.threads(), move || list_local(&dir)).await?;
+        return listed.map_err(|source| {
+            failed(object_store::Error::Generic {
+                store: "LocalFileSystem",
+                source: source.into(),
+            })
+        });
+    }
     let store: &dyn ObjectStore = location.store();
     store
         .list(Some(&paths::data(location.prefix())))
@@ -158,5 +170,31 @@ pub(crate) async fn list_objects(location: &OpenLocation) -> Result<Vec<(ObjectN
         })
         .try_collect()
         .await
-        .map_err(|e| location.error("the data objects cannot be listed", e))
+        .map_err(failed)
+}
+
+fn list_local(dir: &std::path::Path) -> std::io::Result<Vec<(ObjectName, u64)>> {
+    use std::io::ErrorKind::NotFound;
+
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut objects = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str().and_then(paths::parse_object_name) else {
+            continue;
+        };
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_file() => objects.push((name, metadata.len())),
+            // No file, or deleted just now.
+            Ok(_) => {}
+            Err(error) if error.kind() == NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(objects)
 }

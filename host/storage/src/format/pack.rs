@@ -4,6 +4,9 @@
 use crate::error::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"\x93TCKD\r\n\x1a";
+/// The largest data object that is written or read. It is read into memory as a whole when it is verified.
+pub(crate) const MAX_OBJECT_BYTES: u64 = 64 << 20;
+
 const HASH_BYTES: usize = 32;
 const ENTRY_BYTES: usize = 4 + HASH_BYTES;
 /// Magic, count and the hash of the index.

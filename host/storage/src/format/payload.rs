@@ -3,13 +3,14 @@
 //! What is decoded is checked here, so that the rest of the crate may rely on what a [`Commit`] says
 //! of itself: its tree holds the invariants of [`Tree`], and its contents are as long as its files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use minicbor::{CborLen, Decode, Encode};
 
-use super::MAX_RETAINED;
+use super::pack::MAX_OBJECT_BYTES;
+use super::{MAX_RETAINED, canonical};
 use crate::error::{Error, Result};
 use crate::metadata::Metadata;
 use crate::tree::{Entry, Node, Tree};
@@ -135,6 +136,10 @@ impl Contents {
     }
 }
 
+/// The last keys that this program knows.
+const LAST_CLAIM_KEY: u64 = 4;
+const LAST_COMMIT_KEY: u64 = 10;
+
 #[derive(Encode, Decode, CborLen)]
 #[cbor(map)]
 struct ClaimFields {
@@ -221,13 +226,15 @@ pub(super) fn decode_claim(bytes: &[u8]) -> Result<Claim> {
         component,
         inherits,
     } = from_slice(bytes)?;
-    Ok(Claim {
+    let claim = Claim {
         epoch,
         write_id: WriteId(write_id),
         attempt,
         component,
         inherits,
-    })
+    };
+    canonical::check(bytes, &encode_claim(&claim), LAST_CLAIM_KEY)?;
+    Ok(claim)
 }
 
 pub(super) fn encode_commit(commit: &Commit) -> Vec<u8> {
@@ -269,15 +276,19 @@ pub(super) fn decode_commit(bytes: &[u8]) -> Result<Commit> {
     let contents = match (fields.inline, fields.objects, fields.chunks) {
         (Some(inline), None, None) => Contents::Inline(inline.into()),
         (None, Some(objects), Some(chunks)) => {
-            // Or a later attempt could be made to overwrite what this commit refers to.
-            if objects.iter().any(|object| object.epoch > fields.epoch) {
-                return Err(Error::corrupt("a commit of a data object that is newer"));
-            }
+            check_objects(fields.epoch, &objects, &chunks)?;
             check_chunks(&objects, &chunks)?;
             Contents::Chunks { objects, chunks }
         }
         _ => return Err(Error::corrupt("a commit without contents")),
     };
+    if fields.epoch == 0 {
+        return Err(Error::corrupt("a commit without a claim"));
+    }
+    let distinct: BTreeSet<u64> = fields.retains.iter().copied().collect();
+    if distinct.len() < fields.retains.len() || distinct.contains(&0) {
+        return Err(Error::corrupt("a commit that retains an impossible list"));
+    }
     if fields.retains.len() > MAX_RETAINED.get() {
         return Err(Error::corrupt("a commit that retains too many others"));
     }
@@ -285,7 +296,7 @@ pub(super) fn decode_commit(bytes: &[u8]) -> Result<Commit> {
         return Err(Error::corrupt("a commit whose contents are not its files'"));
     }
     let saved_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(fields.saved_at_ms));
-    Ok(Commit {
+    let commit = Commit {
         epoch: fields.epoch,
         write_id: WriteId(fields.write_id),
         attempt: fields.attempt,
@@ -297,7 +308,36 @@ pub(super) fn decode_commit(bytes: &[u8]) -> Result<Commit> {
             annotations: fields.annotations.unwrap_or_default(),
             schema: fields.schema,
         },
-    })
+    };
+    canonical::check(bytes, &encode_commit(&commit), LAST_COMMIT_KEY)?;
+    Ok(commit)
+}
+
+fn check_objects(epoch: u64, objects: &[ObjectRef], chunks: &[Chunk]) -> Result<()> {
+    let mut names = BTreeSet::new();
+    for object in objects {
+        // Or a later attempt could be made to overwrite what this commit refers to.
+        if object.epoch > epoch {
+            return Err(Error::corrupt("a commit of a data object that is newer"));
+        }
+        if object.size_bytes > MAX_OBJECT_BYTES {
+            return Err(Error::corrupt(
+                "a commit of an impossibly large data object",
+            ));
+        }
+        if !names.insert(object.name()) {
+            return Err(Error::corrupt("a commit that lists a data object twice"));
+        }
+    }
+    let used: BTreeSet<u32> = chunks.iter().map(|chunk| chunk.object).collect();
+    match used.len() == objects.len() {
+        true => Ok(()),
+        // A chunk of an object that is not listed is found next.
+        false if used.len() > objects.len() => Ok(()),
+        false => Err(Error::corrupt(
+            "a commit that lists a data object without need",
+        )),
+    }
 }
 
 fn check_chunks(objects: &[ObjectRef], chunks: &[Chunk]) -> Result<()> {
@@ -328,8 +368,11 @@ impl EntryFields {
                 before.duration().as_secs(),
                 before.duration().subsec_nanos(),
             ) {
-                (s, 0) => (-to_i64(s), 0),
-                (s, ns) => (-to_i64(s) - 1, 1_000_000_000 - ns),
+                (s, 0) => (0i64.saturating_sub_unsigned(s), 0),
+                (s, ns) => (
+                    (-1i64).saturating_sub_unsigned(s),
+                    1_000_000_000 - ns,
+                ),
             },
         };
         let (size_bytes, target) = match &entry.node {
@@ -366,7 +409,7 @@ impl EntryFields {
         Ok(Entry {
             path: self.path,
             node,
-            mode: self.mode & 0o777,
+            mode: self.mode,
             modified: modified.ok_or_else(|| Error::corrupt("a file from an impossible time"))?,
         })
     }

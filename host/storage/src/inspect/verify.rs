@@ -14,9 +14,6 @@ use crate::log::history::History;
 use crate::log::slot;
 use crate::{blocking, paths};
 
-/// A data object that is longer is none of ours: it is not read into memory.
-const MAX_OBJECT_BYTES: u64 = 64 << 20;
-
 /// What a location holds, and what of it is damaged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -266,7 +263,7 @@ fn logical_bytes(checkpoint: &Checkpoint) -> u64 {
 }
 
 async fn verify_object(location: &OpenLocation, name: ObjectName, size_bytes: u64) -> Result<()> {
-    if size_bytes > MAX_OBJECT_BYTES {
+    if size_bytes > pack::MAX_OBJECT_BYTES {
         return Err(Error::corrupt("longer than a data object can be"));
     }
     let path = paths::object(location.prefix(), name);

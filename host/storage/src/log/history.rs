@@ -122,8 +122,15 @@ impl History {
             self.damaged.push(Damage::new(sequence, &missing));
             return Ok(());
         }
-        if let Some(Record::Commit(commit)) = self.read(location, sequence).await? {
-            self.add(location, sequence, commit);
+        match self.read(location, sequence).await? {
+            Some(Record::Commit(commit)) => self.add(location, sequence, commit),
+            // The commit was deleted, and a claim that came late took its slot.
+            Some(Record::Claim(_)) => {
+                self.incomplete = true;
+                let replaced = Error::corrupt(format!("record {sequence} is a claim"));
+                self.damaged.push(Damage::new(sequence, &replaced));
+            }
+            None => {}
         }
         Ok(())
     }

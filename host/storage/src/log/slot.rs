@@ -91,7 +91,9 @@ async fn list_local(location: &OpenLocation, dir: &std::path::Path) -> Result<Ve
 /// # Errors
 /// `Corrupt` if there is none: nobody counts that far, so somebody else put a record there.
 pub(crate) fn next(sequence: u64) -> Result<u64> {
-    let next = sequence.checked_add(1);
+    let next = sequence
+        .checked_add(1)
+        .filter(|next| *next < paths::SLOTS.end);
     next.ok_or_else(|| Error::corrupt("the log ends in the last slot that there is"))
 }
 
