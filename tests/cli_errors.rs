@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use crate::support::Place;
 use crate::support::cli::{Cli, guest};
+use crate::support::noise::noise;
 use crate::support::s3::{Fate, Server, environment};
-use crate::support::{Place, Random};
 
 const NO_COMPONENT: i32 = 121;
 const UNKNOWN_IMPORT: i32 = 122;
@@ -28,7 +29,7 @@ fn a_file_that_is_no_component_is_refused_and_claims_nothing() {
         ("text.wasm", b"#!/bin/sh\necho hello\n".to_vec()),
         ("core.wasm", b"\0asm\x01\0\0\0".to_vec()),
         ("cut.wasm", b"\0asm\x0d\0\x01\0\x01".to_vec()),
-        ("noise.wasm", Random::new(1).bytes(5000)),
+        ("noise.wasm", noise(1, 5000)),
     ];
     for (name, contents) in files {
         let path = place.work().join(name);

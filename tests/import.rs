@@ -8,8 +8,9 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path as Key;
 
 use crate::support::cli::{Cli, Outcome};
+use crate::support::noise::noise;
 use crate::support::s3::{Fate, Server};
-use crate::support::{Place, Random, tree};
+use crate::support::{Place, tree};
 
 /// Names that a glob, a URL or a staging file would get wrong. `%25` is not `%`.
 const NAMES: [&str; 7] = [
@@ -37,7 +38,7 @@ fn save_directory() -> Vec<(String, Vec<u8>)> {
         .map(|name| ((*name).to_owned(), name.as_bytes().to_vec()))
         .collect();
     // Several requests long, and in the middle.
-    objects.push(("large".into(), Random::new(3).bytes(9 << 20)));
+    objects.push(("large".into(), noise(3, 9 << 20)));
     objects.push(("empty".into(), Vec::new()));
     objects
 }

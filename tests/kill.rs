@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::cli::{Cli, Outcome, Signal};
+use crate::support::noise::noise;
 use crate::support::s3::{Fate, Server};
 use crate::support::{Place, Random, tree};
 
@@ -162,7 +163,7 @@ fn whichever_request_of_a_save_is_the_last_the_checkpoint_is_the_old_or_the_new_
     for (dir, count, size) in [(&old, 3, 100), (&new, 300, 65_536)] {
         fs::create_dir(dir).unwrap();
         for number in 0..count {
-            fs::write(dir.join(number.to_string()), random.bytes(size)).unwrap();
+            fs::write(dir.join(number.to_string()), noise(random.next(), size)).unwrap();
         }
     }
     let (old, new) = (tree(&old), tree(&new));

@@ -15,6 +15,7 @@
 //! every test run does, from `CHECKPOINT_FIRST_SEED` on. A seed that fails names the command that runs it
 //! again and prints its trace.
 
+mod connection;
 mod contents;
 mod course;
 mod dice;
@@ -191,7 +192,7 @@ fn fail(seed: u64, run: &Run) -> ! {
 }
 
 #[test]
-fn no_checkpoint_is_lost_whatever_happens() {
+fn no_checkpoint_is_lost_in_any_simulated_run() {
     if let Some(seed) = setting("CHECKPOINT_SEED") {
         let run = simulate(|| run(seed));
         match run.violations.is_empty() {
@@ -241,7 +242,7 @@ fn no_checkpoint_is_lost_whatever_happens() {
 }
 
 #[test]
-fn a_seed_gives_the_same_run_again() {
+fn a_seed_always_gives_the_same_run() {
     let twice = |seed| {
         let [one, other] = [0, 1].map(|_| simulate(|| run(seed)).trace);
         (one, other)

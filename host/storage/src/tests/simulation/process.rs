@@ -6,11 +6,12 @@ use std::time::Duration;
 use object_store::path::Path;
 use tokio::time::sleep;
 
+use super::connection::Connection;
 use super::contents::{Contents, MemoryTree};
 use super::course::Weather;
 use super::ledger::is_excused;
 use super::owner::Owner;
-use super::store::{Connection, Shared};
+use super::store::Shared;
 use crate::checkpoint::CheckpointInfo;
 use crate::error::{Error, ErrorKind};
 use crate::location::OpenLocation;
