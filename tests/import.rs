@@ -153,7 +153,7 @@ async fn files_on_s3_are_what_the_task_restores() {
 }
 
 #[tokio::test]
-async fn a_prefix_becomes_a_location_where_it_is() {
+async fn a_prefix_can_be_imported_in_place() {
     let server = Server::start();
     upload(&server, "run/1", &write_bytes(b"step-7")).await;
     let url = "s3://bucket/run/1";
@@ -167,7 +167,7 @@ async fn a_prefix_becomes_a_location_where_it_is() {
 }
 
 #[tokio::test]
-async fn a_source_without_anything_is_named_and_nobody_is_fenced() {
+async fn an_empty_source_is_named_and_fences_nobody() {
     let server = Server::start();
     upload(&server, "elsewhere", &save_file()).await;
     let place = Place::new();
@@ -188,7 +188,7 @@ async fn a_source_without_anything_is_named_and_nobody_is_fenced() {
 }
 
 #[tokio::test]
-async fn a_source_that_fails_half_way_leaves_the_checkpoint_that_was_there() {
+async fn an_import_that_fails_halfway_keeps_the_existing_checkpoint() {
     const UNAVAILABLE: i32 = 125;
     let server = Server::start();
     upload(&server, "run/1", &save_directory()).await;

@@ -155,7 +155,7 @@ fn a_training_killed_at_any_request_to_s3_ends_as_an_undisturbed_one() {
 }
 
 #[test]
-fn whichever_request_of_a_save_is_the_last_the_checkpoint_is_the_old_or_the_new_one() {
+fn a_kill_at_any_request_of_a_save_leaves_the_old_or_the_new_checkpoint() {
     let place = Place::new();
     let server = Server::start();
     let (old, new) = (place.work().join("old"), place.work().join("new"));
@@ -209,7 +209,7 @@ fn whichever_request_of_a_save_is_the_last_the_checkpoint_is_the_old_or_the_new_
 }
 
 #[test]
-fn a_first_save_that_was_killed_is_not_seen() {
+fn a_killed_first_save_leaves_no_checkpoint() {
     let place = Place::new();
     let server = Server::start();
     let run = |verbs: &str| {
@@ -244,7 +244,7 @@ fn a_first_save_that_was_killed_is_not_seen() {
 }
 
 #[test]
-fn overwriting_a_large_file_on_local_disk_leaves_the_old_or_the_new_one() {
+fn a_kill_while_overwriting_a_large_file_leaves_the_old_or_the_new_one() {
     let place = Place::new();
     let whole = {
         let place = Place::new();

@@ -33,7 +33,7 @@ fn data_objects(place: &Place) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_is_imported_is_shown_and_comes_out_again() {
+fn an_imported_tree_is_listed_and_exported_unchanged() {
     let place = Place::new();
     let from = place.work().join("from");
     fs::create_dir_all(from.join("a/empty")).unwrap();
@@ -80,7 +80,7 @@ fn what_is_imported_is_shown_and_comes_out_again() {
 }
 
 #[test]
-fn any_checkpoint_that_is_listed_can_be_taken_out() {
+fn every_listed_checkpoint_can_be_exported() {
     let place = Place::new();
     place.run("write=one write=two write=three write=four");
     let listed = json(&operate(&place, "ls", &["--json"]));
@@ -106,7 +106,7 @@ fn importing_nothing_claims_nothing() {
 }
 
 #[test]
-fn verify_names_the_damage_and_what_it_costs() {
+fn verify_names_the_damage_and_the_checkpoints_it_costs() {
     let place = Place::new();
     for seed in [1, 2] {
         let file = place.work().join("file");
@@ -154,7 +154,7 @@ fn pruning_deletes_what_it_said_it_would() {
 }
 
 #[test]
-fn doctor_passes_what_is_fit_and_leaves_nothing() {
+fn doctor_passes_fit_storage_and_leaves_no_files() {
     let place = Place::new();
     let outcome = operate(&place, "doctor", &[]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.text());
@@ -172,7 +172,7 @@ fn doctor_passes_what_is_fit_and_leaves_nothing() {
 }
 
 #[test]
-fn every_result_can_be_had_as_one_json_object() {
+fn every_command_can_print_one_json_object() {
     let place = Place::new();
     let (file, store) = (place.work().join("file"), place.store());
     let store = store.to_str().unwrap();
@@ -256,7 +256,7 @@ fn every_result_can_be_had_as_one_json_object() {
 }
 
 #[test]
-fn what_a_task_says_of_a_checkpoint_is_listed() {
+fn annotations_of_a_checkpoint_are_listed() {
     let place = Place::new();
     place.run("schema=model/2=refuse annotate=step=7 write=one");
     let listed = json(&operate(&place, "ls", &["--json"]));
@@ -268,7 +268,7 @@ fn what_a_task_says_of_a_checkpoint_is_listed() {
 }
 
 #[test]
-fn an_empty_location_is_an_empty_list_and_nothing_to_prune() {
+fn listing_and_pruning_an_empty_location_do_nothing() {
     let place = Place::new();
     let listed = json(&operate(&place, "ls", &["--json"]));
     assert_eq!(listed["checkpoints"], serde_json::json!([]));

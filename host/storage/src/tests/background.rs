@@ -1,22 +1,13 @@
-//! Saves that go on while the task computes, against a store that fails and hangs.
+//! Background saves, against a store that is slow or fails.
 
 use std::sync::Arc;
 
-use object_store::memory::InMemory;
-
-use super::faulty_store::{Fault, FaultyStore};
-use super::{at, begin, large, text};
+use super::faulty_store::Fault;
+use super::{begin, faulty, large, text};
 use crate::Attempt;
 use crate::BackgroundSaves;
 use crate::error::ErrorKind;
-use crate::location::OpenLocation;
 use crate::metadata::Metadata;
-
-fn faulty() -> (Arc<FaultyStore>, OpenLocation) {
-    let store = FaultyStore::new(Arc::new(InMemory::new()));
-    let location = at(store.clone());
-    (store, location)
-}
 
 async fn write(
     saves: &BackgroundSaves,
@@ -28,7 +19,7 @@ async fn write(
 }
 
 #[tokio::test]
-async fn what_was_flushed_is_committed() {
+async fn a_flushed_save_is_committed() {
     let (_, location) = faulty();
     let attempt = Arc::new(begin(&location).await);
     let saves = BackgroundSaves::default();
@@ -36,16 +27,20 @@ async fn what_was_flushed_is_committed() {
     write(&saves, &attempt, "one").await.unwrap();
     let saved = saves.flush().await.unwrap().unwrap();
     assert_eq!((saved.sequence, saved.logical_bytes), (2, 3));
-    assert_eq!(saves.flush().await.unwrap(), None, "it is told once");
+    assert_eq!(
+        saves.flush().await.unwrap(),
+        None,
+        "a result is reported once"
+    );
     assert_eq!(text(&begin(&location).await).await.as_deref(), Some("one"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newer_save_replaces_the_one_that_waits() {
+async fn a_newer_save_replaces_the_queued_one() {
     let (store, location) = faulty();
     let attempt = Arc::new(begin(&location).await);
     let saves = BackgroundSaves::default();
-    store.plan(|op| (op.verb == "put").then_some(Fault::Slow));
+    store.fail_puts("", Fault::Slow);
     for n in 0..10_000 {
         write(&saves, &attempt, &format!("{n}")).await.unwrap();
     }
@@ -56,28 +51,28 @@ async fn a_newer_save_replaces_the_one_that_waits() {
 }
 
 #[tokio::test]
-async fn an_error_is_told_by_the_next_call_and_once() {
+async fn a_failure_is_reported_once_by_the_next_call() {
     let (store, location) = faulty();
     let attempt = Arc::new(begin(&location).await);
     attempt.write("kept".into()).await.unwrap();
     let saves = BackgroundSaves::default();
-    store.plan(|op| (op.verb == "put").then_some(Fault::Fails));
+    store.fail_puts("", Fault::Fails);
     write(&saves, &attempt, "lost").await.unwrap();
     let failed = saves.flush().await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Unavailable);
     assert_eq!(saves.flush().await.unwrap(), None);
-    store.plan(|_| None);
+    store.recover();
     write(&saves, &attempt, "later").await.unwrap();
     saves.flush().await.unwrap().unwrap();
     assert_eq!(text(&attempt).await.as_deref(), Some("later"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_save_in_the_foreground_is_newer_than_all_in_the_background() {
+async fn a_foreground_save_supersedes_all_background_saves() {
     let (store, location) = faulty();
     let attempt = Arc::new(begin(&location).await);
     let saves = BackgroundSaves::default();
-    store.plan(|op| (op.verb == "put").then_some(Fault::Slow));
+    store.fail_puts("", Fault::Slow);
     write(&saves, &attempt, "first").await.unwrap();
     tokio::task::yield_now().await;
     write(&saves, &attempt, "waits").await.unwrap();
@@ -89,7 +84,7 @@ async fn a_save_in_the_foreground_is_newer_than_all_in_the_background() {
 }
 
 #[tokio::test]
-async fn a_directory_may_change_when_the_call_returns() {
+async fn a_directory_may_change_once_the_call_returns() {
     use crate::tree::dir::DirTree;
 
     let temp = tempfile::tempdir().unwrap();
