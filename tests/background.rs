@@ -4,13 +4,13 @@ use crate::support::cli::Host;
 use crate::support::{Place, on_each_host};
 
 on_each_host![
-    what_is_staged_is_committed_when_the_task_ends,
-    a_flush_makes_it_durable_and_says_what_it_did,
+    staged_saves_are_committed_when_the_task_ends,
+    a_flush_makes_the_save_durable_and_returns_its_result,
     a_task_reads_its_own_save_whether_it_is_committed_or_not,
     a_directory_may_change_as_soon_as_it_is_staged,
 ];
 
-fn what_is_staged_is_committed_when_the_task_ends(host: Host) {
+fn staged_saves_are_committed_when_the_task_ends(host: Host) {
     for (end, code) in [("", 0), ("trap", 134), ("exit=3", 1)] {
         let place = Place::on(host);
         let outcome = place.run(&format!("write-in-background=staged {end}"));
@@ -20,7 +20,7 @@ fn what_is_staged_is_committed_when_the_task_ends(host: Host) {
 }
 
 #[test]
-fn what_is_staged_is_committed_when_the_time_is_up() {
+fn staged_saves_are_committed_when_the_task_times_out() {
     let place = Place::new();
     let cli = place.cli().options(["--timeout", "300ms"]);
     let outcome = cli.verbs("write-in-background=staged loop").outcome();
@@ -28,7 +28,7 @@ fn what_is_staged_is_committed_when_the_time_is_up() {
     place.run("read").printed([r#"read "staged""#]);
 }
 
-fn a_flush_makes_it_durable_and_says_what_it_did(host: Host) {
+fn a_flush_makes_the_save_durable_and_returns_its_result(host: Host) {
     let place = Place::on(host);
     let outcome = place.run("flush write-in-background=one flush flush read");
     outcome.printed([
@@ -67,7 +67,7 @@ fn a_directory_may_change_as_soon_as_it_is_staged(host: Host) {
 }
 
 #[test]
-fn ten_thousand_saves_cost_as_few_commits_as_the_storage_takes() {
+fn ten_thousand_background_saves_make_few_commits() {
     let place = Place::new();
     let outcome = place.run("burst=10000 flush read");
     assert_eq!(outcome.lines[2], r#"read "9999""#, "{}", outcome.text());

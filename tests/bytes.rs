@@ -7,16 +7,16 @@ on_each_host![
     the_next_attempt_reads_what_was_written,
     a_task_reads_its_own_write,
     empty_bytes_are_a_checkpoint,
-    megabytes_come_back_as_they_were,
-    bytes_that_look_like_an_archive_are_bytes,
-    an_attempt_that_saved_nothing_is_looked_through,
-    a_task_whose_attempts_all_died_before_a_save_starts_afresh,
-    reading_what_is_not_one_file_says_how_many_there_are,
+    megabytes_round_trip,
+    bytes_that_look_like_an_archive_are_not_unpacked,
+    an_attempt_without_a_save_is_skipped,
+    a_task_whose_attempts_all_died_before_a_save_is_fresh,
+    reading_a_checkpoint_of_several_files_reports_their_number,
     a_directory_with_one_file_can_be_read,
 ];
 
 #[test]
-fn nothing_exists_at_a_missing_and_at_an_empty_location() {
+fn missing_and_empty_locations_have_no_checkpoint() {
     let empty = tempfile::tempdir().unwrap();
     let missing = empty.path().join("missing");
     for location in [missing.as_path(), empty.path()] {
@@ -53,7 +53,7 @@ fn empty_bytes_are_a_checkpoint(host: Host) {
     outcome.printed(["prev-exists true", "read \"\""]);
 }
 
-fn megabytes_come_back_as_they_were(host: Host) {
+fn megabytes_round_trip(host: Host) {
     let place = Place::on(host);
     let first = place.run("write-random=40000000 read");
     assert!(first.lines[1].starts_with("read 40000000 bytes"));
@@ -61,7 +61,7 @@ fn megabytes_come_back_as_they_were(host: Host) {
     second.printed(&first.lines[1..]);
 }
 
-fn bytes_that_look_like_an_archive_are_bytes(host: Host) {
+fn bytes_that_look_like_an_archive_are_not_unpacked(host: Host) {
     let place = Place::on(host);
     let mut archive = vec![0u8; 1024];
     archive[..10].copy_from_slice(b"../../evil");
@@ -74,7 +74,7 @@ fn bytes_that_look_like_an_archive_are_bytes(host: Host) {
     assert_eq!(std::fs::read(place.work().join("b.tar")).unwrap(), archive);
 }
 
-fn an_attempt_that_saved_nothing_is_looked_through(host: Host) {
+fn an_attempt_without_a_save_is_skipped(host: Host) {
     let place = Place::on(host);
     place.run("write=one").printed(["write 2"]);
     for _ in 0..3 {
@@ -83,7 +83,7 @@ fn an_attempt_that_saved_nothing_is_looked_through(host: Host) {
     place.run("read").printed(["read \"one\""]);
 }
 
-fn a_task_whose_attempts_all_died_before_a_save_starts_afresh(host: Host) {
+fn a_task_whose_attempts_all_died_before_a_save_is_fresh(host: Host) {
     let place = Place::on(host);
     for _ in 0..3 {
         place.run("trap").trapped();
@@ -93,7 +93,7 @@ fn a_task_whose_attempts_all_died_before_a_save_starts_afresh(host: Host) {
 }
 
 #[test]
-fn attempts_with_locations_of_their_own_are_looked_through() {
+fn earlier_attempts_in_separate_locations_are_skipped_if_they_saved_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let locations = ["aa/n0-0/_flytecheckpoints", "q7/n0-1", "zz/n0-2"].map(|l| dir.path().join(l));
     let [first, second, third] = &locations;
@@ -117,7 +117,7 @@ fn attempts_with_locations_of_their_own_are_looked_through() {
 }
 
 #[test]
-fn flytes_ways_to_say_none_mean_none() {
+fn flytes_spellings_of_none_mean_none() {
     let dir = tempfile::tempdir().unwrap();
     for (number, none) in ["", "\"\"", "{{.prevCheckpointPrefix}}"].iter().enumerate() {
         let location = dir.path().join(number.to_string());
@@ -137,7 +137,7 @@ fn flytes_ways_to_say_none_mean_none() {
 }
 
 #[test]
-fn without_a_location_checkpoints_lie_in_the_working_directory() {
+fn without_a_location_checkpoints_are_stored_in_the_working_directory() {
     let dir = tempfile::tempdir().unwrap();
     let run = |verbs| {
         Cli::run(["--checkpoint-path", "{{.checkpointOutputPrefix}}"])
@@ -150,7 +150,7 @@ fn without_a_location_checkpoints_lie_in_the_working_directory() {
     assert!(dir.path().join("checkpoints/verbs/log").is_dir());
 }
 
-fn reading_what_is_not_one_file_says_how_many_there_are(host: Host) {
+fn reading_a_checkpoint_of_several_files_reports_their_number(host: Host) {
     let place = Place::on(host);
     for (count, expected) in [
         (0, "error: not-single 0"),
@@ -173,7 +173,7 @@ fn a_directory_with_one_file_can_be_read(host: Host) {
 }
 
 #[test]
-fn the_attempts_of_one_run_go_on_from_each_other() {
+fn the_attempts_of_one_run_resume_from_each_other() {
     let place = Place::new();
     let cli = place.cli().options(["--retries", "2"]);
     let outcome = cli.verbs("read write=one trap").outcome();

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use crate::support::Place;
 use crate::support::cli::{Cli, guest};
+use crate::support::noise::noise;
 use crate::support::s3::{Fate, Server, environment};
-use crate::support::{Place, Random};
 
 const NO_COMPONENT: i32 = 121;
 const UNKNOWN_IMPORT: i32 = 122;
@@ -21,14 +22,14 @@ fn run_file(place: &Place, task: &Path) -> (i32, String) {
 }
 
 #[test]
-fn a_file_that_is_no_component_is_refused_and_claims_nothing() {
+fn a_file_that_is_not_a_component_is_refused_without_a_claim() {
     let place = Place::new();
     let files: [(&str, Vec<u8>); 5] = [
         ("empty.wasm", vec![]),
         ("text.wasm", b"#!/bin/sh\necho hello\n".to_vec()),
         ("core.wasm", b"\0asm\x01\0\0\0".to_vec()),
         ("cut.wasm", b"\0asm\x0d\0\x01\0\x01".to_vec()),
-        ("noise.wasm", Random::new(1).bytes(5000)),
+        ("noise.wasm", noise(1, 5000)),
     ];
     for (name, contents) in files {
         let path = place.work().join(name);
@@ -41,7 +42,7 @@ fn a_file_that_is_no_component_is_refused_and_claims_nothing() {
 }
 
 #[test]
-fn a_core_module_is_called_that() {
+fn a_core_module_is_reported_as_such() {
     let place = Place::new();
     let path = place.work().join("core.wasm");
     fs::write(&path, b"\0asm\x01\0\0\0").unwrap();
@@ -50,7 +51,7 @@ fn a_core_module_is_called_that() {
 }
 
 #[test]
-fn a_missing_file_is_named() {
+fn the_error_for_a_missing_file_names_it() {
     let place = Place::new();
     let (code, error) = run_file(&place, &place.work().join("missing.wasm"));
     assert_eq!(code, NO_COMPONENT);
@@ -59,7 +60,7 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
-fn an_unknown_import_is_named_and_claims_nothing() {
+fn an_unknown_import_is_named_without_a_claim() {
     let place = Place::new();
     let (code, error) = run_file(&place, &guest("unknown_import"));
     assert_eq!(code, UNKNOWN_IMPORT);
@@ -68,7 +69,7 @@ fn an_unknown_import_is_named_and_claims_nothing() {
 }
 
 #[test]
-fn a_wrong_url_is_named() {
+fn the_error_for_a_wrong_url_names_it() {
     for url in ["ftp://example/x", "s3://", "file://host/x", "nonsense://"] {
         let outcome = Cli::verbs_on(url, "read");
         let error = outcome.failed(WRONG_LOCATION);
@@ -89,7 +90,7 @@ fn a_location_that_cannot_be_written_is_refused_before_the_task_runs() {
 }
 
 #[test]
-fn storage_that_nobody_serves_is_unavailable_and_not_fresh() {
+fn storage_that_refuses_connections_is_unavailable_and_not_fresh() {
     // A port that was free a moment ago, on which nobody listens.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -115,7 +116,7 @@ fn storage_that_refuses_a_key_is_reported_before_the_task_runs() {
 }
 
 #[test]
-fn storage_that_fails_while_the_task_runs_is_unavailable_and_never_no() {
+fn storage_that_fails_while_the_task_runs_is_unavailable_and_not_empty() {
     let server = Server::start();
     let s3 = |verbs: &str| {
         Cli::run(["--store", "s3://bucket/task"])
@@ -176,7 +177,7 @@ fn a_task_cannot_see_the_credentials_of_its_host() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_opened_is_wrong_usage() {
+fn a_directory_that_cannot_be_opened_is_a_usage_error() {
     let place = Place::new();
     let missing = place.work().join("missing");
     let outcome = place.cli().dir(&missing, "/x").verbs("write=x").outcome();

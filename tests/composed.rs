@@ -10,13 +10,13 @@ use crate::support::s3::Server;
 use crate::support::{Place, on_each_host, tree};
 
 on_each_host![
-    what_one_host_has_saved_the_other_reads,
-    what_one_host_has_saved_the_other_restores,
-    an_attempt_of_one_host_fences_that_of_the_other,
+    each_host_reads_what_the_other_saved,
+    each_host_restores_what_the_other_saved,
+    an_attempt_on_one_host_fences_an_attempt_on_the_other,
 ];
 
 /// What either host prints here is about the other one's saves.
-fn what_one_host_has_saved_the_other_reads(host: Host) {
+fn each_host_reads_what_the_other_saved(host: Host) {
     let place = Place::on(host);
     place.run("annotate=step=7 schema=weights/1=refuse write=small");
     let place = place.across();
@@ -45,7 +45,7 @@ fn what_one_host_has_saved_the_other_reads(host: Host) {
     place.across().run("read").printed(&read.lines);
 }
 
-fn what_one_host_has_saved_the_other_restores(host: Host) {
+fn each_host_restores_what_the_other_saved(host: Host) {
     let place = Place::on(host);
     let model = place.work().join("model");
     fs::create_dir_all(model.join("a dir/empty")).unwrap();
@@ -60,7 +60,7 @@ fn what_one_host_has_saved_the_other_restores(host: Host) {
     assert_eq!(tree(&place.work().join("again")), tree(&model));
 }
 
-fn an_attempt_of_one_host_fences_that_of_the_other(host: Host) {
+fn an_attempt_on_one_host_fences_an_attempt_on_the_other(host: Host) {
     let place = Place::on(host);
     let verbs = "write=one wait=/data/go write=two";
     let mut older = place.cli().verbs(verbs).start();
@@ -106,7 +106,7 @@ fn the_task_sees_neither_the_directory_nor_the_variables() {
 
 /// The names under which directories are given and meant are spelt in many ways.
 #[test]
-fn a_directory_is_found_and_hidden_however_its_name_is_spelt() {
+fn the_store_directory_is_hidden_under_every_spelling_of_its_name() {
     for (given, meant) in [
         ("store", "./store"),
         ("./store", "store/"),
@@ -127,7 +127,7 @@ fn a_directory_is_found_and_hidden_however_its_name_is_spelt() {
 
 /// A task that goes on from what it has saved itself is not to go back in time unseen.
 #[test]
-fn an_own_save_that_is_damaged_is_told_of_and_not_passed_over() {
+fn damage_to_the_attempts_own_save_is_reported() {
     let place = Place::on(Host::Composed);
     let verbs = "write=old write-random=300000 wait=/data/go read-stream read-stream";
     let mut running = place.cli().verbs(verbs).start();
@@ -147,7 +147,7 @@ fn an_own_save_that_is_damaged_is_told_of_and_not_passed_over() {
 
 /// Whatever lies where a record should, it does not end the task.
 #[test]
-fn a_record_that_no_memory_can_hold_is_damage() {
+fn a_record_too_large_for_memory_is_damage() {
     let place = Place::on(Host::Composed);
     place.run("write=one").printed(["write 2"]);
     let record = place.store().join("log/00000000000000000003");
@@ -159,7 +159,7 @@ fn a_record_that_no_memory_can_hold_is_damage() {
 }
 
 #[test]
-fn checkpoints_lie_in_a_bucket_that_the_task_does_not_see() {
+fn checkpoints_are_stored_in_a_bucket_that_the_task_cannot_see() {
     let server = Server::start();
     let place = Place::new();
     let run = |host, verbs: &str| -> Outcome {
@@ -229,7 +229,7 @@ fn a_composed_training_that_is_killed_on_s3_is_finished_by_either_host() {
 }
 
 #[test]
-fn an_earlier_location_is_looked_through() {
+fn an_earlier_location_is_searched() {
     let place = Place::on(Host::Composed);
     place.run("write=one").printed(["write 2"]);
     let next = Place::on(Host::Composed);
@@ -250,7 +250,7 @@ fn an_earlier_location_is_looked_through() {
 }
 
 #[test]
-fn what_the_environment_says_wrongly_is_named() {
+fn errors_name_the_environment_variable_that_is_wrong() {
     let place = Place::on(Host::Composed);
     for (name, value, says) in [
         ("CHECKPOINT_KEEP", "0", "CHECKPOINT_KEEP=0"),
@@ -296,7 +296,7 @@ fn refused(task: &Path, code: i32) -> String {
 }
 
 #[test]
-fn what_cannot_be_composed_is_refused_with_its_reason() {
+fn a_component_that_cannot_be_composed_is_refused_with_a_reason() {
     const NO_COMPONENT: i32 = 121;
     const UNKNOWN_IMPORT: i32 = 122;
     let dir = tempfile::tempdir().unwrap();

@@ -7,13 +7,13 @@ use crate::support::cli::Host;
 use crate::support::{Place, Random, on_each_host};
 
 on_each_host![
-    behind_a_damaged_record_the_checkpoint_before_it_counts,
-    behind_a_shortened_record_the_checkpoint_before_it_counts,
-    an_attempt_that_fell_back_saves_and_the_next_one_goes_on_from_there,
-    behind_damaged_data_the_checkpoint_before_it_counts,
-    behind_missing_or_shortened_data_the_checkpoint_before_it_counts,
-    a_restore_from_damaged_data_leaves_the_checkpoint_before_it,
-    when_every_checkpoint_is_damaged_the_task_is_not_fresh,
+    a_damaged_record_falls_back_to_the_checkpoint_before,
+    a_truncated_record_falls_back_to_the_checkpoint_before,
+    an_attempt_that_fell_back_can_save_and_the_next_resumes_from_that,
+    damaged_data_falls_back_to_the_checkpoint_before,
+    missing_or_truncated_data_falls_back_to_the_checkpoint_before,
+    a_restore_from_damaged_data_falls_back_to_the_checkpoint_before,
+    a_task_whose_checkpoints_are_all_damaged_is_not_fresh,
     a_damaged_claim_costs_no_checkpoint,
 ];
 
@@ -44,7 +44,7 @@ fn two_checkpoints(host: Host) -> Place {
     place
 }
 
-fn behind_a_damaged_record_the_checkpoint_before_it_counts(host: Host) {
+fn a_damaged_record_falls_back_to_the_checkpoint_before(host: Host) {
     for seed in 0..8 {
         let place = two_checkpoints(host);
         flip_a_bit(&record(&place, 3), &mut Random::new(seed));
@@ -57,7 +57,7 @@ fn behind_a_damaged_record_the_checkpoint_before_it_counts(host: Host) {
     }
 }
 
-fn behind_a_shortened_record_the_checkpoint_before_it_counts(host: Host) {
+fn a_truncated_record_falls_back_to_the_checkpoint_before(host: Host) {
     let place = two_checkpoints(host);
     let whole = fs::read(record(&place, 3)).unwrap();
     for length in [0, 1, whole.len() / 2, whole.len() - 1] {
@@ -68,7 +68,7 @@ fn behind_a_shortened_record_the_checkpoint_before_it_counts(host: Host) {
     }
 }
 
-fn an_attempt_that_fell_back_saves_and_the_next_one_goes_on_from_there(host: Host) {
+fn an_attempt_that_fell_back_can_save_and_the_next_resumes_from_that(host: Host) {
     let place = two_checkpoints(host);
     flip_a_bit(&record(&place, 3), &mut Random::new(0));
     place.run("write=three").printed(["write 5"]);
@@ -78,14 +78,14 @@ fn an_attempt_that_fell_back_saves_and_the_next_one_goes_on_from_there(host: Hos
 }
 
 #[test]
-fn the_person_at_the_terminal_is_told_of_a_fall_back() {
+fn a_fall_back_is_reported_on_the_terminal() {
     let place = two_checkpoints(Host::Native);
     flip_a_bit(&record(&place, 3), &mut Random::new(0));
     let outcome = place.run("read");
     assert!(outcome.stderr.contains("damaged"), "{}", outcome.text());
 }
 
-fn behind_damaged_data_the_checkpoint_before_it_counts(host: Host) {
+fn damaged_data_falls_back_to_the_checkpoint_before(host: Host) {
     for seed in 0..8 {
         let place = Place::on(host);
         place
@@ -101,7 +101,7 @@ fn behind_damaged_data_the_checkpoint_before_it_counts(host: Host) {
     }
 }
 
-fn behind_missing_or_shortened_data_the_checkpoint_before_it_counts(host: Host) {
+fn missing_or_truncated_data_falls_back_to_the_checkpoint_before(host: Host) {
     for length in [None, Some(0), Some(1000), Some(299_999)] {
         let place = Place::on(host);
         place
@@ -123,7 +123,7 @@ fn behind_missing_or_shortened_data_the_checkpoint_before_it_counts(host: Host) 
     }
 }
 
-fn a_restore_from_damaged_data_leaves_the_checkpoint_before_it(host: Host) {
+fn a_restore_from_damaged_data_falls_back_to_the_checkpoint_before(host: Host) {
     let place = Place::on(host);
     place
         .run("files=/data/a=100 save=/data/a files=/data/b=120 save=/data/b")
@@ -135,7 +135,7 @@ fn a_restore_from_damaged_data_leaves_the_checkpoint_before_it(host: Host) {
     assert_eq!(fs::read_dir(place.work().join("c")).unwrap().count(), 100);
 }
 
-fn when_every_checkpoint_is_damaged_the_task_is_not_fresh(host: Host) {
+fn a_task_whose_checkpoints_are_all_damaged_is_not_fresh(host: Host) {
     let place = two_checkpoints(host);
     for sequence in [2, 3] {
         flip_a_bit(&record(&place, sequence), &mut Random::new(sequence));
@@ -158,7 +158,7 @@ fn a_task_that_gives_up_on_damage_ends_with_the_code_for_that() {
 }
 
 #[test]
-fn a_task_that_copes_with_damage_is_run_again_and_goes_on_from_its_own_save() {
+fn a_task_that_handles_damage_is_retried_and_resumes_from_its_own_save() {
     let place = two_checkpoints(Host::Native);
     for sequence in [2, 3] {
         flip_a_bit(&record(&place, sequence), &mut Random::new(sequence));
@@ -182,7 +182,7 @@ fn a_task_that_copes_with_damage_is_run_again_and_goes_on_from_its_own_save() {
 }
 
 #[test]
-fn damage_in_an_earlier_location_is_not_fresh_either() {
+fn a_task_with_a_damaged_predecessor_is_not_fresh() {
     let place = Place::new();
     place.run("write=one").printed(["write 2"]);
     flip_a_bit(&record(&place, 2), &mut Random::new(0));
@@ -204,7 +204,7 @@ fn a_damaged_claim_costs_no_checkpoint(host: Host) {
 }
 
 #[test]
-fn files_of_strangers_in_a_location_are_left_alone() {
+fn foreign_files_in_a_location_are_left_alone() {
     let place = two_checkpoints(Host::Native);
     for name in [
         "log/README",

@@ -11,10 +11,10 @@ use crate::support::s3::{Fate, Server};
 use crate::support::{Place, Random, on_each_host};
 
 on_each_host![
-    a_training_on_a_server_that_fails_in_many_ways_ends_as_an_undisturbed_one,
-    a_task_does_not_notice_a_server_that_is_gone_for_a_second,
-    contents_that_arrive_in_parts_are_read_whole,
-    a_server_that_stays_away_fails_the_calls_and_not_the_task,
+    a_training_on_an_unreliable_server_gives_the_same_result_as_an_undisturbed_one,
+    a_server_that_is_down_for_a_second_goes_unnoticed,
+    contents_that_arrive_in_parts_are_read_completely,
+    a_server_that_stays_down_fails_calls_but_does_not_end_the_task,
 ];
 
 /// A shell in a mount namespace of its own, where `$DIR` can be mounted over; nobody else sees that. It has
@@ -54,7 +54,7 @@ fn printed(output: &Output, lines: &[&str]) {
 }
 
 #[test]
-fn a_full_disk_costs_the_save_that_does_not_fit_and_nothing_else() {
+fn a_full_disk_fails_only_the_save_that_does_not_fit() {
     let dir = tempfile::tempdir().unwrap();
     let script = "
         mount -t tmpfs -o size=12m none \"$DIR\" || exit 99
@@ -94,7 +94,7 @@ fn a_full_disk_costs_the_save_that_does_not_fit_and_nothing_else() {
 }
 
 #[test]
-fn a_disk_for_reading_only_can_be_read_by_an_operator_and_begins_no_task() {
+fn a_read_only_disk_can_be_inspected_but_starts_no_task() {
     let dir = tempfile::tempdir().unwrap();
     let script = "
         mount -t tmpfs none \"$DIR\" || exit 99
@@ -115,7 +115,7 @@ fn a_disk_for_reading_only_can_be_read_by_an_operator_and_begins_no_task() {
     assert!(stderr.contains("Read-only file system"), "{stderr}");
 }
 
-fn a_training_on_a_server_that_fails_in_many_ways_ends_as_an_undisturbed_one(host: Host) {
+fn a_training_on_an_unreliable_server_gives_the_same_result_as_an_undisturbed_one(host: Host) {
     let server = Server::start();
     let mut random = Random::new(8);
     server.on_request(move |_| match random.below(70) {
@@ -134,7 +134,7 @@ fn a_training_on_a_server_that_fails_in_many_ways_ends_as_an_undisturbed_one(hos
     survives_kills(cli, cli, 5);
 }
 
-fn a_task_does_not_notice_a_server_that_is_gone_for_a_second(host: Host) {
+fn a_server_that_is_down_for_a_second_goes_unnoticed(host: Host) {
     let server = Server::start();
     let mut gone_since = None;
     server.on_request(move |seen| match seen.number {
@@ -154,7 +154,7 @@ fn a_task_does_not_notice_a_server_that_is_gone_for_a_second(host: Host) {
     outcome.printed(written);
 }
 
-fn contents_that_arrive_in_parts_are_read_whole(host: Host) {
+fn contents_that_arrive_in_parts_are_read_completely(host: Host) {
     let server = Server::start();
     let run = |verbs: &str| {
         let cli = Cli::on_s3(host, "s3://bucket/task", &server);
@@ -172,7 +172,7 @@ fn contents_that_arrive_in_parts_are_read_whole(host: Host) {
     assert!(server.requests() > 3);
 }
 
-fn a_server_that_stays_away_fails_the_calls_and_not_the_task(host: Host) {
+fn a_server_that_stays_down_fails_calls_but_does_not_end_the_task(host: Host) {
     let server = Server::start();
     let place = Place::new();
     let verbs = "write=one wait=/data/gone write=two wait=/data/back write=three read";

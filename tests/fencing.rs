@@ -157,7 +157,7 @@ async fn an_attempt_does_not_fence_itself_when_an_answer_is_lost() {
 }
 
 #[tokio::test]
-async fn a_save_that_did_not_reach_the_storage_can_be_tried_again() {
+async fn a_save_that_did_not_reach_the_storage_can_be_retried() {
     let server = Server::start();
     let location = location(&server);
     let attempt = begin(&location, 0).await;
@@ -175,7 +175,7 @@ async fn a_save_that_did_not_reach_the_storage_can_be_tried_again() {
 }
 
 #[tokio::test]
-async fn a_save_whose_answer_was_lost_beyond_retrying_does_not_stop_the_next() {
+async fn a_save_whose_outcome_is_unknown_does_not_block_the_next() {
     let server = Server::start();
     let location = location(&server);
     let attempt = begin(&location, 0).await;
@@ -194,7 +194,7 @@ async fn a_save_whose_answer_was_lost_beyond_retrying_does_not_stop_the_next() {
 }
 
 #[test]
-fn of_tasks_started_at_once_one_goes_through_and_its_checkpoint_is_whole() {
+fn exactly_one_of_several_concurrent_tasks_succeeds_and_its_checkpoint_is_intact() {
     let place = Place::new();
     let racers: Vec<_> = (0..6)
         .map(|racer| {
@@ -222,7 +222,7 @@ fn of_tasks_started_at_once_one_goes_through_and_its_checkpoint_is_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn writers_of_one_attempt_never_tear_each_others_checkpoints() {
+async fn concurrent_writers_of_one_attempt_never_mix_checkpoints() {
     let server = Server::start();
     let location = location(&server);
     let attempt = Arc::new(begin(&location, 0).await);

@@ -9,14 +9,14 @@ use crate::support::cli::{Host, Outcome};
 use crate::support::{Place, on_each_host};
 
 on_each_host![
-    no_path_leads_out_of_a_directory,
-    a_file_is_no_directory,
-    a_handle_that_is_none_traps,
-    strings_and_lists_without_end_are_refused,
-    a_save_within_a_save_is_a_save_of_its_own,
-    directories_without_end_are_refused,
-    names_that_are_not_unicode_are_refused,
-    a_stream_of_which_something_is_lost_saves_nothing,
+    no_path_escapes_a_directory,
+    a_file_is_not_accepted_as_a_directory,
+    an_invalid_handle_traps,
+    oversized_strings_and_lists_are_refused,
+    a_save_during_a_stream_is_a_separate_save,
+    oversized_directories_are_refused,
+    file_names_that_are_not_unicode_are_refused,
+    a_stream_that_lost_data_saves_nothing,
 ];
 
 /// Plays a trick on a location with a checkpoint, which must still be there afterwards.
@@ -35,7 +35,7 @@ fn all_say(outcome: &Outcome, end: &str) {
     }
 }
 
-fn no_path_leads_out_of_a_directory(host: Host) {
+fn no_path_escapes_a_directory(host: Host) {
     let place = Place::on(host);
     let outside = place.work().parent().unwrap().join("outside");
     fs::create_dir(&outside).unwrap();
@@ -47,12 +47,12 @@ fn no_path_leads_out_of_a_directory(host: Host) {
     place.run("read").printed(["read \"mine\""]);
 }
 
-fn a_file_is_no_directory(host: Host) {
+fn a_file_is_not_accepted_as_a_directory(host: Host) {
     let outcome = play(&Place::on(host), "not-a-directory");
     all_say(&outcome, " invalid-path");
 }
 
-fn a_handle_that_is_none_traps(host: Host) {
+fn an_invalid_handle_traps(host: Host) {
     for trick in ["forged-handle", "dropped-handle", "wrong-handle"] {
         let place = Place::on(host);
         place.run("write=kept").printed(["write 2"]);
@@ -66,7 +66,7 @@ fn a_handle_that_is_none_traps(host: Host) {
     }
 }
 
-fn strings_and_lists_without_end_are_refused(host: Host) {
+fn oversized_strings_and_lists_are_refused(host: Host) {
     all_say(&play(&Place::on(host), "long-path"), " invalid-path");
     for trick in ["many-annotations", "overlapping-annotations"] {
         all_say(&play(&Place::on(host), trick), " quota-exceeded");
@@ -84,26 +84,26 @@ fn streams_are_opened_one_at_a_time() {
 }
 
 #[test]
-fn a_stream_is_used_in_its_order() {
+fn stream_calls_out_of_order_are_refused() {
     play(&Place::new(), "commit-while-writing").printed(["\"commit\" other", "write true"]);
     play(&Place::new(), "contents-twice").printed(["\"contents\" other"]);
 }
 
-fn a_stream_of_which_something_is_lost_saves_nothing(host: Host) {
+fn a_stream_that_lost_data_saves_nothing(host: Host) {
     let place = Place::on(host);
     place.run("write=kept").printed(["write 2"]);
     play(&place, "commit-of-more").printed(["\"commit\" other", "\"read\" ok"]);
     place.run("read").printed(["read \"kept\""]);
 }
 
-fn a_save_within_a_save_is_a_save_of_its_own(host: Host) {
+fn a_save_during_a_stream_is_a_separate_save(host: Host) {
     let place = Place::on(host);
     play(&place, "save-within-save").printed(["\"read\" ok", "\"read\" ok"]);
     let outcome = place.run("read");
     assert!(outcome.lines[0].starts_with("read 6000000 bytes"));
 }
 
-fn directories_without_end_are_refused(host: Host) {
+fn oversized_directories_are_refused(host: Host) {
     all_say(&play(&Place::on(host), "deep"), " invalid-path");
     let place = Place::on(host);
     let cli = place.cli().cap("max-files", "1000");
@@ -111,7 +111,7 @@ fn directories_without_end_are_refused(host: Host) {
     all_say(&wide, " quota-exceeded");
 }
 
-fn names_that_are_not_unicode_are_refused(host: Host) {
+fn file_names_that_are_not_unicode_are_refused(host: Host) {
     let place = Place::on(host);
     place.run("write=kept").printed(["write 2"]);
     let name = std::ffi::OsStr::from_bytes(b"\xff\xfe");

@@ -8,8 +8,9 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path as Key;
 
 use crate::support::cli::{Cli, Outcome};
+use crate::support::noise::noise;
 use crate::support::s3::{Fate, Server};
-use crate::support::{Place, Random, tree};
+use crate::support::{Place, tree};
 
 /// Names that a glob, a URL or a staging file would get wrong. `%25` is not `%`.
 const NAMES: [&str; 7] = [
@@ -37,7 +38,7 @@ fn save_directory() -> Vec<(String, Vec<u8>)> {
         .map(|name| ((*name).to_owned(), name.as_bytes().to_vec()))
         .collect();
     // Several requests long, and in the middle.
-    objects.push(("large".into(), Random::new(3).bytes(9 << 20)));
+    objects.push(("large".into(), noise(3, 9 << 20)));
     objects.push(("empty".into(), Vec::new()));
     objects
 }
@@ -152,7 +153,7 @@ async fn files_on_s3_are_what_the_task_restores() {
 }
 
 #[tokio::test]
-async fn a_prefix_becomes_a_location_where_it_is() {
+async fn a_prefix_can_be_imported_in_place() {
     let server = Server::start();
     upload(&server, "run/1", &write_bytes(b"step-7")).await;
     let url = "s3://bucket/run/1";
@@ -166,7 +167,7 @@ async fn a_prefix_becomes_a_location_where_it_is() {
 }
 
 #[tokio::test]
-async fn a_source_without_anything_is_named_and_nobody_is_fenced() {
+async fn an_empty_source_is_named_and_fences_nobody() {
     let server = Server::start();
     upload(&server, "elsewhere", &save_file()).await;
     let place = Place::new();
@@ -187,7 +188,7 @@ async fn a_source_without_anything_is_named_and_nobody_is_fenced() {
 }
 
 #[tokio::test]
-async fn a_source_that_fails_half_way_leaves_the_checkpoint_that_was_there() {
+async fn an_import_that_fails_halfway_keeps_the_existing_checkpoint() {
     const UNAVAILABLE: i32 = 125;
     let server = Server::start();
     upload(&server, "run/1", &save_directory()).await;

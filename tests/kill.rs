@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::cli::{Cli, Outcome, Signal};
+use crate::support::noise::noise;
 use crate::support::s3::{Fate, Server};
 use crate::support::{Place, Random, tree};
 
@@ -154,7 +155,7 @@ fn a_training_killed_at_any_request_to_s3_ends_as_an_undisturbed_one() {
 }
 
 #[test]
-fn whichever_request_of_a_save_is_the_last_the_checkpoint_is_the_old_or_the_new_one() {
+fn a_kill_at_any_request_of_a_save_leaves_the_old_or_the_new_checkpoint() {
     let place = Place::new();
     let server = Server::start();
     let (old, new) = (place.work().join("old"), place.work().join("new"));
@@ -162,7 +163,7 @@ fn whichever_request_of_a_save_is_the_last_the_checkpoint_is_the_old_or_the_new_
     for (dir, count, size) in [(&old, 3, 100), (&new, 300, 65_536)] {
         fs::create_dir(dir).unwrap();
         for number in 0..count {
-            fs::write(dir.join(number.to_string()), random.bytes(size)).unwrap();
+            fs::write(dir.join(number.to_string()), noise(random.next(), size)).unwrap();
         }
     }
     let (old, new) = (tree(&old), tree(&new));
@@ -208,7 +209,7 @@ fn whichever_request_of_a_save_is_the_last_the_checkpoint_is_the_old_or_the_new_
 }
 
 #[test]
-fn a_first_save_that_was_killed_is_not_seen() {
+fn a_killed_first_save_leaves_no_checkpoint() {
     let place = Place::new();
     let server = Server::start();
     let run = |verbs: &str| {
@@ -243,7 +244,7 @@ fn a_first_save_that_was_killed_is_not_seen() {
 }
 
 #[test]
-fn overwriting_a_large_file_on_local_disk_leaves_the_old_or_the_new_one() {
+fn a_kill_while_overwriting_a_large_file_leaves_the_old_or_the_new_one() {
     let place = Place::new();
     let whole = {
         let place = Place::new();

@@ -4,15 +4,15 @@ use crate::support::cli::Host;
 use crate::support::{Place, on_each_host};
 
 on_each_host![
-    each_cap_is_a_typed_error_and_loses_nothing,
-    what_is_replaced_counts_no_longer,
-    a_stored_checkpoint_beyond_the_caps_is_not_restored,
-    a_task_can_ask_what_it_may_store,
+    exceeding_a_limit_is_a_typed_error_and_loses_nothing,
+    replaced_data_no_longer_counts_against_the_limit,
+    a_stored_checkpoint_over_the_limits_is_not_restored,
+    a_task_can_query_its_limits,
 ];
 
 const MOST: &str = "error: quota-exceeded";
 
-fn each_cap_is_a_typed_error_and_loses_nothing(host: Host) {
+fn exceeding_a_limit_is_a_typed_error_and_loses_nothing(host: Host) {
     for (option, cap, verbs) in [
         ("max-checkpoint", "1000000", "write-random=1000001"),
         ("max-checkpoint", "1000000", "stream=30000000"),
@@ -42,7 +42,7 @@ fn each_cap_is_a_typed_error_and_loses_nothing(host: Host) {
     }
 }
 
-fn what_is_replaced_counts_no_longer(host: Host) {
+fn replaced_data_no_longer_counts_against_the_limit(host: Host) {
     let place = Place::on(host);
     // The kept checkpoints and the new one fit, however many there have been.
     let cli = place.cli().cap("quota", "9000000").cap("keep", "1");
@@ -57,7 +57,7 @@ fn what_is_replaced_counts_no_longer(host: Host) {
     );
 }
 
-fn a_stored_checkpoint_beyond_the_caps_is_not_restored(host: Host) {
+fn a_stored_checkpoint_over_the_limits_is_not_restored(host: Host) {
     let place = Place::on(host);
     let outcome = place.run("files=/data/f=20 save=/data/f");
     assert_eq!(outcome.code, Some(0));
@@ -67,7 +67,7 @@ fn a_stored_checkpoint_beyond_the_caps_is_not_restored(host: Host) {
     assert!(!place.work().join("g").exists(), "nothing was written");
 }
 
-fn a_task_can_ask_what_it_may_store(host: Host) {
+fn a_task_can_query_its_limits(host: Host) {
     let place = Place::on(host);
     let cli = place.cli().cap("quota", "1000000000").cap("max-saves", "7");
     let outcome = cli.verbs("limits").outcome();

@@ -5,8 +5,9 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use crate::support::cli::{Cli, Outcome};
+use crate::support::noise::noise;
 use crate::support::s3::Server;
-use crate::support::{Place, Random, tree};
+use crate::support::{Place, tree};
 
 fn operate(place: &Place, verb: &str, args: &[&str]) -> Outcome {
     let store = place.store();
@@ -32,11 +33,11 @@ fn data_objects(place: &Place) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_is_imported_is_shown_and_comes_out_again() {
+fn an_imported_tree_is_listed_and_exported_unchanged() {
     let place = Place::new();
     let from = place.work().join("from");
     fs::create_dir_all(from.join("a/empty")).unwrap();
-    fs::write(from.join("a/large"), Random::new(5).bytes(3 << 20)).unwrap();
+    fs::write(from.join("a/large"), noise(5, 3 << 20)).unwrap();
     fs::write(from.join("name with \u{1b}[31m"), "small").unwrap();
     symlink("a/large", from.join("link")).unwrap();
     assert_eq!(import(&place, from.to_str().unwrap()).code, Some(0));
@@ -79,7 +80,7 @@ fn what_is_imported_is_shown_and_comes_out_again() {
 }
 
 #[test]
-fn any_checkpoint_that_is_listed_can_be_taken_out() {
+fn every_listed_checkpoint_can_be_exported() {
     let place = Place::new();
     place.run("write=one write=two write=three write=four");
     let listed = json(&operate(&place, "ls", &["--json"]));
@@ -105,11 +106,11 @@ fn importing_nothing_claims_nothing() {
 }
 
 #[test]
-fn verify_names_the_damage_and_what_it_costs() {
+fn verify_names_the_damage_and_the_checkpoints_it_costs() {
     let place = Place::new();
     for seed in [1, 2] {
         let file = place.work().join("file");
-        fs::write(&file, Random::new(seed).bytes(100_000)).unwrap();
+        fs::write(&file, noise(seed, 100_000)).unwrap();
         assert_eq!(import(&place, file.to_str().unwrap()).code, Some(0));
     }
     let clean = operate(&place, "verify", &[]);
@@ -136,7 +137,7 @@ fn pruning_deletes_what_it_said_it_would() {
     let place = Place::new();
     for seed in 0..3 {
         let file = place.work().join("file");
-        fs::write(&file, Random::new(seed).bytes(100_000)).unwrap();
+        fs::write(&file, noise(seed, 100_000)).unwrap();
         import(&place, file.to_str().unwrap());
     }
     let before = tree(&place.store());
@@ -149,11 +150,11 @@ fn pruning_deletes_what_it_said_it_would() {
     assert_eq!(data_objects(&place).len(), 1);
     let to = place.work().join("to");
     operate(&place, "export", &[to.to_str().unwrap()]);
-    assert_eq!(fs::read(to).unwrap(), Random::new(2).bytes(100_000));
+    assert_eq!(fs::read(to).unwrap(), noise(2, 100_000));
 }
 
 #[test]
-fn doctor_passes_what_is_fit_and_leaves_nothing() {
+fn doctor_passes_fit_storage_and_leaves_no_files() {
     let place = Place::new();
     let outcome = operate(&place, "doctor", &[]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.text());
@@ -171,11 +172,11 @@ fn doctor_passes_what_is_fit_and_leaves_nothing() {
 }
 
 #[test]
-fn every_result_can_be_had_as_one_json_object() {
+fn every_command_can_print_one_json_object() {
     let place = Place::new();
     let (file, store) = (place.work().join("file"), place.store());
     let store = store.to_str().unwrap();
-    fs::write(&file, Random::new(1).bytes(100_000)).unwrap();
+    fs::write(&file, noise(1, 100_000)).unwrap();
     let result = |verb: &str, args: &[&str]| {
         let outcome = operate(&place, verb, &[args, &["--json"]].concat());
         assert_eq!(outcome.code, Some(0), "{}", outcome.text());
@@ -202,7 +203,7 @@ fn every_result_can_be_had_as_one_json_object() {
         assert_eq!(imported, expected);
     };
     import(2);
-    fs::write(&file, Random::new(2).bytes(100_000)).unwrap();
+    fs::write(&file, noise(2, 100_000)).unwrap();
     import(4);
 
     let to = place.work().join("to");
@@ -255,7 +256,7 @@ fn every_result_can_be_had_as_one_json_object() {
 }
 
 #[test]
-fn what_a_task_says_of_a_checkpoint_is_listed() {
+fn annotations_of_a_checkpoint_are_listed() {
     let place = Place::new();
     place.run("schema=model/2=refuse annotate=step=7 write=one");
     let listed = json(&operate(&place, "ls", &["--json"]));
@@ -267,7 +268,7 @@ fn what_a_task_says_of_a_checkpoint_is_listed() {
 }
 
 #[test]
-fn an_empty_location_is_an_empty_list_and_nothing_to_prune() {
+fn listing_and_pruning_an_empty_location_do_nothing() {
     let place = Place::new();
     let listed = json(&operate(&place, "ls", &["--json"]));
     assert_eq!(listed["checkpoints"], serde_json::json!([]));
@@ -281,7 +282,7 @@ fn an_empty_location_is_an_empty_list_and_nothing_to_prune() {
 fn progress_is_shown_to_terminals_only() {
     let place = Place::new();
     let file = place.work().join("file");
-    fs::write(&file, Random::new(1).bytes(20 << 20)).unwrap();
+    fs::write(&file, noise(1, 20 << 20)).unwrap();
     let imported = import(&place, file.to_str().unwrap());
     let to = place.work().join("to");
     let exported = operate(&place, "export", &[to.to_str().unwrap()]);

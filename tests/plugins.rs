@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn plugins_that_misbehave_are_run_again_and_disturb_nobody() {
+async fn misbehaving_plugins_are_retried_and_do_not_disturb_others() {
     let temp = tempfile::tempdir().unwrap();
     let (plugins, state) = (temp.path().join("plugins"), temp.path().join("state"));
     fs::create_dir(&plugins).unwrap();

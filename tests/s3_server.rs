@@ -11,7 +11,7 @@ use object_store::{
 use crate::support::s3::{Fate, Server};
 
 #[tokio::test]
-async fn what_is_put_is_listed_and_read_whole_and_in_ranges() {
+async fn objects_are_listed_and_read_completely_and_in_ranges() {
     let server = Server::start();
     let client = server.client("bucket");
     let path = Path::from("a/odd ?[* name");
@@ -60,7 +60,7 @@ async fn listings_take_several_pages_and_group_by_the_delimiter() {
 }
 
 #[tokio::test]
-async fn an_upload_in_parts_shows_up_when_it_is_complete() {
+async fn a_multipart_upload_appears_when_it_is_complete() {
     let server = Server::start();
     let client = server.client("bucket");
     let path = Path::from("big");
@@ -79,7 +79,7 @@ async fn an_upload_in_parts_shows_up_when_it_is_complete() {
 }
 
 #[tokio::test]
-async fn an_update_needs_the_version_that_is_there() {
+async fn an_update_needs_the_current_version() {
     let server = Server::start();
     let client = server.client("bucket");
     let path = Path::from("a");
@@ -94,7 +94,7 @@ async fn an_update_needs_the_version_that_is_there() {
 }
 
 #[tokio::test]
-async fn of_racing_create_only_puts_one_wins() {
+async fn exactly_one_of_several_racing_create_only_puts_wins() {
     let server = Server::start();
     let client = Arc::new(server.client("bucket"));
     for round in 0..10 {
@@ -123,7 +123,7 @@ async fn of_racing_create_only_puts_one_wins() {
 }
 
 #[tokio::test]
-async fn a_request_fails_when_it_is_told_to() {
+async fn a_request_fails_as_the_test_says() {
     let server = Server::start();
     let client = server.client("bucket");
     let path = Path::from("a");

@@ -4,11 +4,11 @@ use crate::support::cli::Host;
 use crate::support::{Place, on_each_host};
 
 on_each_host![
-    a_changed_schema_is_refused_ignored_or_allowed_as_the_task_says,
-    typed_state_comes_back_and_is_not_mistaken,
+    a_changed_schema_is_refused_ignored_or_allowed_as_declared,
+    typed_state_round_trips_and_rejects_other_types,
 ];
 
-fn a_changed_schema_is_refused_ignored_or_allowed_as_the_task_says(host: Host) {
+fn a_changed_schema_is_refused_ignored_or_allowed_as_declared(host: Host) {
     let place = Place::on(host);
     place
         .run("schema=weights/1=refuse write=one")
@@ -35,7 +35,7 @@ fn a_changed_schema_is_refused_ignored_or_allowed_as_the_task_says(host: Host) {
     place.run("read").printed(["read \"two\""]);
 }
 
-fn typed_state_comes_back_and_is_not_mistaken(host: Host) {
+fn typed_state_round_trips_and_rejects_other_types(host: Host) {
     let place = Place::on(host);
     place
         .run("load store=2 load")

@@ -4,7 +4,7 @@ use crate::support::Place;
 use crate::support::cli::Signal;
 
 #[test]
-fn a_task_that_is_told_to_stop_saves_and_a_rerun_goes_on() {
+fn a_task_that_is_told_to_stop_saves_and_a_rerun_resumes() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let place = Place::new();
         let cli = place.cli().options(["--retries", "5"]);
@@ -28,7 +28,7 @@ fn a_task_that_is_told_to_stop_saves_and_a_rerun_goes_on() {
 }
 
 #[test]
-fn a_task_that_does_not_stop_is_ended_and_what_it_staged_is_committed() {
+fn a_task_that_does_not_stop_is_ended_and_its_staged_save_is_committed() {
     let place = Place::new();
     let cli = place.cli().options(["--grace", "200ms", "--retries", "5"]);
     let mut running = cli.verbs("write-in-background=staged loop").start();
@@ -40,7 +40,7 @@ fn a_task_that_does_not_stop_is_ended_and_what_it_staged_is_committed() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once_and_harms_nothing() {
+fn a_second_signal_ends_the_run_at_once_without_damage() {
     let place = Place::new();
     let cli = place.cli().options(["--grace", "1h"]);
     let mut running = cli.verbs("write=one until-stopping loop").start();
@@ -53,7 +53,7 @@ fn a_second_signal_ends_at_once_and_harms_nothing() {
 }
 
 #[test]
-fn a_task_that_ends_unaware_of_a_signal_has_ended_as_it_did() {
+fn a_task_that_ignores_a_signal_and_ends_keeps_its_own_result() {
     let place = Place::new();
     let go = place.work().join("go");
     let mut running = place.cli().verbs("write=one wait=/data/go").start();
@@ -64,7 +64,7 @@ fn a_task_that_ends_unaware_of_a_signal_has_ended_as_it_did() {
 }
 
 #[test]
-fn a_report_says_what_the_attempts_did() {
+fn a_report_lists_what_the_attempts_did() {
     let place = Place::new();
     let report = place.work().join("report.json");
     let file = report.to_str().unwrap();

@@ -5,10 +5,10 @@ use crate::support::{Place, on_each_host};
 
 on_each_host![
     a_task_streams_many_times_its_memory,
-    streams_and_bytes_are_one_checkpoint,
+    streams_and_byte_writes_make_the_same_checkpoint,
     an_empty_stream_is_a_checkpoint,
-    a_stream_that_is_dropped_or_never_finished_saves_nothing,
-    there_is_no_stream_of_nothing_or_of_many_files,
+    a_dropped_or_unfinished_stream_saves_nothing,
+    a_missing_checkpoint_or_several_files_cannot_be_streamed,
 ];
 
 fn a_task_streams_many_times_its_memory(host: Host) {
@@ -28,7 +28,7 @@ fn a_task_streams_many_times_its_memory(host: Host) {
     next.printed(&outcome.lines[1..]);
 }
 
-fn streams_and_bytes_are_one_checkpoint(host: Host) {
+fn streams_and_byte_writes_make_the_same_checkpoint(host: Host) {
     let place = Place::on(host);
     let outcome = place.run("write=bytes read-stream stream=5 read read-stream");
     assert_eq!(outcome.lines[1], "read-stream 5 bytes 00000000059dc06b");
@@ -47,7 +47,7 @@ fn an_empty_stream_is_a_checkpoint(host: Host) {
     ]);
 }
 
-fn a_stream_that_is_dropped_or_never_finished_saves_nothing(host: Host) {
+fn a_dropped_or_unfinished_stream_saves_nothing(host: Host) {
     let place = Place::on(host);
     place
         .run("write=kept stream-dropped=20000000 read")
@@ -58,7 +58,7 @@ fn a_stream_that_is_dropped_or_never_finished_saves_nothing(host: Host) {
     assert_eq!(stored.map_or(0, Iterator::count), 0);
 }
 
-fn there_is_no_stream_of_nothing_or_of_many_files(host: Host) {
+fn a_missing_checkpoint_or_several_files_cannot_be_streamed(host: Host) {
     let place = Place::on(host);
     place.run("read-stream").printed(["read-stream none"]);
     let outcome = place.run("files=/data/many=3 save=/data/many read-stream");

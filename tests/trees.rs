@@ -10,20 +10,20 @@ use crate::support::{Place, on_each_host, tree};
 
 on_each_host![
     a_restored_directory_equals_the_saved_one,
-    many_files_come_back,
+    many_files_round_trip,
     restoring_over_other_content_is_refused,
-    restoring_over_other_content_replaces_it_when_asked_to,
-    a_second_restore_does_nothing_and_says_the_same,
-    a_restored_directory_that_is_gone_is_restored_again,
-    restoring_nothing_leaves_the_target_alone,
+    restoring_over_other_content_replaces_it_on_request,
+    a_second_restore_is_a_no_op_with_the_same_result,
+    a_restored_directory_that_was_deleted_is_restored_again,
+    restoring_without_a_checkpoint_leaves_the_target_alone,
     a_saved_file_replaces_the_one_before_it,
     a_deleted_file_does_not_stay_in_the_checkpoint,
-    a_file_replaces_a_directory_and_a_directory_a_file,
-    a_path_inside_a_saved_directory_may_become_another_kind_of_thing,
+    a_file_can_replace_a_directory_and_vice_versa,
+    a_path_inside_a_saved_directory_may_change_its_type,
     saving_a_missing_path_is_an_error_and_stores_nothing,
-    no_path_leads_out_of_the_directories_of_the_task,
+    no_path_escapes_the_directories_of_the_task,
     a_link_in_a_checkpoint_is_not_followed_when_it_is_restored,
-    a_restore_that_was_cut_short_is_completed_by_the_next,
+    an_interrupted_restore_is_completed_by_the_next,
 ];
 
 fn a_restored_directory_equals_the_saved_one(host: Host) {
@@ -77,7 +77,7 @@ fn a_restored_directory_equals_the_saved_one(host: Host) {
     assert_eq!(tree(&place.work().join("again")), tree(&model));
 }
 
-fn many_files_come_back(host: Host) {
+fn many_files_round_trip(host: Host) {
     let place = Place::on(host);
     place
         .run("files=/data/model=1000 save=/data/model restore=/data/again")
@@ -101,7 +101,7 @@ fn restoring_over_other_content_is_refused(host: Host) {
     assert_eq!(tree(&place.work()), before);
 }
 
-fn restoring_over_other_content_replaces_it_when_asked_to(host: Host) {
+fn restoring_over_other_content_replaces_it_on_request(host: Host) {
     let place = Place::on(host);
     place
         .run("files=/data/model=2 save=/data/model")
@@ -117,7 +117,7 @@ fn restoring_over_other_content_replaces_it_when_asked_to(host: Host) {
     );
 }
 
-fn a_second_restore_does_nothing_and_says_the_same(host: Host) {
+fn a_second_restore_is_a_no_op_with_the_same_result(host: Host) {
     let place = Place::on(host);
     place
         .run("files=/data/model=3 save=/data/model")
@@ -139,7 +139,7 @@ fn a_second_restore_does_nothing_and_says_the_same(host: Host) {
     assert_eq!(inodes(), before);
 }
 
-fn a_restored_directory_that_is_gone_is_restored_again(host: Host) {
+fn a_restored_directory_that_was_deleted_is_restored_again(host: Host) {
     let place = Place::on(host);
     place
         .run("files=/data/model=3 save=/data/model")
@@ -152,7 +152,7 @@ fn a_restored_directory_that_is_gone_is_restored_again(host: Host) {
     assert_eq!(tree(&place.work().join("other")), model);
 }
 
-fn restoring_nothing_leaves_the_target_alone(host: Host) {
+fn restoring_without_a_checkpoint_leaves_the_target_alone(host: Host) {
     let place = Place::on(host);
     place.run("restore=/data/target").printed(["restore none"]);
     assert!(tree(&place.work()).is_empty());
@@ -179,7 +179,7 @@ fn a_deleted_file_does_not_stay_in_the_checkpoint(host: Host) {
     assert_eq!(again.keys().collect::<Vec<_>>(), ["00000", "00002"]);
 }
 
-fn a_file_replaces_a_directory_and_a_directory_a_file(host: Host) {
+fn a_file_can_replace_a_directory_and_vice_versa(host: Host) {
     let place = Place::on(host);
     place
         .run("file=/data/f=one save=/data/f files=/data/d=2 save=/data/d restore=/data/d2")
@@ -196,7 +196,7 @@ fn a_file_replaces_a_directory_and_a_directory_a_file(host: Host) {
     assert_eq!(fs::read(place.work().join("f2")).unwrap(), b"one");
 }
 
-fn a_path_inside_a_saved_directory_may_become_another_kind_of_thing(host: Host) {
+fn a_path_inside_a_saved_directory_may_change_its_type(host: Host) {
     let place = Place::on(host);
     place
         .run("files=/data/model/x=1 save=/data/model remove=/data/model/x file=/data/model/x=file save=/data/model")
@@ -220,7 +220,7 @@ fn saving_a_missing_path_is_an_error_and_stores_nothing(host: Host) {
     assert!(!place.store().join("data").exists());
 }
 
-fn no_path_leads_out_of_the_directories_of_the_task(host: Host) {
+fn no_path_escapes_the_directories_of_the_task(host: Host) {
     let place = Place::on(host);
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("secret"), "secret").unwrap();
@@ -273,7 +273,7 @@ fn a_link_in_a_checkpoint_is_not_followed_when_it_is_restored(host: Host) {
     assert!(tree(outside.path()).is_empty());
 }
 
-fn a_restore_that_was_cut_short_is_completed_by_the_next(host: Host) {
+fn an_interrupted_restore_is_completed_by_the_next(host: Host) {
     let place = Place::on(host);
     place
         .run("files=/data/model=300 save=/data/model")

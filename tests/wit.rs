@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 #[test]
-fn the_vendored_wasi_is_that_of_wasmtime_wasi() {
+fn the_vendored_wasi_matches_wasmtime_wasi() {
     let vendored = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit/deps");
     let original = wasmtime_wasi().join("src/p2/wit/deps");
     let mut files = 0;
@@ -21,7 +21,7 @@ fn the_vendored_wasi_is_that_of_wasmtime_wasi() {
 }
 
 #[test]
-fn what_the_component_exports_of_wasi_is_that_of_wasmtime_wasi() {
+fn the_wasi_that_the_component_exports_matches_wasmtime_wasi() {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/component/wit/deps/cli.wit");
     let own = fs::read_to_string(own).unwrap();
     let original = wasmtime_wasi().join("src/p2/wit/deps/cli.wit");

@@ -9,6 +9,7 @@ use checkpoint_storage::{
 };
 use futures::future::join_all;
 
+use crate::support::noise::noise;
 use crate::support::{Random, tree};
 
 const MIB: usize = 1 << 20;
@@ -91,7 +92,7 @@ async fn gives_a_race_one_winner(location: OpenLocation) {
 }
 
 async fn keeps_large_contents(location: OpenLocation) {
-    let mut contents = Random::new(5).bytes(24 * MIB);
+    let mut contents = noise(5, 24 * MIB);
     let attempt = begin(&location).await;
     attempt.write(contents.clone().into()).await.unwrap();
     // What is there already is not stored again, by a later attempt neither.
@@ -120,7 +121,7 @@ async fn keeps_trees(location: OpenLocation) {
     fs::create_dir_all(source.join("a directory/empty")).unwrap();
     fs::write(source.join("ünïcödé ✓"), "text").unwrap();
     fs::write(source.join("empty"), "").unwrap();
-    fs::write(source.join("large"), Random::new(6).bytes(3 * MIB)).unwrap();
+    fs::write(source.join("large"), noise(6, 3 * MIB)).unwrap();
     for number in 0..200 {
         let path = source.join("a directory").join(number.to_string());
         fs::write(path, number.to_string().repeat(100)).unwrap();
@@ -148,7 +149,7 @@ async fn keeps_the_newest_only(location: OpenLocation) {
     for _ in 0..3 {
         let attempt = begin_keeping(&location, 2).await;
         for _ in 0..3 {
-            newest = random.bytes(200_000);
+            newest = noise(random.next(), 200_000);
             attempt.write(newest.clone().into()).await.unwrap();
         }
         attempt.settle().await;

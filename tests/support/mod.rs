@@ -2,6 +2,9 @@
 
 pub(crate) mod bucket;
 pub(crate) mod cli;
+pub(crate) mod embedded;
+#[path = "../../host/storage/src/tests/noise.rs"]
+pub(crate) mod noise;
 pub(crate) mod s3;
 
 use std::collections::BTreeMap;
@@ -128,11 +131,5 @@ impl Random {
     /// A number below `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
-    }
-
-    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
-        std::iter::repeat_with(|| self.next() as u8)
-            .take(count)
-            .collect()
     }
 }

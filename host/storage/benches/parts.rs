@@ -14,12 +14,17 @@ use checkpoint_storage::{Attempt, AttemptSettings, OpenLocation};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 
+#[path = "../src/tests/noise.rs"]
+mod noise;
+
+use noise::noise;
+
 const SIZE: usize = 256 << 20;
 const ROUNDS: usize = 7;
 
 #[tokio::main]
 async fn main() {
-    let noise = noise(SIZE);
+    let noise = noise(0, SIZE);
     // What text and numbers are: a part of every eight bytes repeats.
     let mut numbers = noise.clone();
     for number in numbers.chunks_mut(8) {
@@ -62,12 +67,6 @@ async fn measure(what: &str, contents: Bytes) {
 async fn write(attempt: &Attempt, contents: &Bytes) -> u64 {
     let saved = attempt.write(contents.clone()).await;
     saved.unwrap().uploaded_bytes
-}
-
-fn noise(size: usize) -> Vec<u8> {
-    let mut bytes = vec![0; size];
-    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
-    bytes
 }
 
 async fn time<T>(work: impl Future<Output = T>) -> Duration {

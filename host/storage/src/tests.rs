@@ -1,45 +1,65 @@
-//! The protocol of the log against a store that fails, forgets answers and delivers late.
+//! Tests of the whole crate, against storage that fails, loses answers and delivers late.
 
 mod damage;
+mod damaged_locations;
 mod faults;
 mod faulty_store;
-mod fixtures;
-mod found;
+#[expect(unreachable_pub, reason = "the fuzz targets include this file")]
+mod forge;
+mod forged;
 mod golden;
 mod growth;
-mod hostile;
 mod leases;
 mod model;
+pub(crate) mod noise;
 mod properties;
 mod protocol;
+mod regressions;
 mod simulation;
 mod trees;
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use object_store::path::Path;
+use object_store::path::Path as ObjectPath;
 
+use self::faulty_store::FaultyStore;
+use self::noise::noise;
 use crate::location::OpenLocation;
+use crate::tree::dir::DirTree;
 use crate::{Attempt, AttemptSettings};
 
+/// An empty location in memory.
 fn memory() -> (Arc<InMemory>, OpenLocation) {
     let store = Arc::new(InMemory::new());
     let location = at(store.clone());
     (store, location)
 }
 
+/// An empty location in a store whose operations can be made to fail.
+fn faulty() -> (Arc<FaultyStore>, OpenLocation) {
+    let store = FaultyStore::new(Arc::new(InMemory::new()));
+    let location = at(store.clone());
+    (store, location)
+}
+
+/// The location that every test uses, in this store.
 fn at(store: Arc<dyn ObjectStore>) -> OpenLocation {
-    OpenLocation::new(store, Path::from("task"), "test:///task")
+    OpenLocation::new(store, ObjectPath::from("task"), "test:///task")
 }
 
 async fn begin(location: &OpenLocation) -> Attempt {
     Attempt::begin(location.clone(), AttemptSettings::default())
         .await
         .unwrap()
+}
+
+async fn begin_keeping(location: &OpenLocation, n: usize) -> Attempt {
+    Attempt::begin(location.clone(), keep(n)).await.unwrap()
 }
 
 fn keep(n: usize) -> AttemptSettings {
@@ -51,17 +71,18 @@ async fn text(attempt: &Attempt) -> Option<String> {
     contents.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
 }
 
-/// Contents too large for a commit, which nothing compresses.
+/// The sequence numbers of the checkpoints that a reader finds, newest first.
+async fn checkpoints(location: &OpenLocation) -> Vec<u64> {
+    let found = location.checkpoints().await.unwrap();
+    found.iter().map(|c| c.info().sequence).collect()
+}
+
+/// Contents that are too large to lie in a commit and do not compress.
 fn large(seed: u8) -> Bytes {
     noise(seed.into(), (2 << 20) + 100).into()
 }
 
-/// Bytes that look random and are the same in every run.
-fn noise(seed: u64, size: usize) -> Vec<u8> {
-    let mut bytes = vec![0; size];
-    let mut noise = blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof();
-    noise.fill(&mut bytes);
-    bytes
+/// A file or directory on disk.
+fn dir_tree(path: &Path) -> DirTree {
+    DirTree::ambient(path).unwrap()
 }

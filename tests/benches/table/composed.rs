@@ -6,14 +6,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::cli::{Cli, Host, composed, guest};
-use crate::measure::{MIB, ROUNDS, Target, human_size, in_turn, noise, note, ratio, row};
+use crate::measure::{MIB, ROUNDS, Target, human_size, in_turn, note, ratio, row};
+use crate::noise::noise;
 
 const SIZE: usize = 256 * MIB;
 
 pub(crate) async fn speed() {
     let dir = tempfile::tempdir().unwrap();
-    let mut contents = vec![0; SIZE];
-    noise(0, &mut contents);
+    let contents = noise(0, SIZE);
     fs::write(dir.path().join("file"), &contents).unwrap();
     let (mut saves, mut restores) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {

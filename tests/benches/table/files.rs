@@ -9,9 +9,8 @@ use object_store::path::Path as ObjectPath;
 use tempfile::TempDir;
 
 use crate::counting::Counting;
-use crate::measure::{
-    ROUNDS, Target, human_size, in_turn, noise, not_at_hand, note, ratio, row, time,
-};
+use crate::measure::{ROUNDS, Target, human_size, in_turn, not_at_hand, note, ratio, row, time};
+use crate::noise::noise;
 use crate::s3::{Fate, Server};
 
 const FILES: usize = 5000;
@@ -37,8 +36,7 @@ pub(crate) async fn files() {
     };
     let source = tempfile::tempdir().unwrap();
     for n in 0..FILES {
-        let mut contents = [0; FILE];
-        noise(n as u64, &mut contents);
+        let contents = noise(n as u64, FILE);
         std::fs::write(source.path().join(format!("{n:05}")), contents).unwrap();
     }
     let (mut saves, mut restores) = (Vec::new(), Vec::new());

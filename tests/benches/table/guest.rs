@@ -3,22 +3,18 @@
 //! The guest is `verbs` of the tests. It is given its contents as an argument, and its calls are timed by
 //! the lines that it prints before and after them.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use checkpoint_storage::{Attempt, AttemptSettings, OpenLocation};
 use tokio::io::AsyncWrite;
-use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{Engine, Store};
-use wasmtime_checkpoint::{CheckpointCtx, CheckpointCtxView, CheckpointView};
+use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::bindings::Command;
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::measure::{MIB, ROUNDS, Target, in_turn, noise, ratio, row, time};
+use crate::embedded::{Embedder, begin};
+use crate::measure::{MIB, ROUNDS, Target, in_turn, ratio, row, time};
+use crate::noise::noise;
 
 const LARGEST: usize = 256 * MIB;
 
@@ -33,7 +29,7 @@ const WRITES: [(&str, usize, usize, Target); 4] = [
 /// The guest goes on as soon as the host has its own copy.
 pub(crate) async fn background() {
     let contents = text();
-    let host = Host::new();
+    let host = Embedder::new();
     let mut waits = Vec::new();
     for round in 0..ROUNDS {
         // Into fresh memory, as the host's copy is; without the zeros, an allocator gives used memory.
@@ -42,7 +38,7 @@ pub(crate) async fn background() {
             copy.copy_from_slice(contents.as_bytes());
             copy
         });
-        let wait = host.wait_for("write-in-background", &contents);
+        let wait = wait_for(&host, "write-in-background", &contents);
         let ((copy, _), wait) = in_turn(round, copy, wait).await;
         waits.push(ratio(wait, copy));
     }
@@ -52,7 +48,7 @@ pub(crate) async fn background() {
 
 pub(crate) async fn write() {
     let contents = text();
-    let host = Host::new();
+    let host = Embedder::new();
     for (name, size, rounds, target) in WRITES {
         let contents = &contents[..size];
         let bytes = Bytes::from(contents.to_owned());
@@ -63,7 +59,7 @@ pub(crate) async fn write() {
                 let attempt = begin(dir.path()).await;
                 time(attempt.write(bytes.clone()).into_future()).await.0
             };
-            let wait = host.wait_for("write", contents);
+            let wait = wait_for(&host, "write", contents);
             let (native, wait) = in_turn(round, native, wait).await;
             waits.push(ratio(wait, native));
         }
@@ -74,82 +70,25 @@ pub(crate) async fn write() {
 
 /// An argument is text; this does not compress.
 fn text() -> String {
-    let mut bytes = vec![0; LARGEST];
-    noise(0, &mut bytes);
+    let bytes = noise(0, LARGEST);
     bytes.iter().map(|b| char::from(b'0' + b % 64)).collect()
 }
 
-async fn begin(dir: &Path) -> Arc<Attempt> {
-    let location = OpenLocation::parse(dir.to_str().unwrap()).unwrap();
-    let attempt = Attempt::begin(location, AttemptSettings::default()).await;
-    Arc::new(attempt.unwrap())
-}
-
-struct Host {
-    component: Component,
-    linker: Linker<State>,
-}
-
-impl Host {
-    fn new() -> Self {
-        let engine = Engine::default();
-        let verbs = Path::new(env!("GUESTS")).join("verbs.wasm");
-        let component = Component::from_file(&engine, verbs).unwrap();
-        let mut linker = Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
-        wasmtime_checkpoint::add_to_linker(&mut linker).unwrap();
-        Self { component, linker }
-    }
-
-    /// How long a guest waits for this call, on a fresh location.
-    async fn wait_for(&self, call: &str, contents: &str) -> Duration {
-        let dir = tempfile::tempdir().unwrap();
-        let stamps = Stamps::default();
-        let mut wasi = WasiCtx::builder();
-        // `strict`, or an error would pass for a short wait.
-        wasi.stdout(stamps.clone())
-            .args(&["verbs", "strict", "flush"])
-            .arg(format!("{call}={contents}"))
-            .arg("flush");
-        let state = State {
-            wasi: wasi.build(),
-            checkpoint: CheckpointCtx::new(begin(dir.path()).await),
-            table: ResourceTable::new(),
-        };
-        let mut store = Store::new(self.component.engine(), state);
-        store.set_hostcall_fuel(2 * LARGEST);
-        let command = Command::instantiate_async(&mut store, &self.component, &self.linker);
-        let command = command.await.unwrap();
-        let end = command.wasi_cli_run().call_run(&mut store).await;
-        assert_eq!(end.unwrap(), Ok(()));
-        let lines = stamps.0.lock().unwrap();
-        assert_eq!(lines.len(), 3);
-        lines[1] - lines[0]
-    }
-}
-
-struct State {
-    wasi: WasiCtx,
-    checkpoint: CheckpointCtx,
-    table: ResourceTable,
-}
-
-impl WasiView for State {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
-    }
-}
-
-impl CheckpointView for State {
-    fn checkpoint(&mut self) -> CheckpointCtxView<'_> {
-        CheckpointCtxView {
-            ctx: &mut self.checkpoint,
-            table: &mut self.table,
-        }
-    }
+/// How long a guest waits for this call, on a fresh location.
+async fn wait_for(host: &Embedder, call: &str, contents: &str) -> Duration {
+    let dir = tempfile::tempdir().unwrap();
+    let stamps = Stamps::default();
+    let mut wasi = WasiCtx::builder();
+    // `strict`, or an error would pass for a short wait.
+    wasi.stdout(stamps.clone())
+        .args(&["verbs", "strict", "flush"])
+        .arg(format!("{call}={contents}"))
+        .arg("flush");
+    let attempt = begin(dir.path()).await;
+    host.run(wasi.build(), attempt, 2 * LARGEST).await;
+    let lines = stamps.0.lock().unwrap();
+    assert_eq!(lines.len(), 3);
+    lines[1] - lines[0]
 }
 
 /// A stdout that keeps only when each line came.

@@ -14,7 +14,8 @@ use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
 use crate::counting::Counting;
-use crate::measure::{MIB, ROUNDS, Target, in_turn, noise, note, ratio, row, time};
+use crate::measure::{MIB, ROUNDS, Target, in_turn, note, ratio, row, time};
+use crate::noise::noise;
 
 const GIB: usize = 1024 * MIB;
 
@@ -46,9 +47,7 @@ struct Measured {
 
 /// All of a large checkpoint, there and back.
 pub(crate) async fn gib() {
-    let mut contents = vec![0; GIB];
-    noise(0, &mut contents);
-    let contents = Bytes::from(contents);
+    let contents = Bytes::from(noise(0, GIB));
     let (mut saves, mut restores) = (Vec::new(), Vec::new());
     let mut last = None;
     for round in 0..ROUNDS {
@@ -124,9 +123,7 @@ async fn raw_get(store: &dyn ObjectStore, target: &Path, size: usize) {
 
 /// A contiguous hundredth is changed.
 pub(crate) async fn change() {
-    let mut contents = vec![0; GIB];
-    noise(0, &mut contents);
-    let contents = Bytes::from(contents);
+    let contents = Bytes::from(noise(0, GIB));
     let dir = tempfile::tempdir().unwrap();
     let disk = disk(dir.path());
     let attempt = begin(&disk).await;
@@ -137,7 +134,7 @@ pub(crate) async fn change() {
     for round in 1..=ROUNDS {
         let mut next = contents.to_vec();
         let start = round * GIB / (ROUNDS + 2);
-        noise(round as u64, &mut next[start..start + changed]);
+        next[start..start + changed].copy_from_slice(&noise(round as u64, changed));
         attempt.settle().await;
         disk.take(1);
         let saved = attempt.write(next.into()).await.unwrap();

@@ -78,10 +78,3 @@ pub(crate) fn human_size(bytes: u64) -> String {
         _ => format!("{mib:.1} MiB"),
     }
 }
-
-/// Bytes that do not compress, the same for the same seed.
-pub(crate) fn noise(seed: u64, into: &mut [u8]) {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&seed.to_le_bytes());
-    hasher.finalize_xof().fill(into);
-}

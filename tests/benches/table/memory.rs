@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::measure::{MIB, Target, noise, not_at_hand, row};
+use crate::measure::{MIB, Target, not_at_hand, row};
+use crate::noise::noise;
 
 const SIZE: usize = 4096 * MIB;
 
@@ -38,10 +39,9 @@ pub(crate) async fn memory() {
 /// Bytes that do not compress, and no holes.
 fn write(path: &Path) {
     let mut file = File::create(path).unwrap();
-    let mut part = vec![0; 16 * MIB];
-    for n in 0..SIZE / part.len() {
-        noise(n as u64, &mut part);
-        file.write_all(&part).unwrap();
+    let part = 16 * MIB;
+    for n in 0..SIZE / part {
+        file.write_all(&noise(n as u64, part)).unwrap();
     }
 }
 

@@ -60,10 +60,10 @@ async fn place(slot: &Slot, sequence: u64) -> Place {
     place.put_data(1, 0, forge::data_object([DATA])).await;
     if slot.sequence == 3 {
         let size = Cbor::Uint(BELOW.len() as u64);
-        let root = forge::entry("", 0o644, (0, 0), vec![(4, size)]);
+        let root = forge::entry("", 0o644, (0, 0), [(4, size)]);
         let contents = Cbor::Bytes(BELOW.to_vec());
         let fields = [(5, Cbor::Array(vec![root])), (6, contents)];
-        let below = forge::record(1, COMMIT, &forge::commit(&[2], fields));
+        let below = forge::record(1, COMMIT, &forge::commit(fields));
         place.put_record(2, below).await;
     }
     place.put_record(sequence, slot.bytes.clone()).await;

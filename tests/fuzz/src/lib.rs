@@ -5,6 +5,7 @@
 //! answer that is wrong, and time or memory without end.
 
 pub mod disk;
+#[path = "../../../host/storage/src/tests/forge.rs"]
 pub mod forge;
 pub mod guest;
 pub mod tree;

@@ -6,7 +6,7 @@ mod verdict;
 use std::collections::BTreeMap;
 
 use crate::Place;
-use crate::forge::{self, COMMIT, Cbor};
+use crate::forge::{self, COMMIT, Cbor, Chunk};
 
 pub use forged::Forged;
 use forged::{Lie, Size, Stored, Target};
@@ -21,16 +21,6 @@ pub struct Entry {
     pub modified: (i64, u32),
     /// Of a file whose size is no lie.
     pub contents: Vec<u8>,
-}
-
-#[derive(Clone)]
-struct Chunk {
-    object: u64,
-    offset: u64,
-    stored_bytes: u64,
-    size_bytes: u64,
-    codec: u64,
-    hash: [u8; 32],
 }
 
 /// A commit, and everything that it refers to.
@@ -92,8 +82,8 @@ impl Entry {
         let size = self.size.map(|size| (4, Cbor::Uint(size)));
         let target = self.target.clone().map(|target| (5, Cbor::Text(target)));
         let modified = (self.modified.0, self.modified.1.into());
-        let what = size.into_iter().chain(target).collect();
-        forge::entry(&self.path, self.mode.into(), modified, what)
+        let node = size.into_iter().chain(target);
+        forge::entry(&self.path, self.mode.into(), modified, node)
     }
 }
 
@@ -241,27 +231,21 @@ impl Commit {
 
     /// Puts it in the second slot of a location.
     pub async fn put(&self, place: &Place) {
-        let uints = |numbers: &[u64]| numbers.iter().copied().map(Cbor::Uint).collect();
         let entries = self.entries.iter().map(Entry::encoded).collect();
         let mut fields = vec![(5, Cbor::Array(entries))];
         fields.extend(self.inline.clone().map(|inline| (6, Cbor::Bytes(inline))));
         fields.extend(self.references.iter().map(|references| {
             let encoded = references
                 .iter()
-                .map(|(e, c, s)| Cbor::Array(uints(&[*e, *c, *s])));
+                .map(|(e, c, s)| forge::object_ref(*e, *c, *s));
             (7, Cbor::Array(encoded.collect()))
         }));
         fields.extend(self.chunks.iter().map(|chunks| {
-            let encoded = chunks.iter().map(|c| {
-                let mut fields: Vec<Cbor> =
-                    uints(&[c.object, c.offset, c.stored_bytes, c.size_bytes, c.codec]);
-                fields.push(Cbor::Bytes(c.hash.to_vec()));
-                Cbor::Array(fields)
-            });
+            let encoded = chunks.iter().map(Chunk::encoded);
             (8, Cbor::Array(encoded.collect()))
         }));
         place.put_record(1, forge::claim(1)).await;
-        let payload = forge::commit(&[2], fields);
+        let payload = forge::commit(fields);
         place
             .put_record(2, forge::record(1, COMMIT, &payload))
             .await;

@@ -80,24 +80,19 @@ pub(crate) fn unpack(
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-
-    fn noise(size: usize) -> Bytes {
-        let mut bytes = vec![0; size];
-        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
-        bytes.into()
-    }
+    use crate::tests::noise::noise;
 
     #[test]
-    fn chunks_come_back_and_only_what_compresses_is_compressed() {
+    fn only_compressible_chunks_are_compressed_and_all_round_trip() {
         let text = Bytes::from("all work and no play ".repeat(10_000));
-        for (contents, codec) in [(noise(1 << 20), Codec::Raw), (text, Codec::Lz4)] {
+        for (contents, codec) in [(noise(1, 1 << 20).into(), Codec::Raw), (text, Codec::Lz4)] {
             let hash = blake3::hash(&contents).into();
             let packed = pack(contents.clone(), hash);
             assert_eq!(packed.codec, codec);
             let size = contents.len() as u32;
             let back = unpack(packed.stored.clone(), codec, size, hash).unwrap();
             assert_eq!(back, contents);
-            // A size that is not the chunk's is damage, and takes no more memory than it says.
+            // A wrong size is reported as damage, and no more memory than that size is allocated.
             for wrong in [0, size - 1, size + 1] {
                 let error = unpack(packed.stored.clone(), codec, wrong, hash).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Corrupt);

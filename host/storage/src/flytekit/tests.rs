@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 
 use super::read::READ_BYTES;
 use super::*;
+use crate::tests::noise::noise;
 use crate::{Attempt, AttemptSettings};
 
 struct Bucket {
@@ -64,12 +65,6 @@ fn sizes(tree: &Tree) -> Vec<(&str, Option<u64>)> {
     };
     let entries = tree.entries().iter();
     entries.map(|e| (e.path.as_str(), size(e))).collect()
-}
-
-fn noise(size: usize) -> Vec<u8> {
-    let mut bytes = vec![0; size];
-    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
-    bytes
 }
 
 #[tokio::test]
@@ -148,8 +143,8 @@ async fn any_name_comes_through() {
 
 #[tokio::test]
 async fn large_objects_come_in_ranges() {
-    let large = noise(3 * READ_BYTES as usize + 5);
-    let exact = noise(READ_BYTES as usize);
+    let large = noise(1, 3 * READ_BYTES as usize + 5);
+    let exact = noise(1, READ_BYTES as usize);
     let objects = [("1", large.clone()), ("2", exact.clone()), ("3", vec![7])];
     let bucket = Bucket::of(objects).await;
     let source = bucket.list().await.unwrap();
@@ -162,7 +157,7 @@ async fn large_objects_come_in_ranges() {
 
 #[tokio::test]
 async fn an_object_that_changes_has_the_size_that_was_read() {
-    let before = noise(READ_BYTES as usize + 5);
+    let before = noise(1, READ_BYTES as usize + 5);
     let bucket = Bucket::of([("a", before), ("b", vec![7]), ("c", vec![8])]).await;
     let source = bucket.list().await.unwrap();
     bucket.put("run/7/a", "short").await;
@@ -175,7 +170,7 @@ async fn an_object_that_changes_has_the_size_that_was_read() {
 
 #[tokio::test]
 async fn an_object_is_never_a_mixture_of_two_versions() {
-    let large = noise(20 * READ_BYTES as usize);
+    let large = noise(1, 20 * READ_BYTES as usize);
     let bucket = Bucket::of([("a", large.clone())]).await;
     let source = bucket.list().await.unwrap();
     let (store, path) = (bucket.store.clone(), Path::from("run/7/a"));

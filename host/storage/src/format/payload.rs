@@ -369,10 +369,7 @@ impl EntryFields {
                 before.duration().subsec_nanos(),
             ) {
                 (s, 0) => (0i64.saturating_sub_unsigned(s), 0),
-                (s, ns) => (
-                    (-1i64).saturating_sub_unsigned(s),
-                    1_000_000_000 - ns,
-                ),
+                (s, ns) => ((-1i64).saturating_sub_unsigned(s), 1_000_000_000 - ns),
             },
         };
         let (size_bytes, target) = match &entry.node {

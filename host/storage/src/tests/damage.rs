@@ -1,4 +1,4 @@
-//! What is damaged is passed over and said, and never taken for nothing.
+//! Damage is reported, falls back to an older checkpoint, and is never mistaken for an empty location.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ async fn two_saves(first: &[u8], second: &[u8]) -> (Arc<InMemory>, crate::locati
 }
 
 #[tokio::test]
-async fn a_damaged_newest_record_falls_back_and_says_so() {
+async fn a_damaged_newest_record_falls_back_and_is_reported() {
     let (store, location) = two_saves(b"one", b"two").await;
     flip(&store, objects(&store, "log").await.last().unwrap(), 40).await;
     let attempt = begin(&location).await;
@@ -54,7 +54,7 @@ async fn a_damaged_newest_record_falls_back_and_says_so() {
     };
     assert_eq!((checkpoint.sequence, damaged), (2, 3));
     assert!(reason.contains("does not match its hash"), "{reason}");
-    // A task is told so, and is not to know where its checkpoints lie.
+    // The task sees the reason, and must not learn where its checkpoints are stored.
     assert!(!reason.contains(location.url()), "{reason}");
     attempt.write("three".into()).await.unwrap();
     assert_eq!(
@@ -82,7 +82,7 @@ async fn a_damaged_data_object_falls_back_when_it_is_read() {
 }
 
 #[tokio::test]
-async fn a_missing_or_cut_data_object_falls_back_at_once() {
+async fn a_missing_or_truncated_data_object_falls_back_at_once() {
     for cut in [false, true] {
         let (store, location) = two_saves(&large(1), &large(2)).await;
         let path = objects(&store, "data").await.pop().unwrap();
@@ -101,7 +101,7 @@ async fn a_missing_or_cut_data_object_falls_back_at_once() {
 }
 
 #[tokio::test]
-async fn damage_everywhere_is_corrupt_and_never_fresh() {
+async fn a_location_without_an_intact_checkpoint_is_corrupt_and_not_fresh() {
     let (store, location) = two_saves(&large(1), &large(2)).await;
     for path in objects(&store, "data").await {
         flip(&store, &path, 5).await;
@@ -122,14 +122,14 @@ async fn damage_everywhere_is_corrupt_and_never_fresh() {
     assert_eq!(attempt.resume_point().await.map_err(kind), Err(corrupt));
     let listed = location.checkpoints().await;
     assert_eq!(listed.map(drop).map_err(kind), Err(corrupt));
-    // An operator may want what is left, and the task may go on.
+    // The damaged data is kept for the operator, and the task can save.
     assert_eq!(objects(&store, "data").await.len(), 2);
     attempt.write("new".into()).await.unwrap();
     assert_eq!(text(&begin(&location).await).await.as_deref(), Some("new"));
 }
 
 #[tokio::test]
-async fn verify_finds_every_flipped_bit_and_what_it_costs() {
+async fn verify_finds_every_flipped_bit_and_the_checkpoints_it_costs() {
     let (store, location) = two_saves(&large(1), &large(2)).await;
     let clean = location.verify().await.unwrap();
     assert_eq!((clean.records, clean.objects), (3, 2));
@@ -152,7 +152,7 @@ async fn verify_finds_every_flipped_bit_and_what_it_costs() {
 }
 
 #[tokio::test]
-async fn of_a_thousand_flipped_bits_each_is_found_and_none_is_given() {
+async fn a_thousand_random_bit_flips_are_all_found_and_never_returned_by_a_read() {
     let (store, location) = two_saves(&large(1), &large(2)).await;
     let mut paths = objects(&store, "data").await;
     paths.extend(objects(&store, "log").await);
@@ -171,7 +171,7 @@ async fn of_a_thousand_flipped_bits_each_is_found_and_none_is_given() {
         store.put(path, flipped.into()).await.unwrap();
         let found = location.verify().await.unwrap().findings;
         assert!(!found.is_empty(), "round {round}: bit {bit} of {path}");
-        // A reader gets one of the checkpoints exactly, or is told of damage.
+        // A read gives the exact contents of a checkpoint or reports damage.
         for checkpoint in location.checkpoints().await.unwrap_or_default() {
             match checkpoint.read_single().await {
                 Ok(contents) => assert_eq!(contents, large(checkpoint.sequence as u8 - 1)),
@@ -183,7 +183,7 @@ async fn of_a_thousand_flipped_bits_each_is_found_and_none_is_given() {
 }
 
 #[tokio::test]
-async fn after_an_own_save_turned_out_damaged_nothing_of_it_is_used_again() {
+async fn an_attempt_reuses_nothing_of_its_own_save_once_that_is_damaged() {
     let (store, location) = memory();
     let attempt = begin(&location).await;
     attempt.write("older".into()).await.unwrap();
@@ -194,7 +194,7 @@ async fn after_an_own_save_turned_out_damaged_nothing_of_it_is_used_again() {
     flip(&store, object, 1000).await;
     let damaged = attempt.read().await.unwrap_err();
     assert_eq!(damaged.kind(), ErrorKind::Corrupt);
-    // What is left is given from there on.
+    // Later reads fall back.
     assert_eq!(attempt.read().await.unwrap(), Some("older".into()));
     let saved = attempt.write(large(1)).await.unwrap();
     assert!(saved.uploaded_bytes > 1 << 20, "{saved:?}");
@@ -202,7 +202,7 @@ async fn after_an_own_save_turned_out_damaged_nothing_of_it_is_used_again() {
 }
 
 #[tokio::test]
-async fn a_stream_that_reuses_what_turned_out_damaged_is_refused() {
+async fn a_stream_that_reuses_damaged_data_fails_to_commit() {
     let (store, location) = memory();
     begin(&location).await.write("older".into()).await.unwrap();
     begin(&location).await.write(large(1)).await.unwrap();
@@ -223,7 +223,7 @@ async fn a_stream_that_reuses_what_turned_out_damaged_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_damaged_and_would_be_copied_is_stored_anew() {
+async fn data_that_cannot_be_copied_because_it_is_damaged_is_stored_again() {
     let (store, location) = memory();
     let attempt = begin(&location).await;
     let contents = noise(1, 12 << 20);
@@ -232,7 +232,7 @@ async fn what_is_damaged_and_would_be_copied_is_stored_anew() {
         panic!("one data object is expected");
     };
     flip(&store, object, 1000).await;
-    // Little of the object is needed, so that is copied, which shows the damage.
+    // So little of the object is needed that it is copied, which finds the damage.
     let rest = contents[..3 << 20].to_vec();
     attempt.write(rest.clone().into()).await.unwrap();
     let read = begin(&location).await.read().await.unwrap();
@@ -240,7 +240,7 @@ async fn what_is_damaged_and_would_be_copied_is_stored_anew() {
 }
 
 #[tokio::test]
-async fn nothing_is_pruned_beneath_damage() {
+async fn pruning_below_a_damaged_record_is_refused() {
     let (store, location) = two_saves(b"first", b"second").await;
     let newest = objects(&store, "log").await.pop().unwrap();
     flip(&store, &newest, 40).await;
@@ -249,12 +249,12 @@ async fn nothing_is_pruned_beneath_damage() {
     assert_eq!(refused.kind(), ErrorKind::Corrupt);
     assert!(
         store.get(&newest).await.is_ok(),
-        "it may still be looked at"
+        "the damaged record is kept for inspection"
     );
 }
 
 #[tokio::test]
-async fn a_record_in_another_slot_is_damage() {
+async fn a_record_in_the_wrong_slot_is_damage() {
     let (store, location) = two_saves(b"first", b"second").await;
     let newest = objects(&store, "log").await.pop().unwrap();
     let bytes = store.get(&newest).await.unwrap().bytes().await.unwrap();

@@ -1,4 +1,4 @@
-//! A store that misbehaves as the test says.
+//! A store whose operations fail as a test plans it.
 
 use std::fmt;
 use std::ops::Range;
@@ -18,32 +18,32 @@ use object_store::{
 /// What happens to an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// It fails and has no effect.
+    /// It fails without taking effect.
     Fails,
-    /// It takes effect and fails all the same.
+    /// It takes effect but fails.
     AnswerIsLost,
-    /// It never ends, as when the process dies; and has no effect.
+    /// It never returns, as if the process had died, and does not take effect.
     HangsBefore,
-    /// It takes effect and never ends.
+    /// It takes effect but never returns.
     HangsAfter,
-    /// It takes effect after a second of the runtime's clock, which the test has paused.
+    /// It takes effect after one second of the runtime's clock, which the test pauses.
     Slow,
-    /// It fails, and takes effect when [`FaultyStore::release`] is called.
+    /// It fails, but takes effect when [`FaultyStore::release`] is called.
     Withheld,
 }
 
 type Plan = Box<dyn FnMut(&Operation) -> Option<Fault> + Send>;
 
-/// An operation, as the plan sees it.
+/// An operation as the plan sees it.
 #[derive(Debug)]
 pub(super) struct Operation {
-    /// Counted from 0 since the plan was made.
+    /// Counted from 0, beginning when the plan was set.
     pub(super) number: usize,
     pub(super) verb: &'static str,
     pub(super) path: String,
 }
 
-/// An in-memory store with a plan of what goes wrong.
+/// A store in memory, with a plan for which operations fail.
 pub(super) struct FaultyStore {
     pub(super) inner: Arc<InMemory>,
     plan: Mutex<Plan>,
@@ -70,7 +70,17 @@ impl FaultyStore {
         *self.plan.lock().unwrap() = Box::new(plan);
     }
 
-    /// From now on every put is made, as some servers do that know no conditions.
+    /// Applies this fault to every put whose path contains `within`.
+    pub(super) fn fail_puts(&self, within: &'static str, fault: Fault) {
+        self.plan(move |op| (op.verb == "put" && op.path.contains(within)).then_some(fault));
+    }
+
+    /// From now on every operation succeeds.
+    pub(super) fn recover(&self) {
+        self.plan(|_| None);
+    }
+
+    /// From now on every put overwrites, as on servers that do not support conditional puts.
     pub(super) fn ignore_conditions(&self) {
         self.ignores_conditions.store(true, Ordering::SeqCst);
     }
@@ -87,7 +97,7 @@ impl FaultyStore {
         }
     }
 
-    /// The next list answers what a list would answer now.
+    /// The next list returns what a list would return now.
     pub(super) async fn freeze_list(&self) {
         let now = self.inner.list(None).try_collect().await.unwrap();
         *self.stale_list.lock().unwrap() = Some(now);
@@ -136,7 +146,7 @@ fn meet_stream<T: Send + 'static>(
 fn failure() -> Error {
     Error::Generic {
         store: "faulty",
-        source: "as the test says".into(),
+        source: "planned by the test".into(),
     }
 }
 

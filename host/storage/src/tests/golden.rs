@@ -1,5 +1,5 @@
-//! The bytes of format version 1 are as they were: what is in `testdata` was written once, by hand of
-//! this test, and is read for ever. `FORMAT.md` says what each byte means.
+//! Golden files of format version 1. They were written once by this test and must stay readable for ever.
+//! `FORMAT.md` describes their bytes.
 
 use std::fs;
 use std::path::PathBuf;
@@ -106,7 +106,7 @@ fn path(name: &str) -> PathBuf {
     PathBuf::from(folder).join(name)
 }
 
-/// Compares with the file, or makes it where there is none: a file that is there is never changed.
+/// Compares these bytes with a golden file. `BLESS=1` creates a missing file but never changes an existing one.
 fn check(name: &str, bytes: &[u8]) {
     let path = path(name);
     if std::env::var_os("BLESS").is_some() && !path.exists() {
@@ -117,7 +117,7 @@ fn check(name: &str, bytes: &[u8]) {
 }
 
 #[test]
-fn records_are_written_and_read_as_ever() {
+fn records_match_their_golden_files() {
     for (name, record) in records() {
         check(name, &record.encode().unwrap());
         assert_eq!(
@@ -128,7 +128,7 @@ fn records_are_written_and_read_as_ever() {
 }
 
 #[test]
-fn data_objects_are_written_and_read_as_ever() {
+fn data_objects_match_their_golden_file() {
     let chunks: [&[u8]; 2] = [b"first", b"second"];
     let stored = chunks.map(|bytes| pack::StoredChunk {
         bytes: bytes.len() as u32,

@@ -1,4 +1,4 @@
-//! What a location holds stays within bounds, and what is in it already is not stored again.
+//! How much a location stores: it stays within bounds, and known data is not stored again.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ const MIB: usize = 1 << 20;
 /// The size of one full data object.
 const OBJECT: u64 = 16 * MIB as u64 + 4096;
 
-/// What is stored, and how much of that the retained commits need.
+/// The number of stored bytes, and of those that retained commits need.
 async fn stored_and_live(location: &OpenLocation) -> (u64, u64) {
     let stored = list_objects(location).await.unwrap();
     let stored = stored.into_iter().map(|(_, size)| size).sum();
@@ -34,12 +34,12 @@ async fn stored_and_live(location: &OpenLocation) -> (u64, u64) {
 }
 
 #[tokio::test]
-async fn two_hundred_saves_of_changing_contents_stay_within_twice_what_is_needed() {
+async fn two_hundred_saves_store_at_most_twice_the_live_data() {
     let (_, location) = memory();
     let mut contents = noise(0, 20 * MIB);
     let mut attempt = begin(&location).await;
     for save in 0..200_usize {
-        // A change somewhere else each time, and a new attempt now and then.
+        // Each save changes another part, and some follow in a new attempt.
         let start = save * 7 * MIB / 3 % (19 * MIB);
         contents[start..start + MIB / 2].copy_from_slice(&noise(save as u64 + 1, MIB / 2));
         if save % 23 == 22 {
@@ -50,7 +50,7 @@ async fn two_hundred_saves_of_changing_contents_stay_within_twice_what_is_needed
         let (stored, live) = stored_and_live(&location).await;
         assert!(
             stored <= 2 * live + OBJECT,
-            "save {save}: {stored} stored, {live} needed"
+            "save {save}: {stored} stored, {live} live"
         );
         assert!(
             save == 0 || saved.uploaded_bytes < 15 * MIB as u64,
@@ -67,7 +67,7 @@ async fn two_hundred_saves_of_changing_contents_stay_within_twice_what_is_needed
 }
 
 #[tokio::test]
-async fn nothing_stays_when_large_contents_become_small() {
+async fn shrinking_contents_to_inline_size_deletes_all_data_objects() {
     let (_, location) = memory();
     let attempt = Attempt::begin(location.clone(), keep(2)).await.unwrap();
     attempt.write(noise(1, 3 * MIB).into()).await.unwrap();
@@ -79,13 +79,13 @@ async fn nothing_stays_when_large_contents_become_small() {
 }
 
 #[tokio::test]
-async fn a_change_in_the_middle_costs_little_more_than_itself() {
+async fn a_small_change_uploads_little_more_than_itself() {
     let (_, location) = memory();
     let attempt = begin(&location).await;
     let mut contents = noise(1, 100 * MIB);
     attempt.write(contents.clone().into()).await.unwrap();
     contents[50 * MIB..51 * MIB].copy_from_slice(&noise(2, MIB));
-    // An insertion moves everything after it, and costs no more.
+    // An insertion shifts everything after it, but costs no more than a change.
     contents.splice(20 * MIB..20 * MIB, noise(3, 1000));
     let next = begin(&location).await;
     let saved = next.write(contents.clone().into()).await.unwrap();
@@ -94,7 +94,7 @@ async fn a_change_in_the_middle_costs_little_more_than_itself() {
 }
 
 #[tokio::test]
-async fn the_same_contents_twice_are_stored_once() {
+async fn repeated_contents_are_stored_once() {
     let (_, location) = memory();
     let attempt = begin(&location).await;
     let block = noise(1, 6 * MIB);
@@ -103,13 +103,13 @@ async fn the_same_contents_twice_are_stored_once() {
     let again = attempt.write(block.repeat(4).into()).await.unwrap();
     assert!(
         again.uploaded_bytes < 10_000,
-        "a record, and no data: {again:?}"
+        "only a record is uploaded: {again:?}"
     );
     assert_eq!(attempt.read().await.unwrap().unwrap(), block.repeat(4));
 }
 
 #[tokio::test]
-async fn contents_that_are_lent_are_stored_as_those_that_are_given() {
+async fn borrowed_and_owned_contents_are_stored_identically() {
     let (_, location) = memory();
     let attempt = begin(&location).await;
     for size in [0, 1000, 5 * MIB] {
@@ -117,14 +117,14 @@ async fn contents_that_are_lent_are_stored_as_those_that_are_given() {
         attempt.write_borrowed(&contents).await.unwrap();
         let read = attempt.read().await.unwrap();
         assert!(read.unwrap() == contents, "{size} bytes");
-        // The same chunks, so nothing but a record is stored.
+        // The chunks are the same, so only a record is uploaded.
         let again = attempt.write(contents.into()).await.unwrap();
         assert!(again.uploaded_bytes < 10_000, "{size} bytes: {again:?}");
     }
 }
 
 #[tokio::test]
-async fn after_damage_nothing_old_is_relied_upon() {
+async fn nothing_is_reused_after_damage() {
     use object_store::ObjectStoreExt;
 
     let (store, location) = memory();
@@ -141,20 +141,17 @@ async fn after_damage_nothing_old_is_relied_upon() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_mostly_dead_objects_moves_to_new_ones() {
+async fn live_chunks_move_out_of_mostly_dead_data_objects() {
     let (_, location) = memory();
     let attempt = Attempt::begin(location.clone(), keep(1)).await.unwrap();
     let contents = noise(1, 64 * MIB);
     attempt.write(contents.clone().into()).await.unwrap();
-    // A little of each data object is still needed.
+    // A small part of each data object is still live.
     let pieces = contents.chunks(16 * MIB).map(|piece| &piece[..3 * MIB]);
     let rest = pieces.collect::<Vec<_>>().concat();
     attempt.write(rest.clone().into()).await.unwrap();
     attempt.settle().await;
     let (stored, live) = stored_and_live(&location).await;
-    assert!(
-        stored <= 2 * live + OBJECT,
-        "{stored} stored, {live} needed"
-    );
+    assert!(stored <= 2 * live + OBJECT, "{stored} stored, {live} live");
     assert_eq!(attempt.read().await.unwrap().unwrap(), rest);
 }

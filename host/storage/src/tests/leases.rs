@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::faulty_store::{Fault, FaultyStore};
-use super::{at, keep, memory, noise};
+use super::noise::noise;
+use super::{at, keep, memory};
 use crate::Attempt;
 use crate::environment::Environment;
 use crate::metadata::Metadata;

@@ -1,9 +1,11 @@
-//! Every interleaving of the protocol, up to a bound, by a model checker.
+//! A model checker explores every interleaving of the protocol, up to a bound.
 //!
-//! `cargo test --lib model -- --nocapture` prints the number of states, and the
-//! counterexample to each line of the protocol that is left out.
+//! `cargo test --lib model -- --nocapture` prints the number of states. For each rule of the protocol, it also
+//! prints the counterexample that appears when the rule is left out.
 
 mod protocol;
+mod state;
+mod steps;
 
 use stateright::{Checker, HasDiscoveries, Model};
 
@@ -19,7 +21,7 @@ fn explore(bounds: Bounds) {
     checker.assert_properties();
 }
 
-/// Three attempts of which each may be stalled at any point, and a newer one take over.
+/// Three attempts. Each may stall at any point while a newer one takes over.
 const ATTEMPTS: Bounds = Bounds {
     attempts: 3,
     saves: 1,
@@ -29,7 +31,7 @@ const ATTEMPTS: Bounds = Bounds {
     reader: false,
 };
 
-/// Saves enough that what the first ones left is pruned, and used again.
+/// Enough saves that the first ones are pruned, and that later ones reuse data.
 const SAVES: Bounds = Bounds {
     attempts: 2,
     saves: 3,
@@ -39,7 +41,7 @@ const SAVES: Bounds = Bounds {
     reader: false,
 };
 
-/// Somebody reads beside them.
+/// Two attempts and a concurrent reader.
 const READER: Bounds = Bounds {
     attempts: 2,
     saves: 2,
@@ -49,7 +51,7 @@ const READER: Bounds = Bounds {
     reader: true,
 };
 
-/// And beside three of them.
+/// Three attempts and a concurrent reader.
 const READER_OF_THREE: Bounds = Bounds {
     attempts: 3,
     saves: 1,
@@ -57,17 +59,17 @@ const READER_OF_THREE: Bounds = Bounds {
 };
 
 #[test]
-fn nothing_is_lost_by_attempts_that_take_over() {
+fn takeovers_lose_nothing() {
     explore(ATTEMPTS);
 }
 
 #[test]
-fn nothing_is_lost_by_pruning() {
+fn pruning_loses_nothing() {
     explore(SAVES);
 }
 
 #[test]
-fn a_reader_finds_what_was_acknowledged() {
+fn a_reader_finds_every_acknowledged_commit() {
     explore(READER);
     explore(READER_OF_THREE);
 }
@@ -84,15 +86,15 @@ const THREE: Bounds = Bounds {
 
 #[test]
 #[ignore = "minutes, and gigabytes of memory"]
-fn nothing_is_lost_by_three_attempts_with_two_saves_each() {
+fn three_attempts_with_two_saves_each_lose_nothing() {
     explore(THREE);
 }
 
-/// The counterexample that is found when this line is left out.
-fn counterexample(line: Weakening, bounds: Bounds) {
+/// Asserts that the model has a counterexample when this rule is left out.
+fn counterexample(rule: Weakening, bounds: Bounds) {
     let protocol = Protocol {
         bounds,
-        without: Some(line),
+        without: Some(rule),
     };
     let checker = protocol.checker().threads(2);
     let checker = checker
@@ -104,32 +106,32 @@ fn counterexample(line: Weakening, bounds: Bounds) {
     found.sort_by_key(|(_, path)| path.clone().into_actions().len());
     let Some((property, path)) = found.into_iter().next() else {
         panic!(
-            "{line:?} breaks nothing in {} states",
+            "without the rule, {rule:?}, nothing breaks in {} states",
             checker.unique_state_count()
         );
     };
-    println!("{line:?}: not \"{property}\": {:?}", path.into_actions());
+    println!("{rule:?}: not \"{property}\": {:?}", path.into_actions());
 }
 
-macro_rules! each_line_is_needed {
-    ($($name:ident: $line:ident within $bounds:expr,)*) => {$(
+macro_rules! each_rule_is_needed {
+    ($($name:ident: $rule:ident within $bounds:expr,)*) => {$(
         #[test]
         fn $name() {
-            counterexample(Weakening::$line, $bounds);
+            counterexample(Weakening::$rule, $bounds);
         }
     )*};
 }
 
-each_line_is_needed! {
+each_rule_is_needed! {
     a_claim_needs_a_second_list: NoSecondList within THREE,
     a_commit_needs_its_write_id: NoWriteId within SAVES,
-    claims_must_stay: ClaimsDeleted within THREE,
-    the_last_record_before_a_claim_must_stay: LastRecordDeleted within THREE,
+    claims_must_not_be_deleted: ClaimsDeleted within THREE,
+    the_last_record_before_a_claim_must_not_be_deleted: LastRecordDeleted within THREE,
     data_must_be_durable_before_its_commit: CommitBeforeData within ATTEMPTS,
-    undecided_data_must_stay: UndecidedDeleted within ATTEMPTS,
-    only_what_is_retained_can_be_used_again: ReuseOfListed within SAVES,
-    nothing_is_deleted_before_the_commit: DeletedBeforeCommit within SAVES,
+    undecided_data_must_not_be_deleted: UndecidedDeleted within ATTEMPTS,
+    only_retained_data_may_be_reused: ReuseOfListed within SAVES,
+    nothing_may_be_deleted_before_the_commit: DeletedBeforeCommit within SAVES,
     a_sweep_must_spare_newer_epochs: SweepOfAllEpochs within ATTEMPTS,
-    names_must_not_be_used_again: NamesReused within ATTEMPTS,
+    names_must_not_be_reused: NamesReused within ATTEMPTS,
     a_reader_must_list_again: ClaimsWereClaims within READER,
 }

@@ -1,11 +1,9 @@
-//! The storage crate itself, in a world that a seed makes: its clock, its storage, its network and its
-//! processes.
+//! Runs the storage crate in a simulated world: a seed decides its clock, storage, network and processes.
 //!
-//! Several attempts take over from one another on one location while older ones still run, readers look
-//! beside them, and each of them may die at any moment. Requests fail before and after they take effect,
-//! are slow, pass one another, arrive when their sender has given up or is dead, and arrive twice. A list
-//! comes in pages, each of its own moment, and an answer may break off. Data is put in one request each,
-//! never in parts (the crate makes no multipart uploads), so there are no halves of uploads.
+//! Several attempts take over one location from each other while older ones still run and readers read.
+//! Each may die at any moment. Requests fail before or after they take effect, are slow, overtake each other,
+//! arrive after their sender has given up or died, and arrive twice. A list comes in pages, each from its own
+//! moment, and an answer may break off. The crate makes no multipart uploads, so there are no partial uploads.
 //!
 //! [`ledger`] says what must hold whatever happens. What one seed gives is always the same: all runs on one
 //! thread with a clock that stands still while something can be done, and what is random otherwise (write-ids,
@@ -15,6 +13,7 @@
 //! every test run does, from `CHECKPOINT_FIRST_SEED` on. A seed that fails names the command that runs it
 //! again and prints its trace.
 
+mod connection;
 mod contents;
 mod course;
 mod dice;
@@ -39,13 +38,13 @@ use trace::Trace;
 
 use crate::contents::read::list_objects;
 
-/// How many seeds every test run tries: a few seconds.
+/// The number of seeds in every test run, which take a few seconds.
 const SEEDS: u64 = 500;
 
 /// The longest that a process lives, in milliseconds.
 const LIFE: u64 = 6000;
 
-/// What came of one seed.
+/// The result of one seed.
 struct Run {
     trace: Trace,
     violations: Vec<String>,
@@ -68,7 +67,7 @@ fn run(seed: u64) -> Run {
     })
 }
 
-/// All of what happens to one location.
+/// Runs the whole history of one location.
 async fn live(shared: &Shared, dice: &mut Dice) -> Result<(), Violated> {
     let hasty = dice.chance(300);
     let habits = Habits {
@@ -126,7 +125,7 @@ async fn attempt(process: &Process, habits: &Habits, dice: &mut Dice) -> Result<
         return Ok(());
     };
     owner.read().await?;
-    // What is fenced stays so.
+    // A fenced attempt stays fenced.
     let mut fenced = 0;
     while fenced < 3 {
         sleep(dice.millis(0..habits.thinks)).await;
@@ -143,7 +142,7 @@ async fn reader(process: &Process, dice: &mut Dice) -> Result<(), Violated> {
     }
 }
 
-/// When nothing goes wrong any more, everything that was promised is there and nothing else is.
+/// Once failures have stopped, checks that the location holds everything that was promised and nothing else.
 async fn settle(process: &Process, habits: &Habits, dice: &mut Dice) -> Result<(), Violated> {
     process.look().await?;
     let begun = process.begin(habits).await?;
@@ -182,7 +181,7 @@ fn setting(name: &str) -> Option<u64> {
     Some(
         value
             .parse()
-            .unwrap_or_else(|_| panic!("{name} is to be a number, not {value:?}")),
+            .unwrap_or_else(|_| panic!("{name} must be a number, not {value:?}")),
     )
 }
 
@@ -195,7 +194,7 @@ fn fail(seed: u64, run: &Run) -> ! {
 }
 
 #[test]
-fn no_checkpoint_is_lost_whatever_happens() {
+fn no_checkpoint_is_lost_in_any_simulated_run() {
     if let Some(seed) = setting("CHECKPOINT_SEED") {
         let run = run(seed);
         match run.violations.is_empty() {
@@ -245,7 +244,7 @@ fn no_checkpoint_is_lost_whatever_happens() {
 }
 
 #[test]
-fn a_seed_gives_the_same_run_again() {
+fn a_seed_always_gives_the_same_run() {
     let twice = |seed| {
         let [one, other] = [0, 1].map(|_| run(seed).trace);
         (one, other)

@@ -1,20 +1,14 @@
-//! Files and directories through the storage and back.
+//! Files and directories round-trip through the storage.
 
 use std::fs;
-use std::path::Path;
 
-use super::{begin, large, memory};
+use super::{begin, dir_tree, large, memory};
 use crate::error::ErrorKind;
 use crate::location::OpenLocation;
-use crate::tree::dir::DirTree;
 use crate::tree::target::Existing;
 
-fn place(path: &Path) -> DirTree {
-    DirTree::ambient(path).unwrap()
-}
-
 #[tokio::test]
-async fn a_directory_comes_back_as_it_was() {
+async fn a_directory_round_trips() {
     let (_, location) = memory();
     let temp = tempfile::tempdir().unwrap();
     let (from, to) = (temp.path().join("from"), temp.path().join("to"));
@@ -24,11 +18,11 @@ async fn a_directory_comes_back_as_it_was() {
     fs::create_dir(from.join("ünter [*?]")).unwrap();
     fs::write(from.join("ünter [*?]/small"), "small").unwrap();
     let attempt = begin(&location).await;
-    let saved = attempt.save(place(&from)).await.unwrap();
+    let saved = attempt.save(dir_tree(&from)).await.unwrap();
     assert_eq!(saved.logical_bytes, large(1).len() as u64 + 5);
 
     let next = begin(&location).await;
-    let restored = next.restore(place(&to), Existing::Refuse).await.unwrap();
+    let restored = next.restore(dir_tree(&to), Existing::Refuse).await.unwrap();
     assert_eq!(restored, Some(saved.sequence));
     assert_eq!(fs::read(to.join("large")).unwrap(), large(1));
     assert_eq!(fs::read(to.join("nothing")).unwrap(), b"");
@@ -36,8 +30,8 @@ async fn a_directory_comes_back_as_it_was() {
     assert_eq!(fs::read_dir(to.join("empty")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(&to).unwrap().count(), 4);
 
-    // Again it does nothing and says the same.
-    let again = next.restore(place(&to), Existing::Refuse).await.unwrap();
+    // Restoring again is a no-op with the same result.
+    let again = next.restore(dir_tree(&to), Existing::Refuse).await.unwrap();
     assert_eq!(again, Some(saved.sequence));
     assert_eq!(
         next.read().await.unwrap_err().kind(),
@@ -46,7 +40,7 @@ async fn a_directory_comes_back_as_it_was() {
 }
 
 #[tokio::test]
-async fn other_content_is_refused_unless_it_is_to_be_replaced() {
+async fn a_target_with_other_contents_is_refused_unless_replacing() {
     let (_, location) = memory();
     let temp = tempfile::tempdir().unwrap();
     let (from, to) = (temp.path().join("from"), temp.path().join("to"));
@@ -55,17 +49,17 @@ async fn other_content_is_refused_unless_it_is_to_be_replaced() {
     }
     fs::write(from.join("a"), large(1)).unwrap();
     let attempt = begin(&location).await;
-    attempt.save(place(&from)).await.unwrap();
+    attempt.save(dir_tree(&from)).await.unwrap();
     let mut changed = large(1).to_vec();
     changed[1_200_000] ^= 1;
     for (name, contents) in [("a", &changed[..]), ("b", b"stale")] {
         fs::write(to.join(name), contents).unwrap();
-        let refused = attempt.restore(place(&to), Existing::Refuse).await;
+        let refused = attempt.restore(dir_tree(&to), Existing::Refuse).await;
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidPath);
         assert_eq!(fs::read(to.join(name)).unwrap(), contents);
     }
     attempt
-        .restore(place(&to), Existing::Replace)
+        .restore(dir_tree(&to), Existing::Replace)
         .await
         .unwrap();
     assert_eq!(fs::read(to.join("a")).unwrap(), large(1));
@@ -73,31 +67,34 @@ async fn other_content_is_refused_unless_it_is_to_be_replaced() {
 }
 
 #[tokio::test]
-async fn a_file_comes_back_as_a_file() {
+async fn a_file_round_trips_as_a_file() {
     let (_, location) = memory();
     let temp = tempfile::tempdir().unwrap();
     let (from, to) = (temp.path().join("from"), temp.path().join("to"));
     fs::write(&from, "contents").unwrap();
     let attempt = begin(&location).await;
-    attempt.save(place(&from)).await.unwrap();
+    attempt.save(dir_tree(&from)).await.unwrap();
     assert_eq!(attempt.read().await.unwrap().unwrap(), "contents");
-    attempt.restore(place(&to), Existing::Refuse).await.unwrap();
+    attempt
+        .restore(dir_tree(&to), Existing::Refuse)
+        .await
+        .unwrap();
     assert_eq!(fs::read(&to).unwrap(), b"contents");
 }
 
 #[tokio::test]
-async fn a_save_of_nothing_is_an_error_and_changes_nothing() {
+async fn saving_a_missing_path_fails_and_changes_nothing() {
     let (_, location) = memory();
     let temp = tempfile::tempdir().unwrap();
     let attempt = begin(&location).await;
     attempt.write("before".into()).await.unwrap();
-    let error = attempt.save(place(&temp.path().join("missing"))).await;
+    let error = attempt.save(dir_tree(&temp.path().join("missing"))).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidPath);
     assert_eq!(attempt.read().await.unwrap().unwrap(), "before");
 }
 
 #[tokio::test]
-async fn what_a_dead_process_had_begun_to_write_is_swept() {
+async fn staging_files_of_a_dead_process_are_swept() {
     let temp = tempfile::tempdir().unwrap();
     let location = OpenLocation::parse(temp.path().to_str().unwrap()).unwrap();
     begin(&location).await.write(large(1)).await.unwrap();

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::dice::Dice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::tests::noise;
+use crate::tests::noise::noise;
 use crate::tree::target::{Existing, TargetState};
 use crate::tree::walk::{FileTree, TreeReader, TreeWriter};
 use crate::tree::{Entry, Node, Tree};

@@ -1,36 +1,36 @@
-//! What becomes of a request: when it takes effect, and what its sender hears.
+//! The course of a request: when it takes effect, and what its sender learns.
 
 use std::time::Duration;
 
 use super::dice::Dice;
 
-/// How bad the storage, and the way to it, are for a process.
+/// How unreliable the storage and the network are for a process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Weather {
-    /// Requests that fail, of a thousand.
+    /// Requests that fail, per thousand.
     fail: u64,
-    /// The same, of those that put a record: what becomes of them matters most.
+    /// The same for puts of records, which matter most.
     fail_records: u64,
-    /// That are delivered once more, later.
+    /// Requests that are delivered again later, per thousand.
     repeat: u64,
-    /// That are slow, without failing.
+    /// Requests that are slow but do not fail, per thousand.
     slow: u64,
-    /// Of answers with contents, those that break off.
+    /// Answers with contents that break off, per thousand.
     cut: u64,
-    /// Whether a request may be refused for want of permission, which tells more than that it failed.
+    /// Whether requests may be refused for lack of permission, which tells the sender more than a failure.
     refuses: bool,
 }
 
 /// What happens to one request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Course {
-    /// When it takes effect, if it does.
+    /// When it takes effect, if ever.
     pub(super) arrives: Option<Duration>,
-    /// How long after that it does so again.
+    /// How much later it takes effect again.
     pub(super) repeats: Option<Duration>,
-    /// How long after the effect the answer is there. Without one, see `fails`.
+    /// How long after the effect the answer arrives, unless it `fails`.
     pub(super) answers: Duration,
-    /// When the sender hears that it has failed. That may be before it takes effect.
+    /// When the sender learns of its failure, which may be before it takes effect.
     pub(super) fails: Option<(Duration, Failure)>,
     /// Whether it is lost if its sender dies before it takes effect.
     pub(super) dies: bool,
@@ -66,8 +66,8 @@ impl Weather {
         }
     }
 
-    /// The same storage from somewhere else: what is quick for one process is slow for another, which then
-    /// acts upon what is long past.
+    /// The same storage from another place. It may be slow from there, so that the process acts on stale
+    /// answers.
     pub(super) fn elsewhere(self, dice: &mut Dice) -> Self {
         let slow = dice.pick(&[0, 0, 50, 300, 600]);
         Self { slow, ..self }
@@ -91,11 +91,11 @@ impl Weather {
             self.fail
         }) {
             let (arrives, fails) = match dice.below(3) {
-                // It never gets there.
+                // The request is lost.
                 0 => (None, arrives),
                 // The answer is lost.
                 1 => (Some(arrives), arrives + answers),
-                // It gets there when its sender has given up.
+                // It arrives after its sender has given up.
                 _ => (Some(arrives + dice.millis(1..6000)), arrives),
             };
             course.arrives = arrives;

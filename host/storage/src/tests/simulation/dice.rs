@@ -1,4 +1,4 @@
-//! Choices that a seed makes.
+//! Random choices, determined by a seed.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ impl Dice {
         Self(ChaCha8Rng::seed_from_u64(seed))
     }
 
-    /// Others, so that what one process does with them changes nothing for the rest.
+    /// Independent dice, so that the choices of one process do not affect the others.
     pub(super) fn split(&mut self) -> Self {
         Self::new(self.0.next_u64())
     }
 
-    /// 0 to `n` - 1. That the first numbers are a little more likely makes no difference here.
+    /// A number from 0 to `n` - 1. The slight bias towards low numbers does not matter here.
     pub(super) fn below(&mut self, n: u64) -> u64 {
         self.0.next_u64() % n.max(1)
     }
@@ -27,7 +27,7 @@ impl Dice {
         range.start + self.below(range.end - range.start)
     }
 
-    /// True so many times in a thousand.
+    /// True with this probability, per thousand.
     pub(super) fn chance(&mut self, in_a_thousand: u64) -> bool {
         self.below(1000) < in_a_thousand
     }

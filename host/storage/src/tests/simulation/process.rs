@@ -6,12 +6,13 @@ use std::time::{Duration, Instant, SystemTime};
 use object_store::path::Path;
 use tokio::time::sleep;
 
+use super::connection::Connection;
 use super::contents::{Contents, MemoryTree};
 use super::course::Weather;
 use super::dice::Dice;
 use super::ledger::is_excused;
 use super::owner::Owner;
-use super::store::{Connection, Shared};
+use super::store::Shared;
 use crate::checkpoint::CheckpointInfo;
 use crate::environment::{Clock, Environment, Randomness};
 use crate::error::{Error, ErrorKind};

@@ -1,4 +1,4 @@
-//! What the simulation has found, each as a test of its own.
+//! Faults that the simulation has found, one test each.
 
 use std::sync::Arc;
 
@@ -7,21 +7,22 @@ use futures::FutureExt;
 use object_store::ObjectStoreExt;
 
 use super::faulty_store::{Fault, FaultyStore};
-use super::{at, begin, keep, memory, noise, text};
+use super::noise::noise;
+use super::{at, begin, begin_keeping, memory, text};
 use crate::contents::read::list_objects;
 use crate::error::{ErrorKind, Result};
 use crate::metadata::Metadata;
 use crate::paths;
 use crate::{Attempt, Saved};
 
-/// A newcomer was told that the storage cannot be reached, because a busy owner had pruned the commit with
-/// which its claim collided before it could be read.
+/// A new attempt failed as `Unavailable`: its claim conflicted with a commit, and the busy owner pruned that
+/// commit before the attempt could read it.
 #[tokio::test]
-async fn a_claim_that_collides_with_what_is_pruned_at_once_is_made_again() {
+async fn a_claim_that_conflicts_with_a_commit_pruned_at_once_is_retried() {
     let (inner, _) = memory();
     let store = FaultyStore::new(inner.clone());
     let location = at(store.clone());
-    let owner = Attempt::begin(location.clone(), keep(1)).await.unwrap();
+    let owner = begin_keeping(&location, 1).await;
     owner.write("one".into()).await.unwrap();
     store.freeze_list().await;
     let taken = paths::record(location.prefix(), 3);
@@ -38,12 +39,12 @@ async fn a_claim_that_collides_with_what_is_pruned_at_once_is_made_again() {
     assert_eq!(text(&newcomer).await.as_deref(), Some("three"));
 }
 
-/// A newcomer whose claim lay in a pruned slot was told that the storage ignores conditions, because a
-/// deletion of what lay there before was delivered once more.
+/// A new attempt was told that the storage ignores conditional puts: its claim lay in a pruned slot, and the
+/// deletion of the earlier record in that slot was delivered again.
 #[tokio::test]
-async fn a_deletion_that_is_delivered_twice_does_not_slander_the_storage() {
+async fn a_deletion_delivered_twice_is_not_taken_for_ignored_conditions() {
     let (inner, location) = memory();
-    let owner = Attempt::begin(location.clone(), keep(1)).await.unwrap();
+    let owner = begin_keeping(&location, 1).await;
     owner.write("one".into()).await.unwrap();
     let store = FaultyStore::new(inner.clone());
     store.freeze_list().await;
@@ -69,29 +70,29 @@ async fn save_as_a_stream(attempt: &Arc<Attempt>, contents: Bytes) -> Result<Sav
     stream.commit().await
 }
 
-/// It was told that what is stored is damaged, and so was whoever pruned with it after that.
+/// The stream failed as `Corrupt`, and so did pruning with its attempt.
 #[tokio::test]
-async fn a_stream_of_a_fenced_attempt_is_fenced_although_what_it_reuses_is_deleted() {
+async fn a_stream_of_a_fenced_attempt_fails_as_fenced_even_if_its_reused_data_is_deleted() {
     let (_, location) = memory();
-    let stale = Arc::new(Attempt::begin(location.clone(), keep(1)).await.unwrap());
+    let stale = Arc::new(begin_keeping(&location, 1).await);
     let contents = Bytes::from(noise(1, 8 << 20));
     stale.write(contents.clone()).await.unwrap();
-    let newer = Attempt::begin(location.clone(), keep(1)).await.unwrap();
+    let newer = begin_keeping(&location, 1).await;
     newer.write("newer".into()).await.unwrap();
     newer.settle().await;
     assert_eq!(list_objects(&location).await.unwrap(), []);
-    // So little of it that it is to be copied from the object that is gone.
+    // So little is needed that it would be copied out of the deleted object.
     let saved = save_as_a_stream(&stale, contents.slice(..3 << 20)).await;
     assert_eq!(saved.unwrap_err().kind(), ErrorKind::Fenced);
     assert_eq!(stale.prune().await.unwrap_err().kind(), ErrorKind::Fenced);
     assert_eq!(text(&newer).await.as_deref(), Some("newer"));
 }
 
-/// Every stream failed for ever, because each used the same damaged chunks again.
+/// Every stream failed for ever, because each reused the same damaged chunks.
 #[tokio::test]
-async fn a_stream_that_meets_damage_says_to_save_again_and_then_relies_on_nothing() {
+async fn a_stream_that_meets_damage_asks_for_a_retry_which_reuses_nothing() {
     let (inner, location) = memory();
-    let attempt = Arc::new(Attempt::begin(location.clone(), keep(1)).await.unwrap());
+    let attempt = Arc::new(begin_keeping(&location, 1).await);
     let contents = Bytes::from(noise(1, 8 << 20));
     attempt.write(contents.clone()).await.unwrap();
     let (name, size_bytes) = list_objects(&location).await.unwrap()[0];

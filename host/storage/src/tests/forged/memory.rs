@@ -1,0 +1,93 @@
+//! How much memory decoding a record takes.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use super::records::invalid_payloads;
+use super::{file, in_a_dir, inline};
+use crate::format::Record;
+use crate::tests::forge::Cbor::{Array, Uint};
+use crate::tests::forge::{COMMIT, commit, object_ref, record};
+
+thread_local! {
+    static HELD: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+/// Counts how much memory each thread holds, and its peak.
+struct Counting;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn count(change: impl Fn(usize) -> usize) {
+    // A thread that is ending may allocate after its counters are gone.
+    let _ = HELD.try_with(|held| {
+        let (now, most) = held.get();
+        let now = change(now);
+        held.set((now, most.max(now)));
+    });
+}
+
+// SAFETY: every call is forwarded unchanged to the system allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(|now| now.saturating_add(layout.size()));
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count(|now| now.saturating_sub(layout.size()));
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+/// Returns the result of `work`, and its peak memory on this thread.
+fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let (before, _) = HELD.get();
+    HELD.set((before, before));
+    let result = work();
+    (result, HELD.get().1 - before)
+}
+
+/// Memory for each byte of a record. A short entry of ten bytes becomes an [`Entry`](crate::Entry) of
+/// about a hundred bytes, in a list that doubles as it grows: 23. Nested arrays in a skipped field: 48.
+const MAX_PER_BYTE: usize = 48;
+
+#[test]
+fn decoding_a_record_takes_memory_in_proportion_to_its_size() {
+    let payloads = invalid_payloads().into_iter().chain([
+        (
+            "entries",
+            in_a_dir((0..10_000).map(|n| file(&format!("{n}"), 0))),
+        ),
+        (
+            "contents",
+            inline(vec![file("", 1 << 20)], &vec![1; 1 << 20]),
+        ),
+        ("retained", commit([(4, Array(vec![Uint(0); 1 << 20]))])),
+        ("short entries", in_a_dir(vec![file("a", 0); 1 << 18])),
+        (
+            "objects",
+            commit([
+                (5, Array(vec![file("", 0)])),
+                (7, Array(vec![object_ref(0, 0, 0); 1 << 18])),
+            ]),
+        ),
+        (
+            "empty object references",
+            commit([
+                (5, Array(vec![file("", 0)])),
+                (7, Array(vec![Array(vec![]); 1 << 18])),
+            ]),
+        ),
+    ]);
+    for (name, payload) in payloads {
+        let bytes = record(1, COMMIT, &payload);
+        let (decoded, peak) = peak_of(|| Record::decode(&bytes).map(drop));
+        assert!(
+            peak <= MAX_PER_BYTE * bytes.len() + 4096,
+            "{name}: {peak} bytes of memory for {}: {decoded:?}",
+            bytes.len()
+        );
+    }
+}
