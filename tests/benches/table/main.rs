@@ -23,7 +23,6 @@ mod bucket;
 #[expect(dead_code, reason = "the tests use the rest")]
 #[path = "../../support/cli.rs"]
 mod cli;
-#[expect(dead_code, reason = "the tests look at the state")]
 #[path = "../../support/embedded.rs"]
 mod embedded;
 #[path = "../../../host/storage/src/tests/noise.rs"]
