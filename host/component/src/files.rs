@@ -9,12 +9,12 @@ use crate::bindings::exports::task::checkpoint::files::{
 };
 use crate::errors::told;
 use crate::task::{metadata, saved, task};
-use crate::tree::Beneath;
+use crate::tree::{Access, beneath};
 
 impl Guest for Component {
     fn save(dir: &Descriptor, path: String, annotations: Annotations) -> Result<Saved, Error> {
         let task = task()?;
-        let source = Beneath::new(dir, &path).map_err(told)?;
+        let source = beneath(dir, &path, Access::Read).map_err(told)?;
         let answer = task.save(async {
             task.background.supersede().await?;
             task.attempt
@@ -31,7 +31,7 @@ impl Guest for Component {
         annotations: Annotations,
     ) -> Result<(), Error> {
         let task = task()?;
-        let source = Beneath::new(dir, &path).map_err(told)?;
+        let source = beneath(dir, &path, Access::Read).map_err(told)?;
         task.save(
             task.background
                 .save(&task.attempt, source, metadata(annotations)),
@@ -40,9 +40,7 @@ impl Guest for Component {
 
     fn restore(dir: &Descriptor, path: String, existing: Asked) -> Result<Option<u64>, Error> {
         let task = task()?;
-        let target = Beneath::new(dir, &path)
-            .and_then(Beneath::writable)
-            .map_err(told)?;
+        let target = beneath(dir, &path, Access::Write).map_err(told)?;
         let existing = match existing {
             Asked::Refuse => Existing::Refuse,
             Asked::Replace => Existing::Replace,

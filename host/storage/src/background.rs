@@ -11,7 +11,7 @@ use crate::attempt::saved::Saved;
 use crate::error::{Error, Result};
 use crate::metadata::Metadata;
 #[cfg(not(target_family = "wasm"))]
-use crate::tree::walk::FileTree;
+use crate::tree::walk::TreeSource;
 
 /// Saves of one attempt that nobody waits for: at most one is being made and one waits, which a newer
 /// one replaces. So a task that saves faster than its storage takes it loses old states and no time,
@@ -86,12 +86,12 @@ impl BackgroundSaves {
     ///
     /// # Errors
     /// That of an earlier save, which is told once; this one is not made then. Those of
-    /// [`FileTree::reader`] and of what it returns.
+    /// [`TreeSource::reader`] and of what it returns.
     #[cfg(not(target_family = "wasm"))]
     pub async fn save(
         &self,
         attempt: &Arc<Attempt>,
-        source: impl FileTree,
+        source: impl TreeSource,
         metadata: Metadata,
     ) -> Result<()> {
         self.surface().await?;
@@ -111,7 +111,7 @@ impl BackgroundSaves {
     pub async fn save(
         &self,
         attempt: &Arc<Attempt>,
-        source: impl crate::tree::walk::FileTree,
+        source: impl crate::tree::walk::TreeSource,
         metadata: Metadata,
     ) -> Result<()> {
         self.surface().await?;

@@ -19,9 +19,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::location::OpenLocation;
 use crate::tree::dir::DirTree;
-use crate::tree::target::{Existing, TargetState};
-use crate::tree::walk::{FileTree, TreeReader, TreeWriter};
-use crate::tree::{Entry, Node, Tree};
+use crate::tree::target::TargetState;
+use crate::tree::walk::{TreeReader, TreeSource, TreeTarget};
+use crate::tree::{Entry, Node};
 use crate::{blocking, paths};
 
 /// What flytekit calls bytes and readers, whatever they were.
@@ -122,14 +122,7 @@ impl FlytekitObjects {
     }
 }
 
-impl FileTree for FlytekitObjects {
-    fn state(&self) -> Result<TargetState> {
-        match &self.source {
-            Source::Objects { .. } => Ok(TargetState::Dir),
-            Source::Files(path) => DirTree::ambient(path)?.state(),
-        }
-    }
-
+impl TreeSource for FlytekitObjects {
     fn reader(&self, limits: &Limits) -> Result<Box<dyn TreeReader>> {
         let (location, planned) = match &self.source {
             Source::Objects { location, planned } => (location, planned),
@@ -140,21 +133,6 @@ impl FileTree for FlytekitObjects {
             limits.check_path(&planned.entry.path)?;
         }
         Ok(Box::new(Reader::new(location, planned)))
-    }
-
-    fn writer(&self, _tree: &Tree, _existing: Existing) -> Result<Box<dyn TreeWriter>> {
-        Err(self.read_only())
-    }
-}
-
-impl FlytekitObjects {
-    fn read_only(&self) -> Error {
-        let name = match &self.source {
-            Source::Objects { location, .. } => location.url().to_owned(),
-            Source::Files(path) => path.display().to_string(),
-        };
-        let what = format!("{name}: plain objects are read only; restore to a directory");
-        Error::new(ErrorKind::ReadOnly, what)
     }
 }
 

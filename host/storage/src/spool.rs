@@ -6,8 +6,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::tree::Tree;
-use crate::tree::target::{Existing, TargetState};
-use crate::tree::walk::{FileTree, TreeReader, TreeWriter};
+use crate::tree::walk::{TreeReader, TreeSource};
 
 /// The memory through which a tree is copied.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -21,7 +20,7 @@ pub(crate) struct Spooled {
 }
 
 impl Spooled {
-    pub(crate) fn copy(source: &impl FileTree, limits: &Limits) -> Result<Self> {
+    pub(crate) fn copy(source: &impl TreeSource, limits: &Limits) -> Result<Self> {
         let mut reader = source.reader(limits)?;
         let mut contents = tempfile::tempfile().map_err(failed)?;
         let mut buffer = vec![0; BUFFER_BYTES];
@@ -42,11 +41,7 @@ impl Spooled {
     }
 }
 
-impl FileTree for Spooled {
-    fn state(&self) -> Result<TargetState> {
-        Ok(TargetState::File)
-    }
-
+impl TreeSource for Spooled {
     fn reader(&self, _limits: &Limits) -> Result<Box<dyn TreeReader>> {
         let mut contents = self.contents.try_clone().map_err(failed)?;
         contents.seek(SeekFrom::Start(0)).map_err(failed)?;
@@ -54,10 +49,6 @@ impl FileTree for Spooled {
             contents,
             tree: self.tree.clone(),
         }))
-    }
-
-    fn writer(&self, _tree: &Tree, _existing: Existing) -> Result<Box<dyn TreeWriter>> {
-        Err(read_only())
     }
 }
 
@@ -85,8 +76,4 @@ fn failed(error: std::io::Error) -> Error {
     };
     let what = "the host's temporary copy of what is saved in the background failed";
     Error::new(kind, what).with_source(error)
-}
-
-fn read_only() -> Error {
-    Error::new(ErrorKind::ReadOnly, "a copy that is only read")
 }

@@ -12,9 +12,6 @@ use wasmtime_wasi::filesystem::Descriptor;
 use crate::bindings::task::checkpoint::{checkpointer, files, types};
 use crate::ctx::CheckpointCtxView;
 
-/// The longest path that a guest may name. Linux takes no longer one.
-const MAX_PATH_BYTES: usize = 4096;
-
 pub(crate) type Answer<T> = wasmtime::Result<Result<T, types::Error>>;
 
 impl types::Host for CheckpointCtxView<'_> {}
@@ -223,7 +220,7 @@ impl CheckpointCtxView<'_> {
         dir: &Resource<Descriptor>,
         path: &str,
         access: Access,
-    ) -> wasmtime::Result<Result<DirTree>> {
+    ) -> wasmtime::Result<Result<DirTree<cap_std::fs::Dir>>> {
         let Descriptor::Dir(dir) = self.table.get(dir)? else {
             let what = "the descriptor is a file; pass its directory and its name";
             return Ok(Err(Error::new(ErrorKind::InvalidPath, what)));
@@ -231,13 +228,6 @@ impl CheckpointCtxView<'_> {
         if access == Access::Write && dir.perms.write_not_permitted() {
             let what = "the directory was given for reading only";
             return Ok(Err(Error::new(ErrorKind::ReadOnly, what)));
-        }
-        if path.len() > MAX_PATH_BYTES {
-            let what = format!(
-                "a path of {} bytes; {MAX_PATH_BYTES} are allowed",
-                path.len()
-            );
-            return Ok(Err(Error::new(ErrorKind::InvalidPath, what)));
         }
         let handle = dir.dir.try_clone();
         Ok(match handle {

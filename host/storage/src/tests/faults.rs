@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::timeout;
@@ -138,13 +140,19 @@ fn tree_files() -> Files {
     [large, ("sub/small".to_owned(), b"small".to_vec())].into()
 }
 
-fn tree(at: &Path) -> DirTree {
+fn tree(at: &Path) -> DirTree<Dir> {
     for (path, contents) in tree_files() {
         let path = at.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, contents).unwrap();
     }
     DirTree::ambient(at).unwrap()
+}
+
+/// A target in a directory that a task was given.
+fn task_target(path: &Path) -> DirTree<Dir> {
+    let dir = Dir::open_ambient_dir(path.parent().unwrap(), ambient_authority());
+    DirTree::new(dir.unwrap(), path.file_name().unwrap().to_str().unwrap()).unwrap()
 }
 
 /// What lies at a path.
@@ -350,7 +358,7 @@ const READS: [Read; 4] = [
         name: "restore",
         make: |attempt, _, target| {
             async {
-                let place = DirTree::ambient(target).unwrap();
+                let place = task_target(target);
                 let restored = attempt.restore(place, Existing::Refuse).await?;
                 restored.expect("a checkpoint");
                 Ok(files_at(target))
@@ -363,7 +371,7 @@ const READS: [Read; 4] = [
         make: |_, location, target| {
             async {
                 let found = location.checkpoints().await?;
-                let place = DirTree::ambient(target).unwrap();
+                let place = task_target(target);
                 let limits = Limits::default();
                 found[0].restore(place, Existing::Refuse, &limits).await?;
                 Ok(files_at(target))

@@ -20,7 +20,7 @@ use crate::location::OpenLocation;
 use crate::paths;
 use crate::tree::dir::DirTree;
 use crate::tree::target::Existing;
-use crate::tree::walk::FileTree;
+use crate::tree::walk::TreeTarget;
 use crate::{Attempt, AttemptSettings};
 
 /// What is encoded as CBOR.

@@ -259,7 +259,7 @@ fn look(at: &Path) -> BTreeMap<PathBuf, Kept> {
     seen
 }
 
-fn place(path: &Path) -> DirTree {
+fn place(path: &Path) -> DirTree<cap_std::fs::Dir> {
     DirTree::ambient(path).unwrap()
 }
 

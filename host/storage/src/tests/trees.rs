@@ -9,7 +9,7 @@ use crate::location::OpenLocation;
 use crate::tree::dir::DirTree;
 use crate::tree::target::Existing;
 
-fn place(path: &Path) -> DirTree {
+fn place(path: &Path) -> DirTree<cap_std::fs::Dir> {
     DirTree::ambient(path).unwrap()
 }
 
