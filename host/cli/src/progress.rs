@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use checkpoint_storage::{
-    Existing, FileTree, Limits, Result, TargetState, Tree, TreeReader, TreeWriter,
+    Existing, Limits, Result, TargetState, Tree, TreeReader, TreeSource, TreeTarget, TreeWriter,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -65,7 +65,7 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// A file tree whose contents are counted as they are read or written. It may outlive the progress: work
+/// A tree whose contents are counted as they are read or written. It may outlive the progress: work
 /// that has failed may still be reading.
 #[derive(Debug)]
 pub(crate) struct Counted<T> {
@@ -91,16 +91,19 @@ struct CountedWriter {
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl<T: FileTree> FileTree for Counted<T> {
-    fn state(&self) -> Result<TargetState> {
-        self.tree.state()
-    }
-
+impl<T: TreeSource> TreeSource for Counted<T> {
     fn reader(&self, limits: &Limits) -> Result<Box<dyn TreeReader>> {
         Ok(Box::new(CountedReader {
             reader: self.tree.reader(limits)?,
             bar: self.bar.clone(),
         }))
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<T: TreeTarget> TreeTarget for Counted<T> {
+    fn state(&self) -> Result<TargetState> {
+        self.tree.state()
     }
 
     fn writer(&self, tree: &Tree, existing: Existing) -> Result<Box<dyn TreeWriter>> {

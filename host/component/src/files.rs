@@ -1,7 +1,5 @@
 //! The interface `files`.
 
-use checkpoint_session::check_path;
-use checkpoint_storage as storage;
 use wasip2::filesystem::types::Descriptor;
 
 use crate::Component;
@@ -9,11 +7,15 @@ use crate::bindings::exports::task::checkpoint::files::{
     Annotations, Error, Existing, Guest, Saved,
 };
 use crate::task::call;
-use crate::tree::Beneath;
+use crate::tree::{Access, beneath};
 
 impl Guest for Component {
     fn save(dir: &Descriptor, path: String, annotations: Annotations) -> Result<Saved, Error> {
-        call(async |session| session.save(open(dir, &path), annotations).await)
+        call(async |session| {
+            session
+                .save(beneath(dir, &path, Access::Read), annotations)
+                .await
+        })
     }
 
     fn save_in_background(
@@ -22,20 +24,15 @@ impl Guest for Component {
         annotations: Annotations,
     ) -> Result<(), Error> {
         call(async |session| {
-            let source = open(dir, &path);
+            let source = beneath(dir, &path, Access::Read);
             session.save_in_background(source, annotations).await
         })
     }
 
     fn restore(dir: &Descriptor, path: String, existing: Existing) -> Result<Option<u64>, Error> {
         call(async |session| {
-            let target = open(dir, &path).and_then(Beneath::writable);
+            let target = beneath(dir, &path, Access::Write);
             session.restore(target, existing.into()).await
         })
     }
-}
-
-fn open(dir: &Descriptor, path: &str) -> storage::Result<Beneath> {
-    check_path(path)?;
-    Beneath::new(dir, path)
 }

@@ -156,7 +156,9 @@ fn write_all(file: &Descriptor, mut piece: &[u8], mut offset: u64) -> StorageRes
 
 fn failed(code: ErrorCode) -> StorageError {
     let kind = match code {
-        ErrorCode::Quota | ErrorCode::InsufficientSpace => ErrorKind::QuotaExceeded,
+        ErrorCode::Quota | ErrorCode::FileTooLarge | ErrorCode::InsufficientSpace => {
+            ErrorKind::QuotaExceeded
+        }
         ErrorCode::Access | ErrorCode::ReadOnly => ErrorKind::ReadOnly,
         _ => ErrorKind::Other,
     };

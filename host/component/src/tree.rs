@@ -1,187 +1,314 @@
 //! Files and directories of the task's, through the descriptors of WASI.
 //!
 //! The host that the component runs on keeps every path beneath its descriptor. What WASI cannot say is not
-//! kept: permission bits, and links to absolute paths, which it does not make.
+//! kept: permission bits, times before 1970, and links to absolute paths, which it does not create.
 
-mod read;
-mod write;
-
-use checkpoint_storage::target::RESTORING;
-use checkpoint_storage::{
-    Error, ErrorKind, Existing, FileTree, Limits, Result, TargetState, Tree, TreeReader, TreeWriter,
-};
-use wasip2::clocks::wall_clock::Datetime;
-use wasip2::filesystem::types::{
-    Descriptor, DescriptorFlags, DescriptorType, ErrorCode, OpenFlags, PathFlags,
-};
-
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// A path beneath a descriptor of the task's: what a save reads and a restore writes.
-pub(crate) struct Beneath {
-    dir: Descriptor,
-    /// Without `.`; empty for the directory itself.
-    path: String,
-    writable: bool,
+use checkpoint_storage::handle::{
+    DirHandle, Failure, FailureKind, FileHandle, Kind, Links, Listed, Stat,
+};
+use checkpoint_storage::{DirTree, Error, ErrorKind, Result};
+use wasip2::clocks::wall_clock::Datetime;
+use wasip2::filesystem::types::{
+    Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntryStream, ErrorCode,
+    NewTimestamp, OpenFlags, PathFlags,
+};
+
+/// WASI says nothing of permission bits, so these stand for them.
+const FILE_MODE: u32 = 0o644;
+const DIR_MODE: u32 = 0o755;
+
+/// As much as is read at a time: the host copies it.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Whether a call reads or writes what it is given.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
 }
 
-impl Beneath {
-    /// # Errors
-    /// `InvalidPath` for absolute paths and those with `..`.
-    pub(crate) fn new(dir: &Descriptor, path: &str) -> Result<Self> {
-        let invalid = |what: String| Error::new(ErrorKind::InvalidPath, what);
-        if path.starts_with('/') || path.split('/').any(|part| part == "..") {
-            let what = format!("{path:?} leads out of the directory; name a path in it");
-            return Err(invalid(what));
-        }
-        if path.contains('\0') {
-            return Err(invalid("a path with NUL".into()));
-        }
-        let flags = dir.get_flags().map_err(|e| failed(path, e))?;
-        if dir.get_type().map_err(|e| failed(path, e))? != DescriptorType::Directory {
-            let what = "the descriptor is a file; pass its directory and its name";
-            return Err(invalid(what.into()));
-        }
-        let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
-        let flags = flags & (DescriptorFlags::READ | DescriptorFlags::MUTATE_DIRECTORY);
-        Ok(Self {
-            // One of its own: the task's is lent for the call.
-            dir: open_dir(dir, ".", flags).map_err(|e| failed(path, e))?,
-            path: parts.collect::<Vec<_>>().join("/"),
-            writable: flags.contains(DescriptorFlags::MUTATE_DIRECTORY),
+/// A path beneath a descriptor of the task's: what a save reads and a restore writes.
+///
+/// # Errors
+/// `InvalidPath` if the descriptor is no directory, and those of `DirTree::new`. `ReadOnly` if it does not
+/// permit the access.
+pub(crate) fn beneath(dir: &Descriptor, path: &str, access: Access) -> Result<DirTree<WasiDir>> {
+    let failed = |code| {
+        let what = "the directory cannot be opened again";
+        Error::new(ErrorKind::Other, what).with_source(code)
+    };
+    if dir.get_type().map_err(failed)? != DescriptorType::Directory {
+        let what = "the descriptor is a file; pass its directory and its name";
+        return Err(Error::new(ErrorKind::InvalidPath, what));
+    }
+    let flags = dir.get_flags().map_err(failed)?;
+    let flags = flags & (DescriptorFlags::READ | DescriptorFlags::MUTATE_DIRECTORY);
+    if access == Access::Write && !flags.contains(DescriptorFlags::MUTATE_DIRECTORY) {
+        let what = "the directory was given for reading only";
+        return Err(Error::new(ErrorKind::ReadOnly, what));
+    }
+    // A descriptor of its own: the task's is lent for the call.
+    let own = dir.open_at(PathFlags::empty(), ".", OpenFlags::DIRECTORY, flags);
+    let descriptor = own.map_err(failed)?;
+    DirTree::new(WasiDir { descriptor, flags }, path)
+}
+
+/// A directory that is held open, and what its descriptor permits.
+#[derive(Debug)]
+pub(crate) struct WasiDir {
+    descriptor: Descriptor,
+    flags: DescriptorFlags,
+}
+
+/// A file that is held open, and where its next bytes are read or written.
+#[derive(Debug)]
+pub(crate) struct WasiFile {
+    descriptor: Descriptor,
+    offset: u64,
+}
+
+impl WasiDir {
+    fn open(
+        &self,
+        path: &Path,
+        links: Links,
+        open: OpenFlags,
+        flags: DescriptorFlags,
+    ) -> Result<Descriptor, Failure> {
+        let opened = self
+            .descriptor
+            .open_at(follow(links), text(path)?, open, flags);
+        opened.map_err(failure)
+    }
+}
+
+impl DirHandle for WasiDir {
+    type File = WasiFile;
+    type Entries = Entries;
+
+    const KEEPS_MODES: bool = false;
+
+    fn stat(&self, path: &Path, links: Links) -> Result<Stat, Failure> {
+        let stat = self.descriptor.stat_at(follow(links), text(path)?);
+        stat.map(from_wasi).map_err(failure)
+    }
+
+    fn open_dir(&self, path: &Path, links: Links) -> Result<Self, Failure> {
+        let flags = self.flags;
+        let descriptor = self.open(path, links, OpenFlags::DIRECTORY, flags)?;
+        Ok(Self { descriptor, flags })
+    }
+
+    fn open_file(&self, path: &Path, links: Links) -> Result<WasiFile, Failure> {
+        let descriptor = self.open(path, links, OpenFlags::empty(), DescriptorFlags::READ)?;
+        Ok(WasiFile {
+            descriptor,
+            offset: 0,
         })
     }
 
-    /// # Errors
-    /// `ReadOnly`, if the descriptor does not permit writing.
-    pub(crate) fn writable(self) -> Result<Self> {
-        match self.writable {
-            true => Ok(self),
-            false => {
-                let what = "the directory was given for reading only";
-                Err(Error::new(ErrorKind::ReadOnly, what))
-            }
-        }
+    fn entries(&self) -> Result<Entries, Failure> {
+        self.descriptor
+            .read_directory()
+            .map(Entries)
+            .map_err(failure)
     }
 
-    fn name(&self) -> &str {
-        match self.path.as_str() {
-            "" => ".",
-            path => path,
-        }
+    fn read_link(&self, name: &Path) -> Result<String, Failure> {
+        self.descriptor.readlink_at(text(name)?).map_err(failure)
     }
 
-    fn open(&self) -> Result<Descriptor, ErrorCode> {
-        let mut flags = DescriptorFlags::READ;
-        flags.set(DescriptorFlags::MUTATE_DIRECTORY, self.writable);
-        open_dir(&self.dir, self.name(), flags)
+    fn refuses_link(target: &str) -> Option<&'static str> {
+        target.starts_with('/').then_some(
+            "WASI creates no link to an absolute path; restore by `wasm-checkpoint run` or `export`",
+        )
     }
 
-    fn failed(&self, code: ErrorCode) -> Error {
-        failed(&self.path, code)
+    fn create_link(&self, name: &Path, target: &str, modified: SystemTime) -> Result<(), Failure> {
+        let (name, time) = (text(name)?, to_wasi(modified));
+        self.descriptor
+            .symlink_at(target, name)
+            .and_then(|()| {
+                let flags = PathFlags::empty();
+                self.descriptor
+                    .set_times_at(flags, name, NewTimestamp::NoChange, time)
+            })
+            .map_err(failure)
+    }
+
+    fn create_dir(&self, path: &Path) -> Result<(), Failure> {
+        self.descriptor
+            .create_directory_at(text(path)?)
+            .map_err(failure)
+    }
+
+    fn create_file(&self, name: &Path) -> Result<WasiFile, Failure> {
+        let open = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
+        let descriptor = self.open(name, Links::NoFollow, open, DescriptorFlags::WRITE)?;
+        Ok(WasiFile {
+            descriptor,
+            offset: 0,
+        })
+    }
+
+    fn rename(&self, name: &Path, to: &Self, new_name: &Path) -> Result<(), Failure> {
+        let (name, new_name) = (text(name)?, text(new_name)?);
+        let renamed = self.descriptor.rename_at(name, &to.descriptor, new_name);
+        renamed.map_err(failure)
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<(), Failure> {
+        self.descriptor.unlink_file_at(text(path)?).map_err(failure)
+    }
+
+    fn remove_dir(&self, path: &Path) -> Result<(), Failure> {
+        self.descriptor
+            .remove_directory_at(text(path)?)
+            .map_err(failure)
+    }
+
+    fn set_metadata(&self, _mode: u32, modified: SystemTime) -> Result<(), Failure> {
+        set_time(&self.descriptor, modified)
+    }
+
+    fn sync(&self) -> Result<(), Failure> {
+        self.descriptor.sync().map_err(failure)
     }
 }
 
-impl FileTree for Beneath {
-    fn state(&self) -> Result<TargetState> {
-        let stat = match self.dir.stat_at(PathFlags::SYMLINK_FOLLOW, self.name()) {
-            Ok(stat) => stat,
-            Err(ErrorCode::NoEntry) => {
-                // A link to nothing is something.
-                return match self.dir.stat_at(PathFlags::empty(), self.name()) {
-                    Ok(_) => Ok(TargetState::File),
-                    Err(_) => Ok(TargetState::Absent),
-                };
-            }
-            Err(code) => return Err(self.failed(code)),
+impl FileHandle for WasiFile {
+    fn stat(&self) -> Result<Stat, Failure> {
+        self.descriptor.stat().map(from_wasi).map_err(failure)
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, Failure> {
+        let wanted = into.len().min(PIECE_BYTES) as u64;
+        let (piece, _) = self.descriptor.read(wanted, self.offset).map_err(failure)?;
+        // No host gives more than it was asked for; if one does, this is no place to panic.
+        let Some(room) = into.get_mut(..piece.len()) else {
+            return Err(Failure::new(FailureKind::Other, "more than was asked for"));
         };
-        if stat.type_ != DescriptorType::Directory {
-            return Ok(TargetState::File);
+        room.copy_from_slice(&piece);
+        self.offset += piece.len() as u64;
+        Ok(piece.len())
+    }
+
+    fn write_all(&mut self, mut piece: &[u8]) -> Result<(), Failure> {
+        while !piece.is_empty() {
+            let written = self.descriptor.write(piece, self.offset).map_err(failure)?;
+            let rest = usize::try_from(written).ok().and_then(|n| piece.get(n..));
+            piece = match rest {
+                Some(rest) if written > 0 => rest,
+                _ => {
+                    let what = format!("{written} of {} bytes were written", piece.len());
+                    return Err(Failure::new(FailureKind::Other, what));
+                }
+            };
+            self.offset += written;
         }
-        let dir = self.open().map_err(|e| self.failed(e))?;
-        if dir.stat_at(PathFlags::empty(), RESTORING).is_ok() {
-            return Ok(TargetState::Interrupted);
+        Ok(())
+    }
+
+    fn set_metadata(&self, _mode: u32, modified: SystemTime) -> Result<(), Failure> {
+        set_time(&self.descriptor, modified)
+    }
+
+    fn sync(&self) -> Result<(), Failure> {
+        self.descriptor.sync().map_err(failure)
+    }
+}
+
+/// A listing of a directory.
+#[derive(Debug)]
+pub(crate) struct Entries(DirectoryEntryStream);
+
+impl Iterator for Entries {
+    type Item = Result<Listed, Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = self.0.read_directory_entry().transpose()?;
+        let listed = entry.map(|entry| Listed {
+            name: entry.name.into(),
+            kind: (entry.type_ != DescriptorType::Unknown).then(|| kind(entry.type_)),
+        });
+        Some(listed.map_err(failure))
+    }
+}
+
+fn set_time(at: &Descriptor, modified: SystemTime) -> Result<(), Failure> {
+    let set = at.set_times(NewTimestamp::NoChange, to_wasi(modified));
+    set.map_err(failure)
+}
+
+fn text(path: &Path) -> Result<&str, Failure> {
+    path.to_str().ok_or(FailureKind::NotUnicode.into())
+}
+
+fn follow(links: Links) -> PathFlags {
+    match links {
+        Links::Follow => PathFlags::SYMLINK_FOLLOW,
+        Links::NoFollow => PathFlags::empty(),
+    }
+}
+
+fn kind(of: DescriptorType) -> Kind {
+    match of {
+        DescriptorType::RegularFile => Kind::File,
+        DescriptorType::Directory => Kind::Dir,
+        DescriptorType::SymbolicLink => Kind::Link,
+        DescriptorType::Fifo => Kind::Other("pipe"),
+        DescriptorType::Socket => Kind::Other("socket"),
+        DescriptorType::BlockDevice | DescriptorType::CharacterDevice | DescriptorType::Unknown => {
+            Kind::Other("device")
         }
-        match names(&dir).map_err(|e| self.failed(e))?.is_empty() {
-            true => Ok(TargetState::EmptyDir),
-            false => Ok(TargetState::Dir),
-        }
-    }
-
-    fn reader(&self, limits: &Limits) -> Result<Box<dyn TreeReader>> {
-        read::reader(self, limits)
-    }
-
-    fn writer(&self, tree: &Tree, existing: Existing) -> Result<Box<dyn TreeWriter>> {
-        write::writer(self, tree, existing)
-    }
-
-    fn keeps_modes(&self) -> bool {
-        false
     }
 }
 
-fn open_dir(dir: &Descriptor, path: &str, flags: DescriptorFlags) -> Result<Descriptor, ErrorCode> {
-    dir.open_at(PathFlags::SYMLINK_FOLLOW, path, OpenFlags::DIRECTORY, flags)
-}
-
-/// A directory in this one, which is no link.
-fn open_inner(dir: &Descriptor, name: &str) -> Result<Descriptor, ErrorCode> {
-    let flags = dir.get_flags()? & (DescriptorFlags::READ | DescriptorFlags::MUTATE_DIRECTORY);
-    dir.open_at(PathFlags::empty(), name, OpenFlags::DIRECTORY, flags)
-}
-
-/// The names in a directory, in no order.
-fn names(dir: &Descriptor) -> Result<Vec<String>, ErrorCode> {
-    let entries = dir.read_directory()?;
-    let mut names = Vec::new();
-    while let Some(entry) = entries.read_directory_entry()? {
-        names.push(entry.name);
-    }
-    Ok(names)
-}
-
-/// An error about a path, by what the task can do about it.
-fn failed(path: &str, code: ErrorCode) -> Error {
+fn failure(code: ErrorCode) -> Failure {
     use ErrorCode as E;
-    let name = if path.is_empty() { "." } else { path };
-    let (kind, what) = match code {
-        E::NoEntry => (ErrorKind::InvalidPath, "there is nothing"),
+    let kind = match code {
+        E::NoEntry => FailureKind::NotFound,
+        E::Exist => FailureKind::Exists,
         // The host says so of a path that leads out.
-        E::NotPermitted => (ErrorKind::InvalidPath, "this leads out of the directory"),
-        E::Access | E::ReadOnly => (ErrorKind::ReadOnly, "this is not permitted"),
-        E::Quota | E::FileTooLarge | E::InsufficientSpace => {
-            (ErrorKind::QuotaExceeded, "there is no room")
-        }
-        E::IllegalByteSequence => (
-            ErrorKind::InvalidPath,
-            "a checkpoint holds Unicode names only; rename what has another",
-        ),
-        E::NotDirectory
-        | E::IsDirectory
-        | E::NameTooLong
-        | E::Exist
-        | E::TooManyLinks
-        | E::Loop
-        | E::Invalid => (ErrorKind::InvalidPath, "this is not what is needed"),
-        _ => (ErrorKind::Other, "this failed"),
+        E::NotPermitted => FailureKind::Outside,
+        E::Access | E::ReadOnly => FailureKind::Denied,
+        E::Quota | E::FileTooLarge | E::InsufficientSpace => FailureKind::Full,
+        E::IllegalByteSequence => FailureKind::NotUnicode,
+        E::NotDirectory => FailureKind::NotADirectory,
+        E::IsDirectory => FailureKind::IsADirectory,
+        E::NotEmpty => FailureKind::NotEmpty,
+        E::Loop => FailureKind::Loop,
+        E::NameTooLong | E::TooManyLinks | E::Invalid => FailureKind::Unfit,
+        _ => FailureKind::Other,
     };
-    Error::new(kind, format!("{name:?}: {what}")).with_source(code)
+    Failure::new(kind, code)
 }
 
-fn from_wasi(time: Option<Datetime>) -> SystemTime {
+fn from_wasi(stat: DescriptorStat) -> Stat {
+    let time = stat.data_modification_timestamp;
     let since = time.map(|time| Duration::new(time.seconds, time.nanoseconds.min(999_999_999)));
     let time = since.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
-    time.unwrap_or(SystemTime::UNIX_EPOCH)
+    let kind = kind(stat.type_);
+    Stat {
+        kind,
+        mode: match kind {
+            Kind::Dir => DIR_MODE,
+            _ => FILE_MODE,
+        },
+        modified: time.unwrap_or(SystemTime::UNIX_EPOCH),
+    }
 }
 
 /// WASI knows no time before 1970.
-fn to_wasi(time: SystemTime) -> Datetime {
+fn to_wasi(time: SystemTime) -> NewTimestamp {
     let since = time
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
-    Datetime {
+    NewTimestamp::Timestamp(Datetime {
         seconds: since.as_secs(),
         nanoseconds: since.subsec_nanos(),
-    }
+    })
 }

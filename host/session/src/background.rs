@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use checkpoint_storage::{Attempt, Error, FileTree, Metadata, Result, Save, Saved};
+use checkpoint_storage::{Attempt, Error, Metadata, Result, Save, Saved, TreeSource};
 use tokio::sync::{Mutex, watch};
 
 #[cfg(not(target_family = "wasm"))]
@@ -80,7 +80,7 @@ impl BackgroundSaves {
     /// # Errors
     /// The failure of an earlier save; this one is not made then. Those of reading `source`.
     #[cfg(not(target_family = "wasm"))]
-    pub(crate) async fn save(&self, source: impl FileTree, metadata: Metadata) -> Result<()> {
+    pub(crate) async fn save(&self, source: impl TreeSource, metadata: Metadata) -> Result<()> {
         self.report_failure().await?;
         let limits = *self.attempt.limits();
         limits.check_metadata(&metadata)?;
@@ -101,7 +101,7 @@ impl BackgroundSaves {
     /// # Errors
     /// Those of [`Attempt::save`].
     #[cfg(target_family = "wasm")]
-    pub(crate) async fn save(&self, source: impl FileTree, metadata: Metadata) -> Result<()> {
+    pub(crate) async fn save(&self, source: impl TreeSource, metadata: Metadata) -> Result<()> {
         self.report_failure().await?;
         let saved = self.attempt.save(source).metadata(metadata).await?;
         self.queue.lock().await.done = Some(saved);

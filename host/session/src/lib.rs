@@ -67,6 +67,6 @@ pub use advice::{Advice, SaveAdvice, StopHandle};
 pub use conversions::milliseconds;
 pub use error::{GuestError, Misuse};
 pub use outcome::Outcome;
-pub use session::{Allowance, Annotations, Answer, Resume, Session, check_path};
+pub use session::{Allowance, Annotations, Answer, Resume, Session};
 pub use settings::SessionSettings;
 pub use streams::{ReadStream, SaveStream};

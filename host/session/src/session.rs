@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use checkpoint_storage::{
-    Attempt, Error, ErrorKind, Existing, FileTree, Limits, Metadata, Result, ResumePoint, Saved,
-    SchemaChange,
+    Attempt, Error, ErrorKind, Existing, Limits, Metadata, Result, ResumePoint, Saved,
+    SchemaChange, TreeSource, TreeTarget,
 };
 use tokio::sync::OnceCell;
 
@@ -19,9 +19,6 @@ use crate::error::{GuestError, Misuse};
 use crate::outcome::Outcome;
 use crate::settings::{OnFailure, SessionSettings};
 use crate::slot::Slot;
-
-/// The longest path that a guest may name, in bytes. Linux takes no longer one.
-const MAX_PATH_BYTES: usize = 4096;
 
 /// The longest that [`Session::finish`] waits for deletions. What is left, the next attempt sweeps.
 const DELETIONS: Duration = Duration::from_secs(5);
@@ -228,7 +225,7 @@ impl Session {
     /// nothing is saved.
     pub async fn save(
         &self,
-        source: Result<impl FileTree>,
+        source: Result<impl TreeSource>,
         annotations: Annotations,
     ) -> Answer<Saved> {
         let began = clock::now();
@@ -252,7 +249,7 @@ impl Session {
     /// this one is not made.
     pub async fn save_in_background(
         &self,
-        source: Result<impl FileTree>,
+        source: Result<impl TreeSource>,
         annotations: Annotations,
     ) -> Answer<()> {
         let began = clock::now();
@@ -274,7 +271,7 @@ impl Session {
     /// That of `target`, those of [`Attempt::restore`], or the failure of a save in the background.
     pub async fn restore(
         &self,
-        target: Result<impl FileTree>,
+        target: Result<impl TreeTarget>,
         existing: Existing,
     ) -> Answer<Option<u64>> {
         let restored = match target {
@@ -438,21 +435,6 @@ impl fmt::Debug for Session {
             .field("attempt", &self.shared.attempt)
             .finish_non_exhaustive()
     }
-}
-
-/// Checks the length of a path that a guest names. To be called before the path is looked up.
-///
-/// # Errors
-/// [`ErrorKind::InvalidPath`]
-pub fn check_path(path: &str) -> Result<()> {
-    if path.len() <= MAX_PATH_BYTES {
-        return Ok(());
-    }
-    let what = format!(
-        "a path of {} bytes; {MAX_PATH_BYTES} are allowed",
-        path.len()
-    );
-    Err(Error::new(ErrorKind::InvalidPath, what))
 }
 
 pub(crate) fn metadata(annotations: Annotations) -> Metadata {

@@ -3,9 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 
-use checkpoint_storage::{
-    Error, ErrorKind, Existing, FileTree, Limits, Result, TargetState, Tree, TreeReader, TreeWriter,
-};
+use checkpoint_storage::{Error, ErrorKind, Limits, Result, Tree, TreeReader, TreeSource};
 
 /// The memory through which a tree is copied.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -19,7 +17,7 @@ pub(crate) struct Spooled {
 }
 
 impl Spooled {
-    pub(crate) fn copy(source: &impl FileTree, limits: &Limits) -> Result<Self> {
+    pub(crate) fn copy(source: &impl TreeSource, limits: &Limits) -> Result<Self> {
         let mut reader = source.reader(limits)?;
         let mut contents = tempfile::tempfile().map_err(failed)?;
         let mut buffer = vec![0; BUFFER_BYTES];
@@ -40,11 +38,7 @@ impl Spooled {
     }
 }
 
-impl FileTree for Spooled {
-    fn state(&self) -> Result<TargetState> {
-        Ok(TargetState::File)
-    }
-
+impl TreeSource for Spooled {
     fn reader(&self, _limits: &Limits) -> Result<Box<dyn TreeReader>> {
         let mut contents = self.contents.try_clone().map_err(failed)?;
         contents.seek(SeekFrom::Start(0)).map_err(failed)?;
@@ -52,10 +46,6 @@ impl FileTree for Spooled {
             contents,
             tree: self.tree.clone(),
         }))
-    }
-
-    fn writer(&self, _tree: &Tree, _existing: Existing) -> Result<Box<dyn TreeWriter>> {
-        Err(read_only())
     }
 }
 
@@ -83,8 +73,4 @@ fn failed(error: std::io::Error) -> Error {
     };
     let what = "the host's temporary copy of what is saved in the background failed";
     Error::new(kind, what).with_source(error)
-}
-
-fn read_only() -> Error {
-    Error::new(ErrorKind::ReadOnly, "a copy that is only read")
 }

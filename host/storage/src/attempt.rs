@@ -29,7 +29,7 @@ use crate::log::claim::{self, Claimant, Claimed};
 use crate::metadata::Metadata;
 use crate::restore;
 use crate::tree::target::Existing;
-use crate::tree::walk::FileTree;
+use crate::tree::walk::TreeTarget;
 
 /// One run of a task, which owns its location until a newer attempt begins.
 ///
@@ -149,8 +149,12 @@ impl Attempt {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidPath`] if the target has other content and `existing` says to refuse; else
-    /// those of [`read`](Self::read), of [`FileTree::writer`] and of what that returns.
-    pub async fn restore(&self, target: impl FileTree, existing: Existing) -> Result<Option<u64>> {
+    /// those of [`read`](Self::read), of [`TreeTarget::writer`] and of what that returns.
+    pub async fn restore(
+        &self,
+        target: impl TreeTarget,
+        existing: Existing,
+    ) -> Result<Option<u64>> {
         let Some((mut checkpoint, mut _lease)) = self.lease_newest(Purpose::Restore).await? else {
             return Ok(None);
         };

@@ -21,9 +21,9 @@ use crate::limits::Limits;
 use crate::location::OpenLocation;
 use crate::paths;
 use crate::tree::dir::DirTree;
-use crate::tree::target::{Existing, TargetState};
-use crate::tree::walk::{FileTree, TreeReader, TreeWriter};
-use crate::tree::{Entry, Node, Tree};
+use crate::tree::target::TargetState;
+use crate::tree::walk::{TreeReader, TreeSource, TreeTarget};
+use crate::tree::{Entry, Node};
 
 /// What flytekit calls bytes and readers, whatever they were.
 const BYTES_NAME: &str = "_dst_cp";
@@ -126,14 +126,7 @@ impl FlytekitObjects {
     }
 }
 
-impl FileTree for FlytekitObjects {
-    fn state(&self) -> Result<TargetState> {
-        match &self.source {
-            Source::Objects { .. } => Ok(TargetState::Dir),
-            Source::Files(path) => DirTree::ambient(path)?.state(),
-        }
-    }
-
+impl TreeSource for FlytekitObjects {
     fn reader(&self, limits: &Limits) -> Result<Box<dyn TreeReader>> {
         let (location, planned) = match &self.source {
             Source::Objects { location, planned } => (location, planned),
@@ -144,21 +137,6 @@ impl FileTree for FlytekitObjects {
             limits.check_path(&planned.entry.path)?;
         }
         Ok(Box::new(Reader::new(location, planned)))
-    }
-
-    fn writer(&self, _tree: &Tree, _existing: Existing) -> Result<Box<dyn TreeWriter>> {
-        Err(self.read_only())
-    }
-}
-
-impl FlytekitObjects {
-    fn read_only(&self) -> Error {
-        let name = match &self.source {
-            Source::Objects { location, .. } => location.url().to_owned(),
-            Source::Files(path) => path.display().to_string(),
-        };
-        let what = format!("{name}: plain objects are read only; restore to a directory");
-        Error::new(ErrorKind::ReadOnly, what)
     }
 }
 

@@ -28,7 +28,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `aws`, `gcp`, `azure` | yes | `s3://`, `gs://` and `az://` locations |
-//! | `dir` | yes | [`DirTree`]: files and directories of this machine |
+//! | `dir` | yes | files and directories of this machine: [`DirTree`] of a `cap_std::fs::Dir` |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
@@ -72,8 +72,7 @@ pub use inspect::verify::{Finding, Verification};
 pub use limits::Limits;
 pub use location::OpenLocation;
 pub use metadata::Metadata;
-#[cfg(all(feature = "dir", not(target_family = "wasm")))]
 pub use tree::dir::DirTree;
-pub use tree::target::{self, Existing, TargetState};
-pub use tree::walk::{FileTree, TreeReader, TreeWriter};
-pub use tree::{Entry, Node, Tree};
+pub use tree::target::{Existing, TargetState};
+pub use tree::walk::{TreeReader, TreeSource, TreeTarget, TreeWriter};
+pub use tree::{Entry, Node, Tree, handle};

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Commit, Contents};
 use crate::limits::Limits;
 use crate::tree::target::{Existing, TargetState};
-use crate::tree::walk::FileTree;
+use crate::tree::walk::TreeTarget;
 
 impl Checkpoint {
     /// Makes `target` equal to this checkpoint. A target that equals it already is left alone.
@@ -16,10 +16,10 @@ impl Checkpoint {
     /// # Errors
     /// [`ErrorKind::InvalidPath`] if the target has other content and `existing` says to refuse;
     /// [`ErrorKind::QuotaExceeded`] if the checkpoint exceeds the limits, before anything is written;
-    /// [`ErrorKind::Corrupt`] if it is damaged; those of [`FileTree::writer`] and what it returns.
+    /// [`ErrorKind::Corrupt`] if it is damaged; those of [`TreeTarget::writer`] and what it returns.
     pub async fn restore(
         &self,
-        target: impl FileTree,
+        target: impl TreeTarget,
         existing: Existing,
         limits: &Limits,
     ) -> Result<()> {
@@ -35,7 +35,7 @@ impl Checkpoint {
 ///
 /// # Errors
 /// `InvalidPath` if it has other content and may not be replaced.
-pub(crate) async fn prepare<T: FileTree>(
+pub(crate) async fn prepare<T: TreeTarget>(
     target: T,
     checkpoint: &Checkpoint,
     existing: Existing,
@@ -65,7 +65,7 @@ pub(crate) async fn prepare<T: FileTree>(
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// Whether the target holds what the checkpoint does, by its hashes: nothing is fetched.
-async fn equals<T: FileTree>(target: T, checkpoint: &Checkpoint) -> Result<(T, bool)> {
+async fn equals<T: TreeTarget>(target: T, checkpoint: &Checkpoint) -> Result<(T, bool)> {
     let commit = checkpoint.commit.clone();
     blocking::run(checkpoint.location.threads(), move || {
         match compare(&target, &commit) {
@@ -80,7 +80,7 @@ async fn equals<T: FileTree>(target: T, checkpoint: &Checkpoint) -> Result<(T, b
     .await?
 }
 
-fn compare(target: &impl FileTree, commit: &Commit) -> Result<bool> {
+fn compare(target: &impl TreeTarget, commit: &Commit) -> Result<bool> {
     // What exceeds the checkpoint is not equal to it, however large.
     let limits = Limits {
         entries: commit.tree.entries().len() as u64,
@@ -103,7 +103,7 @@ fn compare(target: &impl FileTree, commit: &Commit) -> Result<bool> {
 
 /// Writes the checkpoint. The inner result is about the storage and the target; the target comes back
 /// either way.
-pub(crate) async fn write<T: FileTree>(
+pub(crate) async fn write<T: TreeTarget>(
     target: T,
     checkpoint: &Checkpoint,
     existing: Existing,

@@ -23,6 +23,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
@@ -83,6 +85,13 @@ fn large(seed: u8) -> Bytes {
 }
 
 /// A file or directory on disk.
-fn dir_tree(path: &Path) -> DirTree {
+fn dir_tree(path: &Path) -> DirTree<Dir> {
     DirTree::ambient(path).unwrap()
+}
+
+/// A target in a directory that a task was given. Unlike an operator's, it believes the mark of an interrupted
+/// restore.
+fn task_target(path: &Path) -> DirTree<Dir> {
+    let parent = Dir::open_ambient_dir(path.parent().unwrap(), ambient_authority());
+    DirTree::new(parent.unwrap(), path.file_name().unwrap().to_str().unwrap()).unwrap()
 }

@@ -1,9 +1,14 @@
 //! The tree of files that a checkpoint is.
 
 #[cfg(all(feature = "dir", not(target_family = "wasm")))]
+mod cap;
 pub(crate) mod dir;
-pub mod target;
+pub mod handle;
+mod reader;
+mod remove;
+pub(crate) mod target;
 pub(crate) mod walk;
+mod writer;
 
 use std::time::SystemTime;
 

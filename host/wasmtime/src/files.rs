@@ -1,6 +1,5 @@
 //! The interface `files`.
 
-use checkpoint_session::check_path;
 use checkpoint_storage::{DirTree, Error, ErrorKind, Result};
 use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::Descriptor;
@@ -55,12 +54,12 @@ impl CheckpointCtxView<'_> {
         dir: &Resource<Descriptor>,
         path: &str,
         access: Access,
-    ) -> wasmtime::Result<Result<DirTree>> {
+    ) -> wasmtime::Result<Result<DirTree<cap_std::fs::Dir>>> {
         Ok(open_in(self.table.get(dir)?, path, access))
     }
 }
 
-fn open_in(dir: &Descriptor, path: &str, access: Access) -> Result<DirTree> {
+fn open_in(dir: &Descriptor, path: &str, access: Access) -> Result<DirTree<cap_std::fs::Dir>> {
     let Descriptor::Dir(dir) = dir else {
         let what = "the descriptor is a file; pass its directory and its name";
         return Err(Error::new(ErrorKind::InvalidPath, what));
@@ -69,7 +68,6 @@ fn open_in(dir: &Descriptor, path: &str, access: Access) -> Result<DirTree> {
         let what = "the directory was given for reading only";
         return Err(Error::new(ErrorKind::ReadOnly, what));
     }
-    check_path(path)?;
     let handle = dir.dir.try_clone().map_err(|error| {
         let what = "the directory cannot be opened again";
         Error::new(ErrorKind::Other, what).with_source(error)

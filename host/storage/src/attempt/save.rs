@@ -16,7 +16,7 @@ use crate::contents::stage::Stage;
 use crate::error::{ErrorKind, Result};
 use crate::metadata::Metadata;
 use crate::tree::Tree;
-use crate::tree::walk::FileTree;
+use crate::tree::walk::TreeSource;
 
 /// A save that is made when it is awaited.
 #[must_use = "a save is made when it is awaited"]
@@ -29,7 +29,7 @@ pub struct Save<'a> {
 enum Source<'a> {
     Contents(Bytes),
     Borrowed(&'a [u8]),
-    Tree(Arc<dyn FileTree>),
+    Tree(Arc<dyn TreeSource>),
 }
 
 impl fmt::Debug for Save<'_> {
@@ -57,7 +57,7 @@ impl<'a> Save<'a> {
         }
     }
 
-    pub(super) fn of_tree(attempt: &'a Attempt, source: Arc<dyn FileTree>) -> Self {
+    pub(super) fn of_tree(attempt: &'a Attempt, source: Arc<dyn TreeSource>) -> Self {
         Self {
             attempt,
             source: Source::Tree(source),
@@ -139,8 +139,8 @@ impl Attempt {
     /// Replaces the checkpoint by the file or directory that `source` is.
     ///
     /// # Errors
-    /// Those of [`write`](Self::write), of [`FileTree::reader`] and of what that returns.
-    pub fn save(&self, source: impl FileTree) -> Save<'_> {
+    /// Those of [`write`](Self::write), of [`TreeSource::reader`] and of what that returns.
+    pub fn save(&self, source: impl TreeSource) -> Save<'_> {
         Save::of_tree(self, Arc::new(source))
     }
 }

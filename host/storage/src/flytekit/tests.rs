@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use super::read::READ_BYTES;
 use super::*;
 use crate::tests::noise::noise;
+use crate::tree::Tree;
 use crate::{Attempt, AttemptSettings};
 
 struct Bucket {
@@ -220,14 +221,6 @@ async fn more_than_the_limits_permit_is_not_listed_to_its_end() {
     };
     let error = FlytekitObjects::list(&bucket.source, &limits).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::QuotaExceeded);
-}
-
-#[tokio::test]
-async fn plain_objects_are_never_written() {
-    let source = Bucket::of([("a", "1")]).await.list().await.unwrap();
-    let tree = Tree::single_file(1, SystemTime::UNIX_EPOCH);
-    let refused = source.writer(&tree, Existing::Replace).map(drop);
-    assert_eq!(refused.unwrap_err().kind(), ErrorKind::ReadOnly);
 }
 
 #[tokio::test]

@@ -1,18 +1,19 @@
-//! Where a checkpoint is restored to: what a directory on a disk can hold, and what gives way to it. The
-//! same for every host, however it opens the directory.
+//! Where a checkpoint is restored to: what a disk can hold, and what a restore may replace. The same for
+//! every host, however it opens the directory.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
+use super::handle::{DirHandle, Failure, FailureKind, Kind, Links};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tree::{Node, Tree};
 
 /// The name of the file that lies in a directory while that is being restored. Whoever finds it may clear
 /// the directory.
-pub const RESTORING: &str = ".task-checkpoint-restoring";
+pub(crate) const RESTORING: &str = ".task-checkpoint-restoring";
 
 /// How deep directories may lie in one another. Each level holds a handle.
-pub const MAX_DEPTH: usize = 128;
+pub(crate) const MAX_DEPTH: usize = 128;
 
 /// The longest name that file systems commonly hold, in bytes.
 const MAX_NAME_BYTES: usize = 255;
@@ -29,7 +30,7 @@ pub enum Existing {
     Replace,
 }
 
-/// What lies at the path of a [`FileTree`](crate::FileTree).
+/// What lies at the path of a [`TreeTarget`](crate::TreeTarget).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetState {
     /// Nothing.
@@ -44,31 +45,38 @@ pub enum TargetState {
     File,
 }
 
-/// Whether a disk can hold `tree` at `path` beneath a directory. To be asked before anything is removed.
+/// Whether a disk can hold `tree` at `path` beneath a directory. Checked before anything is removed.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidPath`], which names what it cannot hold.
-pub fn check(tree: &Tree, path: &Path) -> Result<()> {
+pub(super) fn check<D: DirHandle>(tree: &Tree, path: &Path) -> Result<()> {
     for entry in tree.entries() {
         let here = Path::new(&entry.path);
         if entry.node == Node::Dir && here.components().count() >= MAX_DEPTH {
             return Err(too_deep(here));
         }
         if entry.path == RESTORING {
-            return Err(invalid(here, "the name is kept for what is being restored"));
+            let what = "this name is reserved for a directory that is being restored";
+            return Err(invalid(here, what));
         }
         let name = entry.path.rsplit('/').next().unwrap_or_default();
         if name.len() > MAX_NAME_BYTES {
-            return Err(invalid(here, "longer than a name on a disk may be"));
+            return Err(name_too_long(here));
         }
-        if matches!(&entry.node, Node::Link { target } if target.len() > MAX_LINK_BYTES) {
-            return Err(invalid(here, "longer than a link on a disk may be"));
+        if let Node::Link { target } = &entry.node {
+            if target.len() > MAX_LINK_BYTES {
+                let what = format!("a link of more than {MAX_LINK_BYTES} bytes");
+                return Err(invalid(here, &what));
+            }
+            if let Some(reason) = D::refuses_link(target) {
+                return Err(invalid(here, reason));
+            }
         }
     }
-    // Before its parents are made.
+    // Before its parents are created.
     let too_long = |name: &OsStr| name.len() > MAX_NAME_BYTES;
     if path.iter().any(too_long) {
-        return Err(invalid(path, "longer than a name on a disk may be"));
+        return Err(name_too_long(path));
     }
     match !tree.is_dir() && path.as_os_str().is_empty() {
         true => Err(name_the_file(path)),
@@ -76,12 +84,17 @@ pub fn check(tree: &Tree, path: &Path) -> Result<()> {
     }
 }
 
-/// Whether what is at `path` is to be removed before `tree` can be made there: what is of another kind, if
+/// Whether what is at `path` must be removed before `tree` can be created there: what is of another kind, if
 /// `existing` permits it or an interrupted restore left it.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidPath`] if it does not give way.
-pub fn gives_way(state: TargetState, tree: &Tree, existing: Existing, path: &Path) -> Result<bool> {
+/// [`ErrorKind::InvalidPath`] if it may not be replaced.
+pub(super) fn must_remove(
+    state: TargetState,
+    tree: &Tree,
+    existing: Existing,
+    path: &Path,
+) -> Result<bool> {
     let (is_dir, replace) = match state {
         TargetState::Absent => return Ok(false),
         TargetState::File => (false, existing == Existing::Replace),
@@ -90,30 +103,46 @@ pub fn gives_way(state: TargetState, tree: &Tree, existing: Existing, path: &Pat
     };
     match (is_dir == tree.is_dir(), replace, is_dir) {
         (true, replace, _) if replace || state == TargetState::EmptyDir => Ok(false),
-        (true, _, _) => Err(invalid(path, "there is something else")),
+        (true, _, _) => Err(invalid(path, "has other content")),
         (false, true, _) => Ok(true),
         (false, false, true) => Err(name_the_file(path)),
-        (false, false, false) => Err(invalid(path, "this is no directory")),
+        (false, false, false) => {
+            Err(FailureKind::NotADirectory.into()).map_err(|f: Failure| f.at(path))
+        }
     }
 }
 
-/// The name under which a file is restored until it is whole: as much of its own as leaves room for the rest.
-pub fn staged_name(name: &str) -> String {
+/// Whether the marker of a restore lies in a directory. Only a file is one.
+pub(super) fn is_marked<D: DirHandle>(dir: &D) -> Result<bool, Failure> {
+    match dir.stat(Path::new(RESTORING), Links::NoFollow) {
+        Ok(stat) => Ok(stat.kind == Kind::File),
+        Err(failure) if failure.kind() == FailureKind::NotFound => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The name of a file while it is being restored: as much of its own as leaves room for the rest.
+pub(super) fn staged_name(name: &str) -> String {
     let room = MAX_NAME_BYTES - RESTORING.len() - 1;
     let stem = &name[..name.floor_char_boundary(room)];
     format!(".{stem}{RESTORING}")
 }
 
 /// The error for a directory in more than [`MAX_DEPTH`] others.
-pub fn too_deep(path: &Path) -> Error {
-    let what = format!("more than {MAX_DEPTH} directories in one another");
+pub(super) fn too_deep(path: &Path) -> Error {
+    let what = format!("directories are nested more than {MAX_DEPTH} deep");
     invalid(path, &what)
 }
 
-/// The error for a file that is to be made where a directory is.
-pub fn name_the_file(path: &Path) -> Error {
-    let what = "the checkpoint is one file and this is a directory; name the file to make";
+/// The error for a file that is to be created where a directory is.
+pub(super) fn name_the_file(path: &Path) -> Error {
+    let what = "the checkpoint is one file and this is a directory; name the file to create";
     invalid(path, what)
+}
+
+fn name_too_long(path: &Path) -> Error {
+    let what = format!("a name of more than {MAX_NAME_BYTES} bytes");
+    invalid(path, &what)
 }
 
 fn invalid(path: &Path, what: &str) -> Error {

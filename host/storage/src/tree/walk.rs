@@ -7,26 +7,30 @@ use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::limits::Limits;
 
-/// A file or directory outside the storage: what a save reads and a restore writes.
+/// A file or directory outside the storage that a save reads.
 ///
 /// The calls block; on hosts with threads they are made on one that may. They are made piece by piece
 /// and by turns with those to the storage, so a host with one thread needs no more memory than others.
-pub trait FileTree: Send + Sync + 'static {
+pub trait TreeSource: Send + Sync + 'static {
+    /// Begins to read the tree.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidPath`] if nothing is there, or something that no tree can hold.
+    fn reader(&self, limits: &Limits) -> Result<Box<dyn TreeReader>>;
+}
+
+/// A file or directory outside the storage that a restore writes. It is read too, to compare it with the
+/// checkpoint.
+pub trait TreeTarget: TreeSource {
     /// What is there now.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidPath`] if the path leads out of its directory.
     fn state(&self) -> Result<TargetState>;
 
-    /// Begins to read the tree.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidPath`] if nothing is there, or something that no tree can hold.
-    fn reader(&self, limits: &Limits) -> Result<Box<dyn TreeReader>>;
-
-    /// Begins to make `tree` in the place of what is there now. What an interrupted restore has left is
-    /// always replaced, an empty directory filled; whatever else is there only if `existing` permits it.
-    /// A directory is marked before it is emptied, so that a process which dies leaves an interrupted
+    /// Begins to create `tree` in place of what is there now. What an interrupted restore has left is
+    /// always replaced, an empty directory filled; anything else is replaced only if `existing` permits
+    /// it. A directory is marked before it is emptied, so that a process which dies leaves an interrupted
     /// restore; a file is replaced when the new one is whole.
     ///
     /// # Errors
@@ -34,7 +38,7 @@ pub trait FileTree: Send + Sync + 'static {
     /// hold the tree: then nothing was changed. [`ErrorKind::ReadOnly`] if it is not permitted.
     fn writer(&self, tree: &Tree, existing: Existing) -> Result<Box<dyn TreeWriter>>;
 
-    /// Whether permission bits are read and made as they are. Where they are not, they make no difference
+    /// Whether permission bits are read and set as they are. Where they are not, they make no difference
     /// between a target and a checkpoint. Default true.
     fn keeps_modes(&self) -> bool {
         true

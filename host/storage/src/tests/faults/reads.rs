@@ -13,7 +13,7 @@ use crate::Attempt;
 use crate::error::{ErrorKind, Result};
 use crate::limits::Limits;
 use crate::location::OpenLocation;
-use crate::tests::{begin, dir_tree};
+use crate::tests::{begin, task_target};
 use crate::tree::target::Existing;
 
 /// A kind of read. It returns the files that it found.
@@ -51,7 +51,9 @@ const READS: [Read; 4] = [
         name: "restore",
         make: |attempt, _, target| {
             async {
-                let restored = attempt.restore(dir_tree(target), Existing::Refuse).await?;
+                let restored = attempt
+                    .restore(task_target(target), Existing::Refuse)
+                    .await?;
                 restored.expect("a checkpoint");
                 Ok(files_at(target))
             }
@@ -63,7 +65,7 @@ const READS: [Read; 4] = [
         make: |_, location, target| {
             async {
                 let found = location.checkpoints().await?;
-                let (target_tree, limits) = (dir_tree(target), Limits::default());
+                let (target_tree, limits) = (task_target(target), Limits::default());
                 found[0]
                     .restore(target_tree, Existing::Refuse, &limits)
                     .await?;

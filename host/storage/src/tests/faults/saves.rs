@@ -105,7 +105,7 @@ fn tree_files() -> Files {
     [large, ("sub/small".to_owned(), b"small".to_vec())].into()
 }
 
-fn tree(at: &Path) -> DirTree {
+fn tree(at: &Path) -> DirTree<cap_std::fs::Dir> {
     for (path, contents) in tree_files() {
         let path = at.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -9,7 +9,7 @@ use crate::tests::forge::Cbor::{Array, Text, Uint};
 use crate::tests::forge::{Chunk, commit, data_object, entry, object_ref};
 use crate::tree::dir::DirTree;
 use crate::tree::target::Existing;
-use crate::tree::walk::FileTree;
+use crate::tree::walk::TreeTarget;
 
 #[tokio::test]
 async fn a_checkpoint_over_the_limits_is_refused_before_anything_is_written() {

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::tests::noise::noise;
 use crate::tree::target::{Existing, TargetState};
-use crate::tree::walk::{FileTree, TreeReader, TreeWriter};
+use crate::tree::walk::{TreeReader, TreeSource, TreeTarget, TreeWriter};
 use crate::tree::{Entry, Node, Tree};
 
 /// Of these, contents share some. Each is a few chunks in a simulation, and a quarter of a data object.
@@ -132,7 +132,15 @@ impl MemoryTree {
     }
 }
 
-impl FileTree for MemoryTree {
+impl TreeSource for MemoryTree {
+    fn reader(&self, _limits: &Limits) -> Result<Box<dyn TreeReader>> {
+        let held = self.held();
+        let (tree, rest) = held.ok_or_else(|| Error::new(ErrorKind::InvalidPath, "nothing"))?;
+        Ok(Box::new(Reader { tree, rest }))
+    }
+}
+
+impl TreeTarget for MemoryTree {
     fn state(&self) -> Result<TargetState> {
         Ok(match &*self.0.lock().unwrap() {
             Held::Nothing => TargetState::Absent,
@@ -140,12 +148,6 @@ impl FileTree for MemoryTree {
             Held::Whole(tree, _) if tree.is_dir() => TargetState::Dir,
             Held::Whole(..) => TargetState::File,
         })
-    }
-
-    fn reader(&self, _limits: &Limits) -> Result<Box<dyn TreeReader>> {
-        let held = self.held();
-        let (tree, rest) = held.ok_or_else(|| Error::new(ErrorKind::InvalidPath, "nothing"))?;
-        Ok(Box::new(Reader { tree, rest }))
     }
 
     fn writer(&self, tree: &Tree, _existing: Existing) -> Result<Box<dyn TreeWriter>> {

@@ -12,21 +12,20 @@ use tempfile::TempDir;
 use super::DirTree;
 use crate::error::ErrorKind;
 use crate::limits::Limits;
-use crate::tree::target::{Existing, TargetState};
-use crate::tree::target::{MAX_DEPTH, RESTORING};
-use crate::tree::walk::FileTree;
+use crate::tree::target::{Existing, MAX_DEPTH, RESTORING, TargetState};
+use crate::tree::walk::{TreeSource, TreeTarget};
 use crate::tree::{Entry, Node, Tree};
 
-fn beneath(dir: &Path, path: &str) -> crate::error::Result<DirTree> {
+fn beneath(dir: &Path, path: &str) -> crate::error::Result<DirTree<Dir>> {
     let dir = Dir::open_ambient_dir(dir, ambient_authority()).unwrap();
     DirTree::new(dir, path)
 }
 
-fn at(temp: &TempDir, path: &str) -> DirTree {
+fn at(temp: &TempDir, path: &str) -> DirTree<Dir> {
     beneath(temp.path(), path).unwrap()
 }
 
-fn read(tree: &DirTree) -> crate::error::Result<(Tree, Vec<u8>)> {
+fn read(tree: &DirTree<Dir>) -> crate::error::Result<(Tree, Vec<u8>)> {
     let mut reader = tree.reader(&Limits::default())?;
     let mut contents = Vec::new();
     // Little memory, so that files end within it and beyond it.
@@ -39,7 +38,7 @@ fn read(tree: &DirTree) -> crate::error::Result<(Tree, Vec<u8>)> {
     }
 }
 
-fn write(tree_at: &DirTree, tree: &Tree, contents: &[u8]) -> crate::error::Result<()> {
+fn write(tree_at: &DirTree<Dir>, tree: &Tree, contents: &[u8]) -> crate::error::Result<()> {
     let mut writer = tree_at.writer(tree, Existing::Replace)?;
     for piece in contents.chunks(3) {
         writer.write(piece)?;
@@ -303,5 +302,97 @@ fn a_path_that_no_disk_can_hold_makes_no_parents() {
         let refused = write(&to, &tree, &contents);
         assert_eq!(kind(refused), ErrorKind::InvalidPath);
         assert!(!temp.path().join("new").exists());
+    }
+}
+
+/// Directories in one another, each with a file in it.
+fn nest(dir: &Path, depth: usize) {
+    let mut dir = Dir::open_ambient_dir(dir, ambient_authority()).unwrap();
+    for _ in 0..depth {
+        dir.write("file", "old").unwrap();
+        dir.create_dir("d").unwrap();
+        dir = dir.open_dir("d").unwrap();
+    }
+}
+
+#[test]
+fn however_deep_directories_are_nested_they_are_removed_with_little_stack() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("file"), "new").unwrap();
+    fs::create_dir(temp.path().join("dir")).unwrap();
+    for saved in ["file", "dir"] {
+        fs::create_dir(temp.path().join("to")).unwrap();
+        nest(&temp.path().join("to"), 5000);
+        // What an interrupted removal has left.
+        let left = temp.path().join("to/.task-checkpoint-removing-1/in/it");
+        fs::create_dir_all(left).unwrap();
+        let (from, to) = (at(&temp, saved), at(&temp, "to"));
+        let restore = move || {
+            let (tree, contents) = read(&from).unwrap();
+            write(&to, &tree, &contents).unwrap();
+            assert_eq!(read(&to).unwrap(), (tree, contents));
+        };
+        let small = std::thread::Builder::new().stack_size(256 << 10);
+        small.spawn(restore).unwrap().join().unwrap();
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 3);
+        let _ = fs::remove_file(temp.path().join("to"));
+    }
+}
+
+#[test]
+fn what_its_owner_may_not_write_is_removed() {
+    let temp = tempfile::tempdir().unwrap();
+    let to = temp.path().join("to");
+    fs::create_dir_all(to.join("a/b/c")).unwrap();
+    fs::write(to.join("a/b/file"), "old").unwrap();
+    for (name, mode) in [
+        ("a/b/file", 0o400),
+        ("a/b/c", 0),
+        ("a/b", 0o500),
+        ("a", 0o100),
+    ] {
+        fs::set_permissions(to.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let tree = Tree::single_file(3, SystemTime::UNIX_EPOCH);
+    write(&at(&temp, "to"), &tree, b"new").unwrap();
+    assert_eq!(fs::read(to).unwrap(), b"new");
+}
+
+#[test]
+fn a_marker_beside_other_files_permits_nothing_to_whoever_does_not_believe_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let to = temp.path().join("to");
+    fs::create_dir(&to).unwrap();
+    fs::write(to.join(RESTORING), "").unwrap();
+    let operators = DirTree::ambient(&to).unwrap();
+    // By itself it marks nothing that could be lost.
+    assert_eq!(operators.state().unwrap(), TargetState::Interrupted);
+    fs::write(to.join("mine"), "mine").unwrap();
+    assert_eq!(operators.state().unwrap(), TargetState::Dir);
+    assert_eq!(at(&temp, "to").state().unwrap(), TargetState::Interrupted);
+    let tree = Tree::single_file(0, SystemTime::UNIX_EPOCH);
+    let refused = operators.writer(&tree, Existing::Refuse).map(drop);
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidPath);
+    assert_eq!(fs::read(to.join("mine")).unwrap(), b"mine");
+}
+
+#[test]
+fn only_a_file_is_a_marker() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::create_dir(temp.path().join("from")).unwrap();
+    fs::write(temp.path().join("from/file"), "new").unwrap();
+    let (tree, contents) = read(&at(&temp, "from")).unwrap();
+    let to = temp.path().join("to");
+    for make_marker in [
+        |marker: &Path| fs::create_dir(marker).unwrap(),
+        |marker: &Path| symlink("nowhere", marker).unwrap(),
+    ] {
+        fs::create_dir(&to).unwrap();
+        make_marker(&to.join(RESTORING));
+        assert_eq!(at(&temp, "to").state().unwrap(), TargetState::Dir);
+        // It is replaced as any other content.
+        write(&at(&temp, "to"), &tree, &contents).unwrap();
+        assert_eq!(fs::read_dir(&to).unwrap().count(), 1);
+        fs::remove_dir_all(&to).unwrap();
     }
 }

@@ -1,0 +1,199 @@
+//! Reading a tree from a directory.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::dir::DirTree;
+use super::handle::{DirHandle, Failure, FailureKind, FileHandle, Kind, Links, Stat};
+use super::target::{MAX_DEPTH, is_marked, too_deep};
+use super::walk::TreeReader;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::tree::{Entry, Node, Tree};
+
+pub(super) fn reader<D: DirHandle>(
+    at: &DirTree<D>,
+    limits: &Limits,
+) -> Result<Box<dyn TreeReader>> {
+    let here = |f: Failure| f.at(&at.path);
+    let stat = at.dir.stat(at.name(), Links::Follow).map_err(here)?;
+    let mut reader = Reader::<D> {
+        levels: Vec::new(),
+        file: None,
+        entries: Vec::new(),
+        limits: *limits,
+    };
+    match stat.kind {
+        Kind::Dir => {
+            let dir = at.dir.open_dir(at.name(), Links::Follow).map_err(here)?;
+            if is_marked(&dir).map_err(here)? {
+                let what = format!(
+                    "{:?}: a restore of this directory was interrupted; restore it again first",
+                    at.path
+                );
+                return Err(Error::new(ErrorKind::InvalidPath, what));
+            }
+            reader.push(String::new(), Node::Dir, &stat)?;
+            reader.enter(dir, String::new())?;
+        }
+        Kind::File => {
+            let file = at.dir.open_file(at.name(), Links::Follow).map_err(here)?;
+            reader.begin_file(file, String::new())?;
+        }
+        Kind::Link => return Err(FailureKind::Loop.into()).map_err(here),
+        Kind::Other(kind) => return Err(unsupported(&at.path, kind)),
+    }
+    Ok(Box::new(reader))
+}
+
+struct Reader<D: DirHandle> {
+    /// The directories from the root to where the reading is.
+    levels: Vec<Level<D>>,
+    file: Option<OpenFile<D::File>>,
+    entries: Vec<Entry>,
+    limits: Limits,
+}
+
+/// A directory, and the names in it that are still to be read.
+struct Level<D> {
+    dir: D,
+    path: String,
+    names: std::vec::IntoIter<OsString>,
+}
+
+/// A file that is being read.
+struct OpenFile<F> {
+    file: F,
+    path: String,
+    stat: Stat,
+    size_bytes: u64,
+}
+
+impl<D: DirHandle> TreeReader for Reader<D> {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize> {
+        loop {
+            if let Some(open) = &mut self.file {
+                let read = open.file.read(into).map_err(|f| f.at(&open.path))?;
+                open.size_bytes += read as u64;
+                if read > 0 {
+                    return Ok(read);
+                }
+                self.end_file()?;
+            } else if !self.next_entry()? {
+                return Ok(0);
+            }
+        }
+    }
+
+    fn finish(self: Box<Self>) -> Result<Tree> {
+        Tree::new(self.entries)
+    }
+}
+
+impl<D: DirHandle> Reader<D> {
+    fn enter(&mut self, dir: D, path: String) -> Result<()> {
+        if self.levels.len() == MAX_DEPTH {
+            return Err(too_deep(Path::new(&path)));
+        }
+        let here = |f: Failure| f.at(&path);
+        let mut names: Vec<OsString> = Vec::new();
+        for entry in dir.entries().map_err(here)? {
+            names.push(entry.map_err(here)?.name);
+            self.limits
+                .check_entries(self.entries.len().saturating_add(names.len()))?;
+        }
+        // The order of a tree, in which contents follow one another.
+        names.sort_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
+        self.levels.push(Level {
+            dir,
+            path,
+            names: names.into_iter(),
+        });
+        Ok(())
+    }
+
+    /// Goes on to the next name. False if there is none.
+    fn next_entry(&mut self) -> Result<bool> {
+        let (level, name) = loop {
+            let Some(level) = self.levels.last_mut() else {
+                return Ok(false);
+            };
+            match level.names.next() {
+                Some(name) => break (level, name),
+                None => self.levels.pop(),
+            };
+        };
+        let Some(text) = name.to_str() else {
+            let failure = Failure::from(FailureKind::NotUnicode);
+            return Err(failure.at(Path::new(&level.path).join(&name)));
+        };
+        let path = match level.path.as_str() {
+            "" => text.to_owned(),
+            parent => format!("{parent}/{text}"),
+        };
+        self.limits.check_path(&path)?;
+        let (dir, name) = (&level.dir, Path::new(text));
+        let here = |f: Failure| f.at(&path);
+        // What it is is asked first: opening a pipe would wait for its other end.
+        let stat = dir.stat(name, Links::NoFollow).map_err(here)?;
+        match stat.kind {
+            Kind::Dir => {
+                let inner = dir.open_dir(name, Links::NoFollow).map_err(here)?;
+                self.push(path.clone(), Node::Dir, &stat)?;
+                self.enter(inner, path)?;
+            }
+            Kind::File => {
+                let file = dir.open_file(name, Links::NoFollow).map_err(here)?;
+                self.begin_file(file, path)?;
+            }
+            Kind::Link => {
+                let target = dir.read_link(name).map_err(here)?;
+                self.push(path, Node::Link { target }, &stat)?;
+            }
+            Kind::Other(kind) => return Err(unsupported(Path::new(&path), kind)),
+        }
+        Ok(true)
+    }
+
+    fn begin_file(&mut self, file: D::File, path: String) -> Result<()> {
+        let stat = file.stat().map_err(|f| f.at(&path))?;
+        // It may have been replaced since it was asked what it is.
+        match stat.kind {
+            Kind::File => {}
+            Kind::Dir => return Err(Failure::from(FailureKind::IsADirectory).at(&path)),
+            Kind::Link => return Err(Failure::from(FailureKind::Loop).at(&path)),
+            Kind::Other(kind) => return Err(unsupported(Path::new(&path), kind)),
+        }
+        self.file = Some(OpenFile {
+            file,
+            path,
+            stat,
+            size_bytes: 0,
+        });
+        Ok(())
+    }
+
+    fn end_file(&mut self) -> Result<()> {
+        let Some(open) = self.file.take() else {
+            return Ok(());
+        };
+        let size_bytes = open.size_bytes;
+        self.push(open.path, Node::File { size_bytes }, &open.stat)
+    }
+
+    fn push(&mut self, path: String, node: Node, stat: &Stat) -> Result<()> {
+        self.limits.check_entries(self.entries.len() + 1)?;
+        self.entries.push(Entry {
+            path,
+            node,
+            mode: stat.mode,
+            modified: stat.modified,
+        });
+        Ok(())
+    }
+}
+
+fn unsupported(path: &Path, kind: &str) -> Error {
+    let what = format!("{path:?}: a checkpoint holds files, directories and links, not a {kind}");
+    Error::new(ErrorKind::InvalidPath, what)
+}

@@ -1,0 +1,294 @@
+//! Writing a tree to a directory.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::dir::DirTree;
+use super::handle::{DirHandle, Failure, FailureKind, FileHandle, Links};
+use super::remove;
+use super::target::{self, Existing, RESTORING, is_marked, name_the_file};
+use super::walk::{TreeTarget, TreeWriter};
+use crate::error::{Error, Result};
+use crate::tree::{Entry, Node, Tree};
+
+/// How many files are written before they are synced. The first sync of a journal takes the others'
+/// contents with it, so syncing many at a time is nearly as fast as one.
+const UNSYNCED_FILES: usize = 256;
+
+pub(super) fn writer<D: DirHandle>(
+    at: &DirTree<D>,
+    tree: &Tree,
+    existing: Existing,
+) -> Result<Box<dyn TreeWriter>> {
+    // Before anything is removed.
+    target::check::<D>(tree, &at.path)?;
+    if target::must_remove(at.state()?, tree, existing, &at.path)? {
+        remove::whole(&at.dir, at.name()).map_err(|f| f.at(&at.path))?;
+    }
+    let mut writer = Writer {
+        entries: tree.entries().into(),
+        next: 1,
+        levels: Vec::new(),
+        file: None,
+        staged: None,
+        unsynced: Vec::new(),
+    };
+    match tree.entries().first().map(|root| &root.node) {
+        Some(Node::Dir) => writer.levels.push(Level {
+            dir: begin_root(at)?,
+            entry: 0,
+        }),
+        Some(Node::File { size_bytes }) => {
+            let staged = Staged::begin(at)?;
+            let file = staged.dir.create_file(&staged.staged);
+            let file = file.map_err(|f| f.at(&at.path))?;
+            writer.staged = Some(staged);
+            writer.begin_file(file, 0, *size_bytes)?;
+        }
+        Some(Node::Link { .. }) | None => return Err(Error::corrupt("a tree without a root")),
+    }
+    Ok(Box::new(writer))
+}
+
+/// Creates the entries of a tree one after the other, each file as its contents arrive.
+struct Writer<D: DirHandle> {
+    entries: Arc<[Entry]>,
+    /// The index of the next entry to create.
+    next: usize,
+    /// The directories from the root to where the writing is. The marker lies in the root until everything
+    /// beneath is durable.
+    levels: Vec<Level<D>>,
+    file: Option<OpenFile<D::File>>,
+    /// The file that the tree is as a whole, if it is one.
+    staged: Option<Staged<D>>,
+    /// Whole files, and the indices of their entries.
+    unsynced: Vec<(D::File, usize)>,
+}
+
+/// A directory that is being filled, and the index of its entry.
+struct Level<D> {
+    dir: D,
+    entry: usize,
+}
+
+/// A file that lacks some of its contents.
+struct OpenFile<F> {
+    file: F,
+    entry: usize,
+    missing: u64,
+}
+
+/// A file that appears under its name when it is whole and durable.
+struct Staged<D: DirHandle> {
+    dir: D,
+    name: PathBuf,
+    staged: PathBuf,
+}
+
+impl<D: DirHandle> TreeWriter for Writer<D> {
+    fn write(&mut self, mut piece: &[u8]) -> Result<()> {
+        while !piece.is_empty() {
+            let Some(open) = &mut self.file else {
+                if self.next_entry()? {
+                    continue;
+                }
+                let what = "more contents than the files of the tree hold";
+                return Err(Error::corrupt(what));
+            };
+            let most = usize::try_from(open.missing).map_or(piece.len(), |n| n.min(piece.len()));
+            let (part, rest) = piece.split_at(most);
+            let (written, entry) = (open.file.write_all(part), open.entry);
+            written.map_err(|f| f.at(path_of(&self.entries, entry)))?;
+            open.missing -= part.len() as u64;
+            piece = rest;
+            self.end_file_if_full()?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        let early = || Error::corrupt("the contents end too early");
+        if self.file.is_some() {
+            return Err(early());
+        }
+        while self.next_entry()? {
+            if self.file.is_some() {
+                return Err(early());
+            }
+        }
+        self.sync_files()?;
+        while let Some(full) = self.levels.pop() {
+            if self.levels.is_empty() {
+                // Everything beneath is durable, so the directory is whole from here on.
+                let unmarked = full.dir.remove_file(Path::new(RESTORING));
+                unmarked.map_err(|f| f.at(""))?;
+            }
+            self.finish_dir(full)?;
+        }
+        match &self.staged {
+            None => Ok(()),
+            Some(staged) => staged.finish(),
+        }
+    }
+}
+
+impl<D: DirHandle> Writer<D> {
+    /// Creates the next entry. False if there is none.
+    fn next_entry(&mut self) -> Result<bool> {
+        let (index, entries) = (self.next, self.entries.clone());
+        let Some(entry) = entries.get(index) else {
+            return Ok(false);
+        };
+        self.next += 1;
+        // The entries of a directory follow it. When one comes that is not in it, it is full.
+        let (parent, name) = entry.path.rsplit_once('/').unwrap_or(("", &entry.path));
+        let is_other = |level: &mut Level<D>| path_of(&entries, level.entry) != parent;
+        while let Some(full) = self.levels.pop_if(is_other) {
+            self.finish_dir(full)?;
+        }
+        let Some(Level { dir, .. }) = self.levels.last() else {
+            return Err(Error::corrupt("a tree with an entry in no directory"));
+        };
+        let (name, here) = (Path::new(name), |f: Failure| f.at(&entry.path));
+        match &entry.node {
+            Node::Dir => {
+                dir.create_dir(name).map_err(here)?;
+                let dir = dir.open_dir(name, Links::NoFollow).map_err(here)?;
+                self.levels.push(Level { dir, entry: index });
+            }
+            Node::File { size_bytes } => {
+                let file = dir.create_file(name).map_err(here)?;
+                self.begin_file(file, index, *size_bytes)?;
+            }
+            Node::Link { target } => dir
+                .create_link(name, target, entry.modified)
+                .map_err(here)?,
+        }
+        Ok(true)
+    }
+
+    fn begin_file(&mut self, file: D::File, entry: usize, size_bytes: u64) -> Result<()> {
+        self.file = Some(OpenFile {
+            file,
+            entry,
+            missing: size_bytes,
+        });
+        self.end_file_if_full()
+    }
+
+    fn end_file_if_full(&mut self) -> Result<()> {
+        let Some(OpenFile { file, entry, .. }) = self.file.take_if(|open| open.missing == 0) else {
+            return Ok(());
+        };
+        if let Some(entry) = self.entries.get(entry) {
+            let set = file.set_metadata(entry.mode, entry.modified);
+            set.map_err(|f| f.at(&entry.path))?;
+        }
+        self.unsynced.push((file, entry));
+        match self.unsynced.len() < UNSYNCED_FILES {
+            true => Ok(()),
+            false => self.sync_files(),
+        }
+    }
+
+    fn sync_files(&mut self) -> Result<()> {
+        for (file, entry) in self.unsynced.drain(..) {
+            let synced = file.sync();
+            synced.map_err(|f| f.at(path_of(&self.entries, entry)))?;
+        }
+        Ok(())
+    }
+
+    /// Gives a directory that is full its mode and time, which creating its entries would have changed.
+    fn finish_dir(&self, Level { dir, entry }: Level<D>) -> Result<()> {
+        let set = match self.entries.get(entry) {
+            Some(entry) => dir.set_metadata(entry.mode, entry.modified),
+            None => Ok(()),
+        };
+        let synced = set.and_then(|()| dir.sync());
+        synced.map_err(|f| f.at(path_of(&self.entries, entry)))
+    }
+}
+
+/// Opens the directory that the tree will be, empty but for the marker.
+fn begin_root<D: DirHandle>(at: &DirTree<D>) -> Result<D> {
+    let dir = make_dirs(&at.dir, &at.path)?;
+    let cleared = mark(&dir).and_then(|()| remove::contents(&dir, Some(OsStr::new(RESTORING))));
+    cleared.map_err(|f| f.at(&at.path))?;
+    Ok(dir)
+}
+
+/// Puts the marker into a directory, durably. Another restore may have left it there.
+fn mark<D: DirHandle>(dir: &D) -> Result<(), Failure> {
+    let marker = Path::new(RESTORING);
+    match dir.create_file(marker) {
+        Ok(_) => {}
+        Err(failure) if failure.kind() == FailureKind::Exists => {
+            if !is_marked(dir)? {
+                // Something else of that name, which is content as any other.
+                remove::whole(dir, marker)?;
+                dir.create_file(marker)?;
+            }
+        }
+        Err(failure) => return Err(failure),
+    }
+    dir.sync()
+}
+
+impl<D: DirHandle> Staged<D> {
+    fn begin(at: &DirTree<D>) -> Result<Self> {
+        let (parent, name) = match (at.path.parent(), at.path.file_name()) {
+            (Some(parent), Some(name)) => (parent, Path::new(name)),
+            _ => return Err(name_the_file(&at.path)),
+        };
+        let dir = make_dirs(&at.dir, parent)?;
+        let staged = PathBuf::from(target::staged_name(&name.to_string_lossy()));
+        // What an interrupted restore has left.
+        match dir.remove_file(&staged) {
+            Err(failure) if failure.kind() != FailureKind::NotFound => {
+                return Err(failure.at(&at.path));
+            }
+            _ => {}
+        }
+        let name = name.to_owned();
+        Ok(Self { dir, name, staged })
+    }
+
+    fn finish(&self) -> Result<()> {
+        let renamed = self.dir.rename(&self.staged, &self.dir, &self.name);
+        let synced = renamed.and_then(|()| self.dir.sync());
+        synced.map_err(|f| f.at(&self.name))
+    }
+}
+
+impl<D: DirHandle> Drop for Staged<D> {
+    fn drop(&mut self) {
+        // Gone if it was finished. What cannot be removed now will be by the next restore.
+        let _ = self.dir.remove_file(&self.staged);
+    }
+}
+
+/// Opens a directory beneath another one. Creates it, and those on the way to it, if they are missing.
+fn make_dirs<D: DirHandle>(top: &D, path: &Path) -> Result<D> {
+    let open = |path: &Path| top.open_dir(path, Links::Follow);
+    let mut dir = open(Path::new(".")).map_err(|f| f.at(path))?;
+    let mut here = PathBuf::new();
+    for name in path {
+        here.push(name);
+        dir = match open(&here) {
+            Err(failure) if failure.kind() == FailureKind::NotFound => top
+                .create_dir(&here)
+                // The name of a new directory is durable when its parent is.
+                .and_then(|()| dir.sync())
+                .and_then(|()| open(&here)),
+            opened => opened,
+        }
+        .map_err(|f| f.at(&here))?;
+    }
+    Ok(dir)
+}
+
+fn path_of(entries: &[Entry], index: usize) -> &str {
+    entries.get(index).map_or("", |entry| &entry.path)
+}
