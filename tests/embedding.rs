@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, OpenLocation};
+use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, Location};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, Store};
 use wasmtime_checkpoint::{CheckpointCtx, CheckpointCtxView, CheckpointView};
@@ -87,7 +87,7 @@ impl Host {
 }
 
 async fn begin(place: &Place) -> Arc<Attempt> {
-    let location = OpenLocation::parse(place.store().to_str().unwrap()).unwrap();
+    let location = Location::from_path(place.store()).open().unwrap();
     let attempt = Attempt::begin(location, AttemptSettings::default()).await;
     Arc::new(attempt.unwrap())
 }

@@ -17,6 +17,7 @@ use crate::bindings::exports::task::checkpoint::streams::{
 };
 use crate::errors::told;
 use crate::isolation::holder;
+use crate::settings::place;
 use crate::task::{metadata, saved, task};
 use crate::{Component, settings};
 
@@ -123,20 +124,18 @@ impl GuestSaveStream for SaveStream {
 
 /// A file that nobody else can open, and that is gone when it is closed.
 fn nameless_file() -> StorageResult<Descriptor> {
-    let Some(scratch) = settings::scratch() else {
+    let Some(scratch) = settings::scratch()? else {
         let what = "streams need a directory beside this storage; name one by CHECKPOINT_SCRATCH";
         return Err(StorageError::new(ErrorKind::InvalidLocation, what));
     };
     let missing = || settings::not_given(&scratch);
     let given = wasip2::filesystem::preopens::get_directories();
-    let names: Vec<String> = given.iter().map(|(_, name)| name.clone()).collect();
-    let (index, within) = holder(&names, &scratch).ok_or_else(missing)?;
+    let places: Vec<_> = given.iter().map(|(_, name)| place(name)).collect();
+    let (index, within) = holder(&places, &scratch).ok_or_else(missing)?;
     let (dir, _) = given.get(index).ok_or_else(missing)?;
     for number in 0..MAX_NAMES {
-        let name = match within.as_str() {
-            "" => format!(".stream-{number}"),
-            within => format!("{within}/.stream-{number}"),
-        };
+        let name = within.join(format!(".stream-{number}"));
+        let name = name.to_string_lossy();
         let open = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
         let flags = DescriptorFlags::READ | DescriptorFlags::WRITE;
         match dir.open_at(PathFlags::empty(), &name, open, flags) {
@@ -149,6 +148,7 @@ fn nameless_file() -> StorageResult<Descriptor> {
             Err(code) => return Err(failed(code)),
         }
     }
+    let scratch = scratch.display();
     let what =
         format!("{scratch}: {MAX_NAMES} files lie there by which dead streams could be told");
     Err(StorageError::new(ErrorKind::Other, what))

@@ -60,7 +60,7 @@
 //! let component = Component::new(&engine, component)?;
 //!
 //! // For each attempt: claim the plugin's location, and give the plugin what it finds there.
-//! let location = Location::parse("memory:///plugins/one")?;
+//! let location = "memory:///plugins/one".parse::<Location>()?.open()?;
 //! for expected in [false, true] {
 //!     let attempt = Arc::new(Attempt::begin(location.clone(), AttemptSettings::default()).await?);
 //!     let plugin = Plugin {

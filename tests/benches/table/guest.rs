@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use checkpoint_storage::{Attempt, AttemptSettings, OpenLocation};
+use checkpoint_storage::{Attempt, AttemptSettings, Location};
 use tokio::io::AsyncWrite;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, Store};
@@ -80,7 +80,7 @@ fn text() -> String {
 }
 
 async fn begin(dir: &Path) -> Arc<Attempt> {
-    let location = OpenLocation::parse(dir.to_str().unwrap()).unwrap();
+    let location = Location::from_path(dir).open().unwrap();
     let attempt = Attempt::begin(location, AttemptSettings::default()).await;
     Arc::new(attempt.unwrap())
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::hostile::{Cbor, Chunk, commit, data_object, file, record};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Claim, Record, WriteId};
-use crate::location::OpenLocation;
+use crate::location::{Location, OpenLocation};
 use crate::{Attempt, AttemptSettings, ResumePoint};
 
 /// The files of a location, by their paths in it.
@@ -325,7 +325,7 @@ fn copy(case: &Case) -> (tempfile::TempDir, OpenLocation) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
-    let location = OpenLocation::parse(temp.path().to_str().unwrap()).unwrap();
+    let location = Location::from_path(temp.path()).open().unwrap();
     (temp, location)
 }
 

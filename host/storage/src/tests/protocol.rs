@@ -12,7 +12,7 @@ use crate::contents::read::list_objects;
 use crate::error::ErrorKind;
 use crate::format::{Claim, Record, WriteId};
 use crate::limits::Limits;
-use crate::location::OpenLocation;
+use crate::location::{Location, OpenLocation};
 use crate::log::slot;
 use crate::metadata::Metadata;
 use crate::paths;
@@ -307,11 +307,14 @@ async fn a_stream_that_is_dropped_has_saved_nothing() {
     assert_eq!(slot::list(&location).await.unwrap(), [1, 2]);
 }
 
+fn opened(url: &str) -> OpenLocation {
+    url.parse::<Location>().unwrap().open().unwrap()
+}
+
 #[tokio::test]
 async fn predecessors_that_saved_nothing_are_looked_through() {
-    let [a, b, c] = ["a", "b", "c"].map(|name| {
-        OpenLocation::parse(&format!("memory:///protocol/predecessors/{name}")).unwrap()
-    });
+    let [a, b, c] =
+        ["a", "b", "c"].map(|name| opened(&format!("memory:///protocol/predecessors/{name}")));
     begin(&a).await.write("from a".into()).await.unwrap();
     let after = |previous: &OpenLocation| AttemptSettings::default().previous(previous.clone());
     // The attempt at b dies before its first save, and the one at c is told of b only.
@@ -328,7 +331,7 @@ async fn predecessors_that_saved_nothing_are_looked_through() {
 
 #[tokio::test]
 async fn a_record_cannot_name_a_predecessor_in_another_storage() {
-    let location = OpenLocation::parse("memory:///forged-predecessor").unwrap();
+    let location = opened("memory:///forged-predecessor");
     let claim = Claim {
         epoch: 1,
         write_id: WriteId([0; 16]),
@@ -345,8 +348,7 @@ async fn a_record_cannot_name_a_predecessor_in_another_storage() {
 
 #[tokio::test]
 async fn a_circle_of_predecessors_ends() {
-    let [a, b] = ["a", "b"]
-        .map(|name| OpenLocation::parse(&format!("memory:///protocol/circle/{name}")).unwrap());
+    let [a, b] = ["a", "b"].map(|name| opened(&format!("memory:///protocol/circle/{name}")));
     let after = |previous: &OpenLocation| AttemptSettings::default().previous(previous.clone());
     Attempt::begin(a.clone(), after(&b)).await.unwrap();
     let attempt = Attempt::begin(b, after(&a)).await.unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{begin, large, memory};
 use crate::error::ErrorKind;
-use crate::location::OpenLocation;
+use crate::location::Location;
 use crate::tree::dir::DirTree;
 use crate::tree::target::Existing;
 
@@ -99,7 +99,7 @@ async fn a_save_of_nothing_is_an_error_and_changes_nothing() {
 #[tokio::test]
 async fn what_a_dead_process_had_begun_to_write_is_swept() {
     let temp = tempfile::tempdir().unwrap();
-    let location = OpenLocation::parse(temp.path().to_str().unwrap()).unwrap();
+    let location = Location::from_path(temp.path()).open().unwrap();
     begin(&location).await.write(large(1)).await.unwrap();
     let stale = ["log/00000000000000000002#1", "data/1-0#17"];
     let others = ["data/9-0#1", "data/notes#1", "log/00000000000000000002#x"];

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use checkpoint_storage::{Attempt, AttemptSettings, Limits, OpenLocation};
+use checkpoint_storage::{Attempt, AttemptSettings, Limits, Location};
 use tokio::task::JoinSet;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
@@ -119,7 +119,7 @@ impl Host {
         let component = compiling.await??;
 
         // From here on an older attempt of this plugin, should one still run, saves no more.
-        let location = OpenLocation::parse(&state.to_string_lossy())?;
+        let location = Location::from_path(state).open()?;
         let settings = AttemptSettings::default().number(number).limits(Limits {
             stored_bytes: STORED_BYTES,
             ..Limits::default()
