@@ -38,11 +38,10 @@ fn kind_of_io(error: &io::Error) -> Option<ErrorKind> {
         return Some(ErrorKind::InvalidLocation);
     }
     match error.kind() {
-        E::PermissionDenied | E::ReadOnlyFilesystem => Some(ErrorKind::ReadOnly),
+        E::PermissionDenied | E::ReadOnlyFilesystem | E::NotADirectory => Some(ErrorKind::ReadOnly),
         // Something else than a file lies where a record or a data object should.
         E::InvalidData => Some(ErrorKind::Corrupt),
-        E::NotADirectory
-        | E::IsADirectory
+        E::IsADirectory
         | E::InvalidFilename
         | E::InvalidInput
         | E::Unsupported

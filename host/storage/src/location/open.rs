@@ -46,7 +46,8 @@ impl Location {
     /// variables are unset. A request is retried for half a minute.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidLocation`](crate::ErrorKind::InvalidLocation) if the path cannot be resolved, or if a variable is wrong, which the
+    /// [`ErrorKind::InvalidLocation`](crate::ErrorKind::InvalidLocation) if the path cannot be resolved, or if a
+    /// variable is wrong, which the
     /// message then names.
     pub fn open(&self) -> Result<OpenLocation> {
         self.open_by(cloud::open)
@@ -74,6 +75,10 @@ impl Location {
             return Ok(OpenLocation::of_directory(directory, self.is_url));
         }
         let (store, named) = match &self.kind {
+            Kind::Memory(_) if cfg!(target_family = "wasm") => {
+                let what = "the memory of a component ends with the attempt; use a directory or S3";
+                return Err(parse::invalid(&self.to_string(), what));
+            }
             Kind::Memory(_) => (MEMORY.clone() as Arc<dyn ObjectStore>, self.clone()),
             _ => cloud(self)?,
         };
