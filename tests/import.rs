@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use checkpoint_storage::OpenLocation;
+use checkpoint_storage::Location;
 use object_store::ObjectStoreExt;
 use object_store::path::Path as Key;
 
@@ -224,11 +224,11 @@ async fn a_library_imports_as_the_command_line_does() {
     let place = Place::new();
     lay_out(&place.work(), &write_bytes(b"step-7"));
     let work = place.work();
-    let source = OpenLocation::parse(work.to_str().unwrap()).unwrap();
+    let source = Location::from_path(work).open().unwrap();
     let limits = Limits::default();
     let plain = FlytekitObjects::list(&source, &limits).await.unwrap();
     assert_eq!(plain.size_bytes().await, Some(6));
-    let location = OpenLocation::parse(place.store().to_str().unwrap()).unwrap();
+    let location = Location::from_path(place.store()).open().unwrap();
     assert!(!plain.holds(&location));
     let attempt = Attempt::begin(location.clone(), AttemptSettings::default())
         .await

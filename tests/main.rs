@@ -16,6 +16,7 @@ mod hostile;
 mod import;
 mod kill;
 mod limits;
+mod locations;
 mod operator;
 mod plugins;
 mod s3_server;

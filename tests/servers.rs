@@ -8,7 +8,7 @@ mod programs;
 
 use std::sync::Arc;
 
-use checkpoint_storage::OpenLocation;
+use checkpoint_storage::{Location, OpenLocation};
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
@@ -82,9 +82,13 @@ fn doctor(url: &str, env: &Env) -> Outcome {
     Cli::new(["doctor", url]).envs(env.clone()).outcome()
 }
 
+fn opened(name: &str) -> OpenLocation {
+    name.parse::<Location>().unwrap().open().unwrap()
+}
+
 #[tokio::test]
 async fn memory_conforms() {
-    let open = |name: &str| OpenLocation::parse(&format!("memory:///conformance/{name}")).unwrap();
+    let open = |name: &str| opened(&format!("memory:///conformance/{name}"));
     conformance::demand_all(&open).await;
 }
 
@@ -92,7 +96,7 @@ async fn memory_conforms() {
 async fn a_local_disk_conforms() {
     let place = Place::new();
     let path = |name: &str| place.store().join(name).to_str().unwrap().to_owned();
-    conformance::demand_all(&|name| OpenLocation::parse(&path(name)).unwrap()).await;
+    conformance::demand_all(&|name| opened(&path(name))).await;
     let doctor = doctor(&path("doctor"), &Env::new());
     assert_eq!(doctor.code, Some(0), "{}", doctor.text());
 }

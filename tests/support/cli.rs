@@ -103,13 +103,18 @@ impl Cli {
 
     /// A run on this location in a bucket of the server's, up to the task.
     pub(crate) fn on_s3(host: Host, url: &str, server: &Server) -> Self {
+        Self::on_s3_by(host, url, server.env())
+    }
+
+    /// The same with these variables, which say how the server is reached.
+    pub(crate) fn on_s3_by(host: Host, url: &str, variables: Vec<(&'static str, String)>) -> Self {
         let mut cli = match host {
-            Host::Native => return Self::run(["--store", url]).envs(server.env()),
+            Host::Native => return Self::run(["--store", url]).envs(variables),
             Host::Composed => Self::stock().options(["-S", "http"]),
         };
         cli.reach = "--s3";
-        let variables = server.env().into_iter();
         let cli = cli.variable("CHECKPOINT_STORE", url);
+        let variables = variables.into_iter();
         variables.fold(cli, |cli, (name, value)| cli.variable(name, &value))
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use checkpoint_storage::{Attempt, AttemptSettings, OpenLocation};
+use checkpoint_storage::{Attempt, AttemptSettings, Location};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, Store};
 use wasmtime_checkpoint::{CheckpointCtx, CheckpointCtxView, CheckpointView};
@@ -76,7 +76,7 @@ impl Embedder {
 
 /// Begins an attempt on the location at this path.
 pub(crate) async fn begin(location: &Path) -> Arc<Attempt> {
-    let location = OpenLocation::parse(location.to_str().unwrap()).unwrap();
+    let location = Location::from_path(location).open().unwrap();
     let attempt = Attempt::begin(location, AttemptSettings::default()).await;
     Arc::new(attempt.unwrap())
 }

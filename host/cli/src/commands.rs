@@ -15,9 +15,11 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use checkpoint_storage::{Checkpoint, CheckpointInfo, OpenLocation};
+use checkpoint_storage::{Checkpoint, CheckpointInfo};
 use clap::Subcommand;
 use serde::Serialize;
+
+use crate::options::LocationArg;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -91,8 +93,8 @@ fn print_json(result: &impl Serialize) -> anyhow::Result<()> {
 }
 
 /// The checkpoint of this number, or the newest one.
-async fn find(location: &str, sequence: Option<u64>) -> anyhow::Result<Checkpoint> {
-    let checkpoints = OpenLocation::parse(location)?.checkpoints().await?;
+async fn find(location: &LocationArg, sequence: Option<u64>) -> anyhow::Result<Checkpoint> {
+    let checkpoints = location.open()?.checkpoints().await?;
     let found = checkpoints
         .into_iter()
         .find(|c| sequence.is_none_or(|sequence| c.info().sequence == sequence));

@@ -1,21 +1,52 @@
 //! What options say, where clap does not know.
 
+use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The value of one of Flyte's options. On a first attempt Flyte gives two quote characters, and an
-/// older one leaves its template unreplaced; both mean none.
+use checkpoint_storage::{Location, OpenLocation};
+
+/// A location as it was written: a URL, or a path, which need not be Unicode.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FlyteUrl(pub(crate) Option<String>);
+pub(crate) struct LocationArg(OsString);
 
-impl FromStr for FlyteUrl {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let none = matches!(text, "" | "\"\"") || (text.contains("{{") && text.contains("}}"));
-        Ok(Self((!none).then(|| text.to_owned())))
+impl LocationArg {
+    pub(crate) fn open(&self) -> checkpoint_storage::Result<OpenLocation> {
+        Location::from_os_str(&self.0)?.open()
     }
+}
+
+impl From<OsString> for LocationArg {
+    fn from(text: OsString) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Display for LocationArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
+    }
+}
+
+/// The value of one of Flyte's options. On a first attempt Flyte gives two quote characters, and an older one
+/// leaves its template unreplaced; a template of an operator's may give what its language prints for nothing.
+/// All of these mean none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FlyteUrl(pub(crate) Option<LocationArg>);
+
+impl From<OsString> for FlyteUrl {
+    fn from(text: OsString) -> Self {
+        Self((!text.to_str().is_some_and(means_none)).then(|| text.into()))
+    }
+}
+
+fn means_none(text: &str) -> bool {
+    let text = text.trim();
+    let quoted = |quote| text.strip_prefix(quote)?.strip_suffix(quote);
+    let text = quoted('"').or_else(|| quoted('\'')).unwrap_or(text).trim();
+    matches!(text, "" | "None" | "null") || (text.contains("{{") && text.contains("}}"))
 }
 
 /// A directory of the host's, under the name that the guest knows.
@@ -132,10 +163,28 @@ mod tests {
 
     #[test]
     fn what_flyte_leaves_unsaid_is_none() {
-        for none in ["", "\"\"", "{{.prevCheckpointPrefix}}", "{{ .x }}"] {
-            assert_eq!(none.parse(), Ok(FlyteUrl(None)), "{none}");
+        let blank = ["", " ", "\t\n", "\"\"", "''", "' '", " \"\" "];
+        let words = [
+            "None",
+            "null",
+            "'None'",
+            "{{.prevCheckpointPrefix}}",
+            "{{ .x }}",
+        ];
+        for none in [&blank[..], &words].concat() {
+            assert_eq!(
+                FlyteUrl::from(OsString::from(none)),
+                FlyteUrl(None),
+                "{none:?}"
+            );
         }
-        assert_eq!("s3://b/p".parse(), Ok(FlyteUrl(Some("s3://b/p".into()))));
+        for some in ["s3://b/p", "none", "None/x", "./None", "\"", "'x'"] {
+            let location = LocationArg(some.into());
+            assert_eq!(
+                FlyteUrl::from(OsString::from(some)),
+                FlyteUrl(Some(location))
+            );
+        }
     }
 
     #[test]

@@ -12,7 +12,6 @@
 
 mod bindings;
 mod checkpointer;
-mod dir_store;
 mod files;
 mod isolation;
 #[cfg(feature = "s3")]

@@ -14,26 +14,27 @@
 //! | `CHECKPOINT_MAX_SAVES` | the saves in any minute | likewise |
 //! | `CHECKPOINT_SAVE_EVERY` | the seconds after which `should-save` says yes | 5 % of the run time |
 //!
-//! Numbers are whole ones, without units. A variable that is empty counts as missing.
+//! Numbers are whole ones, without units. A variable that is blank counts as missing.
 
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+#[cfg(feature = "s3")]
 use std::sync::Arc;
 use std::time::Duration;
 
 use checkpoint_session::SaveAdvice;
-use checkpoint_storage::{AttemptSettings, Error, ErrorKind, Limits, OpenLocation, Result};
-use object_store::path::Path;
-use url::Url;
+use checkpoint_storage::{
+    AttemptSettings, Error, ErrorKind, Limits, Location, OpenLocation, Result,
+};
 
-use crate::dir_store::{self, DirStore};
 use crate::isolation::holder;
 
 /// Where checkpoints lie unless the environment says otherwise.
 const DEFAULT_STORE: &str = "/checkpoint";
 
 /// What the variables that are kept from the task begin with.
-const OWN: [&str; 2] = ["CHECKPOINT_", "AWS_"];
+const OWN: [&str; 3] = ["CHECKPOINT_", "AWS_", "FLYTE_AWS_"];
 
 /// Whether a variable is for this component alone.
 pub(crate) fn is_own(variable: &str) -> bool {
@@ -78,106 +79,78 @@ fn store() -> String {
 }
 
 /// The directories that are for this component alone.
-pub(crate) fn directories() -> Vec<String> {
+///
+/// # Errors
+/// `InvalidLocation` if what one of them is cannot be told.
+pub(crate) fn directories() -> Result<Vec<PathBuf>> {
     let all = [
         Some(store()),
         variable("CHECKPOINT_PREV"),
         variable("CHECKPOINT_SCRATCH"),
     ];
     let all = all.into_iter().flatten();
-    all.filter_map(|place| directory(&place)).collect()
+    all.filter_map(|place| directory(&place).transpose())
+        .collect()
 }
 
 /// The directory in which streams that are under way lie.
-pub(crate) fn scratch() -> Option<String> {
+///
+/// # Errors
+/// `InvalidLocation` if what it is cannot be told.
+pub(crate) fn scratch() -> Result<Option<PathBuf>> {
     let named = variable("CHECKPOINT_SCRATCH").unwrap_or_else(store);
     directory(&named)
 }
 
-/// The directory that a location is, if it is one.
-fn directory(location: &str) -> Option<String> {
-    match location.split_once("://") {
-        None => Some(location.to_owned()),
-        Some(("file", path)) => Some(path.to_owned()),
-        Some(_) => None,
-    }
+/// The directory that a location is, if it is one: the same path for whoever opens it and whoever hides it.
+fn directory(location: &str) -> Result<Option<PathBuf>> {
+    location.parse::<Location>()?.directory()
 }
 
 fn location(text: &str) -> Result<OpenLocation> {
-    if let Some(directory) = directory(text) {
-        return in_a_directory(text, &directory);
-    }
-    let url = Url::parse(text).map_err(|e| invalid(text, "not a URL").with_source(e))?;
-    match url.scheme() {
-        #[cfg(feature = "s3")]
-        "s3" => {
-            let bucket = url
-                .host_str()
-                .ok_or_else(|| invalid(text, "names no bucket"))?;
-            let store = crate::s3::bucket(bucket).map_err(|e| {
-                invalid(text, "the environment does not say how to reach it").with_source(e)
-            })?;
-            let prefix = Path::from_url_path(url.path()).map_err(|e| {
-                invalid(text, "not a path that can hold checkpoints").with_source(e)
-            })?;
-            Ok(OpenLocation::new(store, prefix, text))
+    let location: Location = text.parse()?;
+    if let Some(directory) = location.directory()? {
+        // Or it would pass for one that holds nothing.
+        if holder(&directory).is_none() {
+            return Err(not_given(&directory));
         }
-        #[cfg(not(feature = "s3"))]
-        "s3" => Err(invalid(
-            text,
-            "this was composed without S3; compose it with --s3",
-        )),
-        _ => Err(invalid(
-            text,
-            "no storage of this kind; use a directory or s3",
-        )),
     }
+    #[cfg(feature = "s3")]
+    return location.open_with(crate::s3::Connector, Arc::new(crate::s3::Sha2));
+    #[cfg(not(feature = "s3"))]
+    location.open().map_err(|error| {
+        let what = "it lies in no directory; a task that keeps its checkpoints in a bucket of S3 is composed with --s3";
+        match location.directory() {
+            Ok(None) => Error::new(error.kind(), format!("{location}: {what}")),
+            _ => error,
+        }
+    })
 }
 
-/// Its scheme is `dir`: to this machine its path is another one, or none, and no other host may take it for
-/// its own when a claim names it as the predecessor.
-fn in_a_directory(text: &str, directory: &str) -> Result<OpenLocation> {
-    let no_path = || invalid(text, "no path that can hold checkpoints");
-    let parts = directory.split('/');
-    let parts: Vec<_> = parts.filter(|part| !matches!(*part, "" | ".")).collect();
-    let path = Path::parse(parts.join("/")).map_err(|e| no_path().with_source(e))?;
-    let mut url = Url::parse("dir:///").map_err(|e| no_path().with_source(e))?;
-    if let Ok(mut segments) = url.path_segments_mut() {
-        segments.clear().extend(path.as_ref().split('/'));
-    }
-    // Or it would pass for one that holds nothing.
-    if holder(directory).is_none() {
-        return Err(not_given(text));
-    }
-    let directory = dir_store::place(&path);
-    Ok(OpenLocation::in_directory(
-        Arc::new(DirStore),
-        &directory,
-        path,
-        url,
-    ))
+/// Where in this component a directory of this name lies.
+pub(crate) fn place(name: &str) -> PathBuf {
+    let place = Location::from_path(name).directory();
+    place.ok().flatten().unwrap_or_else(|| name.into())
 }
 
 /// The error for a directory that no other one which this component was given holds.
-pub(crate) fn not_given(directory: &str) -> Error {
-    invalid(
-        directory,
-        "no directory was given that holds this; see --dir",
-    )
-}
-
-fn invalid(what: &str, why: &str) -> Error {
-    Error::new(ErrorKind::InvalidLocation, format!("{what:?}: {why}"))
+pub(crate) fn not_given(directory: &Path) -> Error {
+    let directory = directory.display();
+    let what = format!("\"{directory}\": no directory was given that holds this; see --dir");
+    Error::new(ErrorKind::InvalidLocation, what)
 }
 
 fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+    std::env::var(name)
+        .ok()
+        .filter(|value| !value.trim().is_empty())
 }
 
 fn number<T: FromStr>(name: &str) -> Result<Option<T>> {
     let parse = |value: String| {
         let what = format!("{name}={value}: a whole number is expected");
         value
+            .trim()
             .parse()
             .map_err(|_| Error::new(ErrorKind::InvalidLocation, what))
     };

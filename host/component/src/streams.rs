@@ -111,16 +111,14 @@ impl GuestSaveStream for SaveStream {
 
 /// A file that nobody else can open, and that is gone when it is closed.
 fn nameless_file() -> StorageResult<Descriptor> {
-    let Some(scratch) = settings::scratch() else {
+    let Some(scratch) = settings::scratch()? else {
         let what = "streams need a directory beside this storage; name one by CHECKPOINT_SCRATCH";
         return Err(StorageError::new(ErrorKind::InvalidLocation, what));
     };
     let (dir, within) = holder(&scratch).ok_or_else(|| settings::not_given(&scratch))?;
     for number in 0..MAX_NAMES {
-        let name = match within.as_str() {
-            "" => format!(".stream-{number}"),
-            within => format!("{within}/.stream-{number}"),
-        };
+        let name = within.join(format!(".stream-{number}"));
+        let name = name.to_string_lossy();
         let open = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
         let flags = DescriptorFlags::READ | DescriptorFlags::WRITE;
         match dir.open_at(PathFlags::empty(), &name, open, flags) {
@@ -133,6 +131,7 @@ fn nameless_file() -> StorageResult<Descriptor> {
             Err(code) => return Err(failed(code)),
         }
     }
+    let scratch = scratch.display();
     let what =
         format!("{scratch}: {MAX_NAMES} files lie there by which dead streams could be told");
     Err(StorageError::new(ErrorKind::Other, what))

@@ -20,12 +20,12 @@
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //!
-//! use checkpoint_session::storage::{Attempt, AttemptSettings, OpenLocation};
+//! use checkpoint_session::storage::{Attempt, AttemptSettings, Location};
 //! use checkpoint_session::{Session, SessionSettings};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let location = OpenLocation::parse("memory:///session-example")?;
+//! let location = "memory:///session-example".parse::<Location>()?.open()?;
 //! let attempt = Attempt::begin(location, AttemptSettings::default()).await?;
 //! let session = Session::new(Arc::new(attempt), SessionSettings::default());
 //!

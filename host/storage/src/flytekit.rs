@@ -145,7 +145,7 @@ fn files(location: &OpenLocation, path: PathBuf) -> Result<Source> {
     let state = DirTree::ambient(&path)?.state()?;
     // Who names a directory may mean that it is empty. A URL is what a platform makes up, of an
     // attempt that may have stored nothing.
-    let is_url = location.url().contains("://");
+    let is_url = !location.is_path();
     if state == TargetState::Absent || (state == TargetState::EmptyDir && is_url) {
         return Err(nothing(location));
     }

@@ -1,7 +1,7 @@
 //! Checkpoints of a task in object storage.
 //!
-//! A [`Location`] holds the checkpoints of one task: a log of numbered records, and data objects. An
-//! [`Attempt`] is one run of the task; beginning one claims the location, which fences every earlier
+//! A [`Location`] names where the checkpoints of one task are stored: a log of numbered records, and data objects.
+//! An [`Attempt`] is one run of the task; beginning one claims the location, which fences every earlier
 //! attempt, and from then on it saves and restores. `FORMAT.md` beside this crate specifies every byte.
 //!
 //! This crate knows `object_store`. It knows nothing of wasmtime, WIT or the command line.
@@ -11,7 +11,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), checkpoint_storage::Error> {
-//! let location = Location::parse("memory:///training")?;
+//! let location = "memory:///training".parse::<Location>()?.open()?;
 //!
 //! let first = Attempt::begin(location.clone(), AttemptSettings::default()).await?;
 //! assert!(!first.prev_exists().await?);
@@ -70,7 +70,7 @@ pub use flytekit::FlytekitObjects;
 pub use inspect::doctor::Probe;
 pub use inspect::verify::{Finding, Verification};
 pub use limits::Limits;
-pub use location::OpenLocation;
+pub use location::{Location, OpenLocation};
 pub use metadata::Metadata;
 pub use tree::dir::DirTree;
 pub use tree::target::{Existing, TargetState};

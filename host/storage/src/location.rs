@@ -1,269 +1,186 @@
-//! Locations: where the checkpoints of one task lie, and how to reach that storage.
+//! Names of locations, and how a location is opened.
+
+#[cfg(any(feature = "aws-base", feature = "gcp", feature = "azure"))]
+mod client;
+mod cloud;
+mod dir_store;
+#[cfg(any(feature = "aws-base", feature = "gcp", feature = "azure"))]
+mod environment;
+mod errors;
+mod local;
+mod open;
+mod parse;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::hash::{Hash, Hasher};
+use std::path::PathBuf;
 
-use object_store::ObjectStore;
-use object_store::memory::InMemory;
 use object_store::path::Path;
-use url::Url;
 
-use crate::blocking::Threads;
-use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 
-/// All `memory:` locations of this process.
-static MEMORY: LazyLock<Arc<InMemory>> = LazyLock::new(Arc::default);
+pub use self::open::OpenLocation;
 
-/// A URL prefix that holds the checkpoints of one task. Cloning it is cheap.
+/// Names the place where the checkpoints of one task are stored.
+///
+/// | form | place |
+/// |---|---|
+/// | a path, `file:/path`, `file:///path` | a directory of this machine |
+/// | `memory:///key` | the memory of this process |
+/// | `s3://bucket/key`, `s3a://…` | S3, or a server that speaks its protocol |
+/// | `gs://bucket/key`, `gcs://…` | Google Cloud Storage |
+/// | `az://container/key`, `azure://…`, `abfs://container@account.dfs.core.windows.net/key` | Azure |
+///
+/// A path is taken literally: `%`, `?`, `#` and every other character stand for themselves. So does a key. Only
+/// a `file:` URL is percent-encoded, as RFC 8089 says. Schemes are case-insensitive. A URL may not carry
+/// what would be ignored: a user, a password, a port, or, in a `file:` URL, a query or a fragment. Text that
+/// looks like a URL of another scheme is refused; `./run:1` names the directory `run:1`.
+///
+/// Parsing reads neither the environment nor a disk. Two names are equal if every process would take them for the
+/// same place, however they are spelled; a relative path and `..` keep their meaning until
+/// [`open`](Self::open) resolves them. [`Display`](fmt::Display) writes the canonical spelling, which parses to
+/// the same name.
 #[derive(Clone, Debug)]
-pub struct OpenLocation {
-    store: Arc<dyn ObjectStore>,
-    prefix: Path,
-    url: Arc<str>,
-    environment: Arc<Environment>,
-    /// Where it lies on this machine, if it does.
-    local: Option<Arc<std::path::Path>>,
+pub struct Location {
+    kind: Kind,
+    /// Whether it was written as a URL: a platform makes those up, also for attempts that stored nothing.
+    is_url: bool,
 }
 
-impl OpenLocation {
-    /// The location of a URL (`file:///…`, `memory:///…`, `s3://…`, `gs://…`, `az://…`) or of a plain
-    /// path on this machine. Nothing is read or written yet.
-    ///
-    /// `memory:` locations last as long as the process. Credentials and endpoints come from the
-    /// environment, as `object_store` reads them (`AWS_*`, `GOOGLE_*`, `AZURE_*`).
+/// Where a location lies.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    /// A directory, by a normalized path: see `local::normalize`.
+    Local(PathBuf),
+    Memory(Path),
+    S3 {
+        bucket: String,
+        key: Path,
+    },
+    Gcs {
+        bucket: String,
+        key: Path,
+    },
+    Azure {
+        /// `None`: the one that the environment names.
+        account: Option<String>,
+        container: String,
+        key: Path,
+    },
+}
+
+impl Location {
+    fn new(kind: Kind) -> Self {
+        let is_url = !matches!(kind, Kind::Local(_));
+        Self { kind, is_url }
+    }
+
+    /// Names a directory of this machine by its path, which may hold any byte.
+    pub fn from_path(path: impl AsRef<std::path::Path>) -> Self {
+        Self::new(Kind::Local(local::normalize(path.as_ref())))
+    }
+
+    /// Parses a name that may not be Unicode, as command lines have them. Only a path may be such a name.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidLocation`] if the URL, or what the environment says about it, is wrong.
-    pub fn parse(url: &str) -> Result<Self> {
-        let scheme = url.split_once("://").map(|(scheme, _)| scheme);
-        match scheme {
-            None => Self::local(url, std::path::Path::new(url)),
-            Some("file") => {
-                let path = parse_url(url)?.to_file_path().map_err(|()| {
-                    invalid(url, "a file URL has three slashes: file:///a/directory")
-                })?;
-                Self::local(url, &path)
+    /// As [`FromStr`](std::str::FromStr) of this type.
+    pub fn from_os_str(name: &std::ffi::OsStr) -> Result<Self> {
+        match name.to_str() {
+            Some(text) => text.parse(),
+            None if parse::scheme(&name.to_string_lossy()).is_some() => {
+                let what = "a URL is Unicode; percent-encode other bytes in a file: URL";
+                Err(parse::invalid(&name.to_string_lossy(), what))
             }
-            Some("memory") => Ok(Self::new(MEMORY.clone(), url_path(&parse_url(url)?)?, url)),
-            Some(scheme) => Self::cloud(url, scheme),
+            None => Ok(Self::from_path(name)),
         }
     }
 
-    /// The location that a record of this one names, which may have been forged: it must not make
-    /// this process read from wherever its credentials reach.
+    /// The absolute path of a directory of this machine, with links resolved as far as they exist; `None`
+    /// if the location lies elsewhere.
     ///
     /// # Errors
-    /// `InvalidLocation` if it lies in another storage.
-    pub(crate) fn in_same_storage(&self, url: &str) -> Result<Self> {
-        if storage_of(url) == storage_of(&self.url) {
-            return match storage_of(url).0 {
-                "file" => Self::parse(url),
-                // A store of the caller's may be reached in no other way.
-                _ => {
-                    let prefix = url_path(&parse_url(url)?)?;
-                    let directory = std::path::Path::new("/").join(prefix.as_ref());
-                    let local = self.local.is_some().then(|| directory.into());
-                    Ok(Self {
-                        local,
-                        environment: self.environment.clone(),
-                        ..Self::new(self.store.clone(), prefix, url)
-                    })
+    /// [`ErrorKind::InvalidLocation`] if the path is empty, holds a NUL, or leads through a circle of links,
+    /// or if there is no working directory.
+    pub fn directory(&self) -> Result<Option<PathBuf>> {
+        match &self.kind {
+            Kind::Local(path) => local::resolve(path).map(Some).map_err(|(what, source)| {
+                let error = Error::new(
+                    ErrorKind::InvalidLocation,
+                    format!("{:?}: {what}", path.display().to_string()),
+                );
+                match source {
+                    Some(source) => error.with_source(source),
+                    None => error,
                 }
-            };
-        }
-        let what = "a record names this as the predecessor, which lies in another storage; if it is one, name it as the previous location";
-        Err(invalid(url, what))
-    }
-
-    /// A location in a store of the caller's. `url` is what claims and messages call it.
-    pub fn new(store: Arc<dyn ObjectStore>, prefix: Path, url: impl Into<String>) -> Self {
-        Self {
-            store,
-            prefix,
-            url: url.into().into(),
-            environment: Arc::default(),
-            local: None,
+            }),
+            _ => Ok(None),
         }
     }
 
-    /// A location in a directory of this machine, of which the files are the objects of `store`: for a host
-    /// whose directories [`parse`](Self::parse) does not reach. The store must put a file as a whole, or
-    /// not at all if one is there and it is asked to, and what it has put must be durable.
-    pub fn in_directory(
-        store: Arc<dyn ObjectStore>,
-        directory: &std::path::Path,
-        prefix: Path,
-        url: impl Into<String>,
-    ) -> Self {
-        Self {
-            local: Some(directory.into()),
-            ..Self::new(store, prefix, url)
+    /// The same place by the same means, with another key: for names in records.
+    fn shares_storage(&self, other: &Self) -> bool {
+        match (&self.kind, &other.kind) {
+            (Kind::Local(_), Kind::Local(_)) | (Kind::Memory(_), Kind::Memory(_)) => true,
+            (Kind::S3 { bucket: a, .. }, Kind::S3 { bucket: b, .. })
+            | (Kind::Gcs { bucket: a, .. }, Kind::Gcs { bucket: b, .. }) => a == b,
+            (
+                Kind::Azure {
+                    account: a,
+                    container: c,
+                    ..
+                },
+                Kind::Azure {
+                    account: b,
+                    container: d,
+                    ..
+                },
+            ) => a == b && c == d,
+            _ => false,
         }
-    }
-
-    /// Takes the time, random numbers and the like from here. Default: from this machine.
-    #[must_use]
-    pub fn with_environment(mut self, environment: Environment) -> Self {
-        self.environment = Arc::new(environment);
-        self
-    }
-
-    /// What this location takes from the world around it.
-    pub fn environment(&self) -> &Environment {
-        &self.environment
-    }
-
-    pub(crate) fn threads(&self) -> Threads {
-        self.environment.threads()
-    }
-
-    /// Its URL.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    pub(crate) fn store(&self) -> &dyn ObjectStore {
-        &*self.store
-    }
-
-    /// Its directory on this machine, if it has one.
-    pub(crate) fn local_dir(&self) -> Option<&std::path::Path> {
-        self.local.as_deref()
-    }
-
-    /// Whether it is known to put an object only where none is, if it is asked to.
-    pub(crate) fn supports_conditional_put(&self) -> bool {
-        self.local.is_some() || self.url.starts_with("memory:")
-    }
-
-    pub(crate) fn prefix(&self) -> &Path {
-        &self.prefix
-    }
-
-    /// An error of this location's storage, by what the caller can do about it.
-    pub(crate) fn error(&self, what: impl fmt::Display, source: object_store::Error) -> Error {
-        use object_store::Error as E;
-        let kind = match &source {
-            E::PermissionDenied { .. } | E::Unauthenticated { .. } => ErrorKind::ReadOnly,
-            // Where no object is asked for, what is not found is the bucket.
-            E::NotFound { .. }
-            | E::NotImplemented { .. }
-            | E::NotSupported { .. }
-            | E::InvalidPath { .. } => ErrorKind::InvalidLocation,
-            other => io_kind(other).map_or(ErrorKind::Unavailable, |kind| match kind {
-                std::io::ErrorKind::PermissionDenied
-                | std::io::ErrorKind::ReadOnlyFilesystem
-                | std::io::ErrorKind::NotADirectory => ErrorKind::ReadOnly,
-                _ => ErrorKind::Unavailable,
-            }),
-        };
-        Error::new(kind, format!("{}: {what}", self.url)).with_source(source)
-    }
-
-    #[cfg(not(target_family = "wasm"))]
-    fn local(url: &str, path: &std::path::Path) -> Result<Self> {
-        use object_store::local::LocalFileSystem;
-
-        let path = std::path::absolute(path)
-            .map_err(|e| invalid(url, "not a path of this machine").with_source(e))?;
-        let prefix = Path::from_absolute_path(&path)
-            .map_err(|e| invalid(url, "not a path that can hold checkpoints").with_source(e))?;
-        // Without fsync a commit could outlive its data, or an acknowledged one be lost.
-        let store = LocalFileSystem::new().with_fsync(true);
-        Ok(Self {
-            local: Some(path.into()),
-            ..Self::new(Arc::new(store), prefix, url)
-        })
-    }
-
-    #[cfg(target_family = "wasm")]
-    fn local(url: &str, _path: &std::path::Path) -> Result<Self> {
-        Err(invalid(url, "this host passes its directories as stores"))
-    }
-
-    fn cloud(url: &str, scheme: &str) -> Result<Self> {
-        match scheme {
-            #[cfg(feature = "aws")]
-            "s3" => Self::bucket(url, |bucket| {
-                let builder = object_store::aws::AmazonS3Builder::from_env();
-                builder.with_bucket_name(bucket).with_retry(retry()).build()
-            }),
-            #[cfg(feature = "gcp")]
-            "gs" => Self::bucket(url, |bucket| {
-                let builder = object_store::gcp::GoogleCloudStorageBuilder::from_env();
-                builder.with_bucket_name(bucket).with_retry(retry()).build()
-            }),
-            #[cfg(feature = "azure")]
-            "az" => Self::bucket(url, |container| {
-                let builder = object_store::azure::MicrosoftAzureBuilder::from_env();
-                builder
-                    .with_container_name(container)
-                    .with_retry(retry())
-                    .build()
-            }),
-            _ => Err(invalid(
-                url,
-                "no storage of this kind; use file, memory, s3, gs, az, or a plain path",
-            )),
-        }
-    }
-
-    #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
-    fn bucket<S: ObjectStore>(
-        url: &str,
-        build: impl FnOnce(&str) -> object_store::Result<S>,
-    ) -> Result<Self> {
-        let parsed = parse_url(url)?;
-        let bucket = parsed.host_str();
-        let store = build(bucket.ok_or_else(|| invalid(url, "names no bucket"))?);
-        let store = store.map_err(|e| {
-            invalid(url, "the environment does not say how to reach it").with_source(e)
-        })?;
-        Ok(Self::new(Arc::new(store), url_path(&parsed)?, url))
     }
 }
 
-impl fmt::Display for OpenLocation {
+impl PartialEq for Location {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind
+    }
+}
+
+impl Eq for Location {}
+
+impl Hash for Location {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.kind.hash(state);
+    }
+}
+
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.url)
+        let (storage, key) = match &self.kind {
+            Kind::Local(path) => return f.write_str(&local::name(path)),
+            Kind::Memory(key) => return write!(f, "memory:///{key}"),
+            Kind::S3 { bucket, key } => (format!("s3://{bucket}"), key),
+            Kind::Gcs { bucket, key } => (format!("gs://{bucket}"), key),
+            Kind::Azure {
+                account: None,
+                container,
+                key,
+            } => (format!("az://{container}"), key),
+            Kind::Azure {
+                account: Some(account),
+                container,
+                key,
+            } => (
+                format!("abfss://{container}@{account}.dfs.core.windows.net"),
+                key,
+            ),
+        };
+        f.write_str(&storage)?;
+        match key.is_root() {
+            true => Ok(()),
+            false => write!(f, "/{key}"),
+        }
     }
-}
-
-/// Half a minute bridges a restart of the storage; object_store's three minutes are longer than most
-/// grace periods, and a task that is told `unavailable` can decide for itself.
-#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
-fn retry() -> object_store::RetryConfig {
-    object_store::RetryConfig {
-        retry_timeout: std::time::Duration::from_secs(30),
-        ..Default::default()
-    }
-}
-
-/// The scheme and the bucket.
-fn storage_of(url: &str) -> (&str, &str) {
-    match url.split_once("://") {
-        None | Some(("file", _)) => ("file", ""),
-        Some((scheme, rest)) => (scheme, rest.split('/').next().unwrap_or_default()),
-    }
-}
-
-fn parse_url(url: &str) -> Result<Url> {
-    Url::parse(url).map_err(|e| invalid(url, "not a URL").with_source(e))
-}
-
-fn url_path(url: &Url) -> Result<Path> {
-    Path::from_url_path(url.path())
-        .map_err(|e| invalid(url.as_str(), "not a path that can hold checkpoints").with_source(e))
-}
-
-fn invalid(url: &str, what: &str) -> Error {
-    Error::new(ErrorKind::InvalidLocation, format!("{url:?}: {what}"))
-}
-
-/// The kind of the first I/O error among the causes. Local storage wraps it, more than once.
-fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<std::io::ErrorKind> {
-    std::iter::successors(Some(error), |error| error.source())
-        .find_map(|error| error.downcast_ref::<std::io::Error>())
-        .map(std::io::Error::kind)
 }

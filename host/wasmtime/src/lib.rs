@@ -11,7 +11,7 @@
 //!
 //! use wasmtime::component::{Component, Linker, ResourceTable};
 //! use wasmtime::{Engine, Store};
-//! use wasmtime_checkpoint::storage::{Attempt, AttemptSettings, OpenLocation};
+//! use wasmtime_checkpoint::storage::{Attempt, AttemptSettings, Location};
 //! use wasmtime_checkpoint::{CheckpointCtx, CheckpointCtxView, CheckpointView};
 //!
 //! // What each plugin's store holds.
@@ -61,7 +61,7 @@
 //! let component = Component::new(&engine, component)?;
 //!
 //! // For each attempt: claim the plugin's location, and give the plugin what it finds there.
-//! let location = OpenLocation::parse("memory:///plugins/one")?;
+//! let location = "memory:///plugins/one".parse::<Location>()?.open()?;
 //! for expected in [false, true] {
 //!     let attempt = Arc::new(Attempt::begin(location.clone(), AttemptSettings::default()).await?);
 //!     let plugin = Plugin {

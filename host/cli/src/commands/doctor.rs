@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use checkpoint_storage::OpenLocation;
 use serde::Serialize;
 
 use crate::exit::Code;
+use crate::options::LocationArg;
 
 /// Ask a storage whether it is fit to hold checkpoints
 ///
@@ -15,7 +15,7 @@ use crate::exit::Code;
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The URL or path of the location
-    location: String,
+    location: LocationArg,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -37,14 +37,14 @@ struct Row {
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
-        let probes = OpenLocation::parse(&self.location)?.doctor().await?;
+        let probes = self.location.open()?.doctor().await?;
         let rows = probes.into_iter().map(|probe| Row {
             probe: probe.name,
             fault: probe.fault,
         });
         let probes: Vec<_> = rows.collect();
         let report = Report {
-            location: self.location,
+            location: self.location.to_string(),
             fit: probes.iter().all(|row| row.fault.is_none()),
             probes,
         };

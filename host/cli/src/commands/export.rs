@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use checkpoint_storage::{DirTree, Existing, Limits};
+use checkpoint_storage::{DirTree, Existing, Limits, Location};
 use serde::Serialize;
 
 use super::CheckpointRow;
+use crate::options::LocationArg;
 use crate::progress::{Counted, Progress};
 
 /// Restore a checkpoint to a directory, or to a file if it is one
@@ -16,7 +17,7 @@ use crate::progress::{Counted, Progress};
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The URL or path of the location
-    location: String,
+    location: LocationArg,
     /// The directory or file to make; its parent must exist
     target: PathBuf,
     /// The sequence number of the checkpoint [default: the newest]
@@ -38,7 +39,9 @@ struct Exported {
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         let checkpoint = super::find(&self.location, self.sequence).await?;
-        let target = DirTree::ambient(&self.target)?;
+        // An operator's links are followed; those in a checkpoint lead nowhere outside of it.
+        let target = Location::from_path(&self.target).directory()?;
+        let target = DirTree::ambient(target.as_deref().unwrap_or(&self.target))?;
         let info = checkpoint.info();
         let progress = Progress::start("exporting");
         progress.set_total(info.logical_bytes);
@@ -50,7 +53,7 @@ impl Args {
         let target = self.target.display().to_string();
         if self.json {
             super::print_json(&Exported {
-                location: self.location,
+                location: self.location.to_string(),
                 target,
                 checkpoint: info.into(),
             })?;

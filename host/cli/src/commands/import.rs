@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use checkpoint_storage::{Attempt, AttemptSettings, FlytekitObjects, Limits, OpenLocation};
+use checkpoint_storage::{Attempt, AttemptSettings, FlytekitObjects, Limits};
 use serde::Serialize;
 
 use crate::exit::{Code, failure};
-use crate::options::human_size;
+use crate::options::{LocationArg, human_size};
 use crate::progress::{Counted, Progress};
 
 /// Save a directory, a file, or what flytekit has stored, as the newest checkpoint of a location
@@ -20,9 +20,9 @@ use crate::progress::{Counted, Progress};
 pub(crate) struct Args {
     /// The path of a directory or a file, or the URL under which flytekit has stored (file:///…, s3://…,
     /// gs://…, az://…), which was its --checkpoint-path
-    source: String,
+    source: LocationArg,
     /// The URL or path of the location
-    location: String,
+    location: LocationArg,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -38,9 +38,9 @@ struct Imported {
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
-        let location = OpenLocation::parse(&self.location)?;
+        let location = self.location.open()?;
         // Before the claim: what cannot be read must not fence anybody.
-        let source = OpenLocation::parse(&self.source)?;
+        let source = self.source.open()?;
         let source = FlytekitObjects::list(&source, &Limits::default()).await?;
         if source.holds(&location) {
             let what = format!(
@@ -60,7 +60,7 @@ impl Args {
         drop(progress);
         if self.json {
             super::print_json(&Imported {
-                location: self.location,
+                location: self.location.to_string(),
                 sequence: saved.sequence,
                 logical_bytes: saved.logical_bytes,
                 uploaded_bytes: saved.uploaded_bytes,

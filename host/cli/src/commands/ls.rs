@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use checkpoint_storage::{Checkpoint, OpenLocation};
+use checkpoint_storage::Checkpoint;
 use serde::Serialize;
 
 use super::CheckpointRow;
-use crate::options::human_size;
+use crate::options::{LocationArg, human_size};
 
 /// List the checkpoints of a location that can be restored, newest first
 ///
@@ -15,7 +15,7 @@ use crate::options::human_size;
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The URL or path of the location
-    location: String,
+    location: LocationArg,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -29,10 +29,10 @@ struct Listed {
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
-        let checkpoints = OpenLocation::parse(&self.location)?.checkpoints().await?;
+        let checkpoints = self.location.open()?.checkpoints().await?;
         let rows = checkpoints.iter().map(Checkpoint::info);
         let listed = Listed {
-            location: self.location,
+            location: self.location.to_string(),
             checkpoints: rows.map(CheckpointRow::from).collect(),
         };
         if self.json {

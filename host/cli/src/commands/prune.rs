@@ -3,8 +3,10 @@
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
-use checkpoint_storage::{Attempt, AttemptSettings, Checkpoint, OpenLocation};
+use checkpoint_storage::{Attempt, AttemptSettings, Checkpoint};
 use serde::Serialize;
+
+use crate::options::LocationArg;
 
 /// Delete all but the newest checkpoints of a location
 ///
@@ -13,7 +15,7 @@ use serde::Serialize;
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The URL or path of the location
-    location: String,
+    location: LocationArg,
     /// How many checkpoints are kept
     #[arg(long, value_name = "N")]
     keep: NonZeroUsize,
@@ -37,7 +39,7 @@ struct Pruned {
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
-        let location = OpenLocation::parse(&self.location)?;
+        let location = self.location.open()?;
         let mut kept = sequences(&location.checkpoints().await?);
         let deleted = kept.split_off(self.keep.get().min(kept.len()));
         if !self.dry_run && !kept.is_empty() {
@@ -50,7 +52,7 @@ impl Args {
         }
         if self.json {
             super::print_json(&Pruned {
-                location: self.location,
+                location: self.location.to_string(),
                 dry_run: self.dry_run,
                 deleted,
                 kept,

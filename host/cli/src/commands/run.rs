@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use checkpoint_session::{Outcome, SaveAdvice, Session, SessionSettings, StopHandle};
-use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, OpenLocation};
+use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, Location, OpenLocation};
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::filesystem::FsPerms;
 
 use crate::exit::{self, Code, Failure, failure};
-use crate::options::{FlyteUrl, SharedDir, Variable, duration, percent, size};
+use crate::options::{FlyteUrl, LocationArg, SharedDir, Variable, duration, percent, size};
 use crate::signals::Signals;
 use crate::task::{End, Task};
 use limits::LimitArgs;
@@ -33,14 +33,14 @@ pub(crate) struct Args {
     /// The location of this task's checkpoints: a URL or a path
     /// [default: ./checkpoints/<name of the file>]
     #[arg(long, value_name = "URL")]
-    store: Option<String>,
+    store: Option<LocationArg>,
     /// The location of an earlier attempt, where that is another one
     #[arg(long, value_name = "URL")]
-    prev: Option<String>,
+    prev: Option<LocationArg>,
     /// The same as --store, as Flyte passes it
     #[arg(long, value_name = "URL", conflicts_with = "store")]
     checkpoint_path: Option<FlyteUrl>,
-    /// The same as --prev, as Flyte passes it: "", '""' and {{…}} mean none
+    /// The same as --prev, as Flyte passes it: blank, '""', None and {{…}} mean none
     #[arg(long, value_name = "URL", conflicts_with = "prev")]
     prev_checkpoint: Option<FlyteUrl>,
     /// How many further attempts follow one that failed
@@ -239,27 +239,19 @@ impl Args {
 
     fn location(&self) -> anyhow::Result<OpenLocation> {
         let flyte = self.checkpoint_path.clone().and_then(|url| url.0);
-        let url = match self.store.clone().or(flyte) {
-            Some(url) => url,
+        Ok(match self.store.clone().or(flyte) {
+            Some(location) => location.open()?,
             None => {
                 let name = self.file().file_stem().unwrap_or_default();
-                let path = PathBuf::from("checkpoints").join(name);
-                let text = path.into_os_string().into_string();
-                text.map_err(|_| {
-                    failure(
-                        Code::WrongLocation,
-                        "the name of the task is not Unicode; name a --store",
-                    )
-                })?
+                Location::from_path(Path::new("checkpoints").join(name)).open()?
             }
-        };
-        Ok(OpenLocation::parse(&url)?)
+        })
     }
 
     fn previous(&self) -> anyhow::Result<Option<OpenLocation>> {
         let flyte = self.prev_checkpoint.clone().and_then(|url| url.0);
-        let url = self.prev.clone().or(flyte);
-        Ok(url.as_deref().map(OpenLocation::parse).transpose()?)
+        let location = self.prev.clone().or(flyte);
+        Ok(location.map(|location| location.open()).transpose()?)
     }
 
     fn wasi(&self) -> anyhow::Result<WasiCtx> {
@@ -400,7 +392,8 @@ mod tests {
             &["--checkpoint-path", "{{.x}}", "a/t.wasm"],
         ] {
             let location = parse(line).unwrap().location().unwrap();
-            assert_eq!(location.url(), "checkpoints/t");
+            assert!(location.url().starts_with("file:///"));
+            assert!(location.url().ends_with("/checkpoints/t"));
         }
     }
 

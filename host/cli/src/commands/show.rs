@@ -7,13 +7,13 @@ use checkpoint_storage::Node;
 use serde::Serialize;
 
 use super::{CheckpointRow, rfc3339};
-use crate::options::human_size;
+use crate::options::{LocationArg, human_size};
 
 /// Show what a checkpoint holds
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The URL or path of the location
-    location: String,
+    location: LocationArg,
     /// The sequence number of the checkpoint [default: the newest]
     sequence: Option<u64>,
     /// Print a JSON object
@@ -60,7 +60,7 @@ impl Args {
             }
         });
         let shown = Shown {
-            location: self.location,
+            location: self.location.to_string(),
             checkpoint: checkpoint.info().into(),
             entries: rows.collect(),
         };

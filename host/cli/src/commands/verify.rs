@@ -3,11 +3,10 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use checkpoint_storage::OpenLocation;
 use serde::Serialize;
 
 use crate::exit::Code;
-use crate::options::human_size;
+use crate::options::{LocationArg, human_size};
 use crate::progress::Progress;
 
 /// Read everything that a location holds and report what is damaged
@@ -16,7 +15,7 @@ use crate::progress::Progress;
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The URL or path of the location
-    location: String,
+    location: LocationArg,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -41,7 +40,7 @@ struct Row {
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
-        let location = OpenLocation::parse(&self.location)?;
+        let location = self.location.open()?;
         let progress = Progress::start("verifying");
         let found = location
             .verify_watched(|done, total| {
@@ -56,7 +55,7 @@ impl Args {
             costs: finding.costs,
         });
         let report = Report {
-            location: self.location,
+            location: self.location.to_string(),
             records: found.records,
             objects: found.objects,
             object_bytes: found.object_bytes,

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 /// SHA-256, and HMAC by it.
 #[derive(Debug)]
-pub(super) struct Sha2;
+pub(crate) struct Sha2;
 
 impl CryptoProvider for Sha2 {
     fn digest(&self, algorithm: DigestAlgorithm) -> Result<Box<dyn DigestContext>> {

@@ -30,7 +30,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 const READ_BYTES: u64 = 1 << 20;
 
 #[derive(Debug)]
-pub(super) struct Connector;
+pub(crate) struct Connector;
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
@@ -75,7 +75,7 @@ impl Client {
     ) -> Result<IncomingResponse, HttpError> {
         let (request, outgoing) = self.request(parts, body.len())?;
         let answer = outgoing_handler::handle(request, Some(patience()));
-        let answer = answer.map_err(|code| failed(kind(&code), code))?;
+        let answer = answer.map_err(of_code)?;
         let written = write(outgoing, body);
         if let Err(late) = &written
             && late.kind() == HttpErrorKind::Timeout
@@ -86,7 +86,7 @@ impl Client {
         answer.subscribe().block();
         match (answer.get(), written) {
             (Some(Ok(Ok(response))), _) => Ok(response),
-            (Some(Ok(Err(code))), _) => Err(failed(kind(&code), code)),
+            (Some(Ok(Err(code))), _) => Err(of_code(code)),
             (_, Err(error)) => Err(error),
             (_, Ok(())) => Err(failed(HttpErrorKind::Unknown, "no answer is given")),
         }
@@ -188,7 +188,7 @@ fn write(outgoing: OutgoingBody, mut body: &[u8]) -> Result<(), HttpError> {
     }
     drop(stream);
     let ended = OutgoingBody::finish(outgoing, None);
-    ended.map_err(|code| failed(kind(&code), code))
+    ended.map_err(of_code)
 }
 
 /// Waits until something can be written again, but not for ever.
@@ -261,6 +261,25 @@ fn kind(code: &ErrorCode) -> HttpErrorKind {
         | E::HttpRequestUriTooLong => HttpErrorKind::Unknown,
         _ => HttpErrorKind::Interrupted,
     }
+}
+
+/// An error of the host's. What it says of TLS and of the request itself is as the storage crate expects it of
+/// every client, which tells by it what no retry changes.
+fn of_code(code: ErrorCode) -> HttpError {
+    use ErrorCode as E;
+    use std::io::ErrorKind;
+    let permanent = match &code {
+        E::TlsProtocolError | E::TlsCertificateError | E::TlsAlertReceived(_) => {
+            ErrorKind::InvalidData
+        }
+        E::HttpRequestDenied
+        | E::HttpRequestMethodInvalid
+        | E::HttpRequestUriInvalid
+        | E::HttpRequestUriTooLong => ErrorKind::InvalidInput,
+        _ => return failed(kind(&code), code),
+    };
+    let error = std::io::Error::new(permanent, format!("{code:?}"));
+    HttpError::new(kind(&code), error)
 }
 
 fn failed(kind: HttpErrorKind, error: impl std::fmt::Debug) -> HttpError {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use self::cases::{CASES, Case, whole};
 use crate::error::{Error, ErrorKind};
-use crate::location::OpenLocation;
+use crate::location::{Location, OpenLocation};
 use crate::{Attempt, AttemptSettings, ResumePoint};
 
 /// The files of a location, by their paths relative to it.
@@ -76,7 +76,7 @@ fn copy(case: &Case) -> (tempfile::TempDir, OpenLocation) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
-    let location = OpenLocation::parse(temp.path().to_str().unwrap()).unwrap();
+    let location = Location::from_path(temp.path()).open().unwrap();
     (temp, location)
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{begin, dir_tree, large, memory};
 use crate::error::ErrorKind;
-use crate::location::OpenLocation;
+use crate::location::Location;
 use crate::tree::target::Existing;
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn saving_a_missing_path_fails_and_changes_nothing() {
 #[tokio::test]
 async fn staging_files_of_a_dead_process_are_swept() {
     let temp = tempfile::tempdir().unwrap();
-    let location = OpenLocation::parse(temp.path().to_str().unwrap()).unwrap();
+    let location = Location::from_path(temp.path()).open().unwrap();
     begin(&location).await.write(large(1)).await.unwrap();
     let stale = ["log/00000000000000000002#1", "data/1-0#17"];
     let others = ["data/9-0#1", "data/notes#1", "log/00000000000000000002#x"];

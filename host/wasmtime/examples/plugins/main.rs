@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
-use wasmtime_checkpoint::storage::{Attempt, AttemptSettings, Limits, OpenLocation};
+use wasmtime_checkpoint::storage::{Attempt, AttemptSettings, Limits, Location};
 use wasmtime_checkpoint::{CheckpointCtx, CheckpointCtxView, CheckpointView};
 
 /// How often a plugin that failed is run, the first time included.
@@ -119,7 +119,7 @@ impl Host {
         let component = compiling.await??;
 
         // From here on an older attempt of this plugin, should one still run, saves no more.
-        let location = OpenLocation::parse(&state.to_string_lossy())?;
+        let location = Location::from_path(state).open()?;
         let mut limits = Limits::default();
         limits.stored_bytes = STORED_BYTES;
         let settings = AttemptSettings::default().number(number).limits(limits);

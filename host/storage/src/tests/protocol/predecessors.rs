@@ -3,17 +3,20 @@
 use object_store::ObjectStoreExt;
 
 use crate::error::ErrorKind;
-use crate::location::OpenLocation;
+use crate::location::{Location, OpenLocation};
 use crate::paths;
 use crate::tests::forge::{Cbor, claim_with};
 use crate::tests::{begin, text};
 use crate::{Attempt, AttemptSettings};
 
+fn opened(url: &str) -> OpenLocation {
+    url.parse::<Location>().unwrap().open().unwrap()
+}
+
 #[tokio::test]
 async fn predecessors_without_checkpoints_are_skipped() {
-    let [a, b, c] = ["a", "b", "c"].map(|name| {
-        OpenLocation::parse(&format!("memory:///protocol/predecessors/{name}")).unwrap()
-    });
+    let [a, b, c] =
+        ["a", "b", "c"].map(|name| opened(&format!("memory:///protocol/predecessors/{name}")));
     begin(&a).await.write("from a".into()).await.unwrap();
     let after = |previous: &OpenLocation| AttemptSettings::default().previous(previous.clone());
     // The attempt at b dies before its first save. The attempt at c knows only of b.
@@ -30,7 +33,7 @@ async fn predecessors_without_checkpoints_are_skipped() {
 
 #[tokio::test]
 async fn a_record_cannot_name_a_predecessor_in_another_storage() {
-    let location = OpenLocation::parse("memory:///forged-predecessor").unwrap();
+    let location = opened("memory:///forged-predecessor");
     let elsewhere = Cbor::Text("s3://somebody-elses/secrets".to_owned());
     let claim = claim_with(1, [(4, elsewhere)]);
     let path = paths::record(location.prefix(), 1);
@@ -41,8 +44,7 @@ async fn a_record_cannot_name_a_predecessor_in_another_storage() {
 
 #[tokio::test]
 async fn following_a_cycle_of_predecessors_ends() {
-    let [a, b] = ["a", "b"]
-        .map(|name| OpenLocation::parse(&format!("memory:///protocol/circle/{name}")).unwrap());
+    let [a, b] = ["a", "b"].map(|name| opened(&format!("memory:///protocol/circle/{name}")));
     let after = |previous: &OpenLocation| AttemptSettings::default().previous(previous.clone());
     Attempt::begin(a.clone(), after(&b)).await.unwrap();
     let attempt = Attempt::begin(b, after(&a)).await.unwrap();

@@ -1,0 +1,358 @@
+//! A directory as an object store, for every host: `object_store` has none for wasm, and its own takes neither
+//! every path nor a directory that is yet to be made.
+//!
+//! It promises what the protocol needs: a put writes a whole object or none, create-only where asked, and what it
+//! has put is durable. The directory is made by the first put. On Unix only the owner may read what is made.
+
+mod write;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path as StdPath, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use futures::stream::{self, BoxStream, StreamExt};
+use object_store::path::{Path, PathPart};
+use object_store::{
+    Attributes, CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult,
+    MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload,
+    PutResult, Result,
+};
+
+use crate::blocking::{self, Threads};
+
+const NAME: &str = "directory";
+
+/// How many deletions are under way at once.
+const DELETES: usize = 10;
+
+/// A directory whose files are the objects.
+#[derive(Clone, Debug)]
+pub(super) struct DirStore {
+    root: Arc<StdPath>,
+    /// The folders whose names are known to be durable.
+    durable: Arc<Mutex<BTreeSet<PathBuf>>>,
+}
+
+/// What failed, and on which file.
+#[derive(Debug)]
+struct Failed {
+    what: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, path, .. } = self;
+        write!(f, "{}: {what}", path.display())
+    }
+}
+
+impl std::error::Error for Failed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+impl DirStore {
+    /// The directory of this absolute path, which need not exist.
+    pub(super) fn new(root: &StdPath) -> Self {
+        Self {
+            root: root.into(),
+            durable: Arc::default(),
+        }
+    }
+
+    fn place(&self, path: &Path) -> PathBuf {
+        self.root.join(path.as_ref())
+    }
+
+    /// Runs `work` on a thread that may block.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let store = self.clone();
+        let done = blocking::run(Threads::default(), move || work(&store)).await;
+        done.map_err(|error| Error::Generic {
+            store: NAME,
+            source: error.into(),
+        })?
+    }
+
+    fn get(&self, path: &Path, options: &GetOptions) -> Result<GetResult> {
+        let place = self.place(path);
+        let failed = |source| {
+            let what = "it cannot be read";
+            failed(path, what, &place, source)
+        };
+        let file = readable().open(&place).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(failed(io::ErrorKind::NotFound.into()));
+        }
+        if !metadata.is_file() {
+            let what = "it is not a regular file";
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidData, what)));
+        }
+        let meta = meta(path, &metadata);
+        options.check_preconditions(&meta)?;
+        let range = match &options.range {
+            None => 0..meta.size,
+            Some(range) => range_of(range, meta.size)?,
+        };
+        Ok(GetResult {
+            payload: payload(file, place, &range, options.head)?,
+            meta,
+            range,
+            attributes: Attributes::new(),
+            extensions: Default::default(),
+        })
+    }
+
+    /// All files beneath a folder, but for what is being written.
+    fn list(&self, prefix: &Path) -> Result<Vec<ObjectMeta>> {
+        let mut metas = Vec::new();
+        let mut folders = vec![(self.place(prefix), prefix.clone())];
+        while let Some((place, prefix)) = folders.pop() {
+            let unlisted = |source| {
+                let (what, path) = ("it cannot be listed", place.clone());
+                generic(Failed { what, path, source })
+            };
+            let entries = match fs::read_dir(&place) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries.map_err(unlisted)?,
+            };
+            for entry in entries {
+                let entry = entry.map_err(unlisted)?;
+                // What no object can be called is not of this location.
+                let name = entry.file_name();
+                let Some(part) = name.to_str().and_then(|name| PathPart::parse(name).ok()) else {
+                    continue;
+                };
+                let path = prefix.clone().join(part);
+                if entry.file_type().map_err(unlisted)?.is_dir() {
+                    folders.push((entry.path(), path));
+                } else if !is_staged(path.filename().unwrap_or_default()) {
+                    match fs::metadata(entry.path()) {
+                        Ok(metadata) if metadata.is_dir() => {}
+                        Ok(metadata) => metas.push(meta(&path, &metadata)),
+                        // It was deleted meanwhile.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                        Err(error) => return Err(unlisted(error)),
+                    }
+                }
+            }
+        }
+        Ok(metas)
+    }
+}
+
+/// Whether a name is that of a file which is being written.
+fn is_staged(name: &str) -> bool {
+    let number = name.rsplit_once('#').map(|(_, number)| number);
+    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Opening a FIFO would wait for a writer.
+fn readable() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        let flags = rustix::fs::OFlags::NONBLOCK.bits();
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.cast_signed());
+    }
+    options
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn payload(
+    file: File,
+    place: PathBuf,
+    _range: &std::ops::Range<u64>,
+    _head: bool,
+) -> Result<GetResultPayload> {
+    Ok(GetResultPayload::File(file, place))
+}
+
+/// Piece by piece, so that whoever asked can stop: the file may be of any size.
+#[cfg(target_family = "wasm")]
+fn payload(
+    mut file: File,
+    place: PathBuf,
+    range: &std::ops::Range<u64>,
+    head: bool,
+) -> Result<GetResultPayload> {
+    use bytes::Bytes;
+    use std::io::{Read, Seek, SeekFrom};
+
+    const PIECE_BYTES: u64 = 1 << 20;
+
+    let failed = move |source| {
+        let (what, path) = ("it cannot be read", place.clone());
+        generic(Failed { what, path, source })
+    };
+    file.seek(SeekFrom::Start(range.start)).map_err(&failed)?;
+    let left = match head {
+        true => 0,
+        false => range.end.saturating_sub(range.start),
+    };
+    let pieces = stream::try_unfold(
+        (file, left, failed),
+        |(mut file, left, failed)| async move {
+            let mut piece = vec![0; left.min(PIECE_BYTES) as usize];
+            let read = file.read(&mut piece).map_err(&failed)?;
+            piece.truncate(read);
+            let rest = left.saturating_sub(read as u64);
+            Ok((read > 0).then(|| (Bytes::from(piece), (file, rest, failed))))
+        },
+    );
+    Ok(GetResultPayload::Stream(pieces.boxed()))
+}
+
+fn range_of(range: &GetRange, size: u64) -> Result<std::ops::Range<u64>> {
+    let range = match range {
+        GetRange::Bounded(range) => range.start..range.end.min(size),
+        GetRange::Offset(start) => *start..size,
+        GetRange::Suffix(count) => size.saturating_sub(*count)..size,
+    };
+    match range.start < range.end {
+        true => Ok(range),
+        false => Err(Error::Generic {
+            store: NAME,
+            source: format!("nothing lies at {range:?} of {size} bytes").into(),
+        }),
+    }
+}
+
+fn meta(path: &Path, metadata: &fs::Metadata) -> ObjectMeta {
+    let modified = metadata.modified().unwrap_or(std::time::UNIX_EPOCH);
+    ObjectMeta {
+        location: path.clone(),
+        last_modified: modified.into(),
+        size: metadata.len(),
+        e_tag: None,
+        version: None,
+    }
+}
+
+/// `NotFound` is meaningful for reads and deletions only; a put whose parent is missing is a generic failure.
+fn failed(path: &Path, what: &'static str, place: &StdPath, source: io::Error) -> Error {
+    match source.kind() {
+        io::ErrorKind::NotFound => Error::NotFound {
+            path: path.to_string(),
+            source: source.into(),
+        },
+        _ => generic(Failed {
+            what,
+            path: place.to_owned(),
+            source,
+        }),
+    }
+}
+
+fn generic(error: Failed) -> Error {
+    Error::Generic {
+        store: NAME,
+        source: error.into(),
+    }
+}
+
+fn not_needed(operation: &str) -> Error {
+    Error::NotImplemented {
+        operation: operation.into(),
+        implementer: NAME.into(),
+    }
+}
+
+impl fmt::Display for DirStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{NAME} {}", self.root.display())
+    }
+}
+
+#[async_trait]
+impl ObjectStore for DirStore {
+    async fn put_opts(
+        &self,
+        path: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        if let PutMode::Update(_) = options.mode {
+            return Err(not_needed("an update"));
+        }
+        let file = self.place(path);
+        let put = self.run(move |store| store.put(&file, &payload, &options.mode));
+        if !put.await? {
+            return Err(Error::AlreadyExists {
+                path: path.to_string(),
+                source: "there is one".into(),
+            });
+        }
+        Ok(PutResult {
+            e_tag: None,
+            version: None,
+            extensions: Default::default(),
+        })
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        _path: &Path,
+        _options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        Err(not_needed("an upload in parts"))
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        let path = path.clone();
+        self.run(move |store| store.get(&path, &options)).await
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        let store = self.clone();
+        let deleted = paths.map(move |path| {
+            let store = store.clone();
+            async move {
+                let path = path?;
+                let delete = move |store: &Self| {
+                    let place = store.place(&path);
+                    let removed = fs::remove_file(&place);
+                    removed.map_err(|e| failed(&path, "it cannot be deleted", &place, e))?;
+                    Ok(path)
+                };
+                store.run(delete).await
+            }
+        });
+        deleted.buffered(DELETES).boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (store, prefix) = (self.clone(), prefix.cloned().unwrap_or_default());
+        let listed = async move {
+            let metas = store.run(move |store| store.list(&prefix)).await;
+            match metas {
+                Ok(metas) => stream::iter(metas).map(Ok).left_stream(),
+                Err(error) => stream::iter([Err(error)]).right_stream(),
+            }
+        };
+        stream::once(listed).flatten().boxed()
+    }
+
+    async fn list_with_delimiter(&self, _prefix: Option<&Path>) -> Result<ListResult> {
+        Err(not_needed("a list of one level"))
+    }
+
+    async fn copy_opts(&self, _from: &Path, _to: &Path, _options: CopyOptions) -> Result<()> {
+        Err(not_needed("a copy"))
+    }
+}

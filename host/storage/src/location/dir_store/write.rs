@@ -1,0 +1,149 @@
+//! Writing: a whole object or none, durably.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+
+use object_store::{Error, PutMode, PutPayload, Result};
+
+use super::{DirStore, Failed, generic};
+
+/// How far above a directory that is there already the names are made durable: whoever made it may have died
+/// before doing so.
+const SYNCED_PARENTS: usize = 3;
+
+impl DirStore {
+    /// Makes the directory of a file, if it is missing, and its name durable.
+    fn make_parent(&self, file: &Path) -> io::Result<()> {
+        let Some(parent) = file.parent() else {
+            return Ok(());
+        };
+        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        if durable.contains(parent) {
+            return Ok(());
+        }
+        let missing = parent.ancestors().take_while(|dir| !dir.is_dir()).count();
+        if missing > 0 {
+            private_dirs().create(parent)?;
+        }
+        for made in parent.ancestors().skip(1).take(missing.max(SYNCED_PARENTS)) {
+            // A component cannot open what lies above the directories that it was given.
+            let Ok(directory) = File::open(made) else {
+                break;
+            };
+            directory.sync_all()?;
+        }
+        durable.insert(parent.to_owned());
+        Ok(())
+    }
+
+    /// Opens a new file beside `file`, under the name that `object_store` gives its own: whoever sweeps
+    /// those sweeps these.
+    fn stage(&self, file: &Path) -> io::Result<(PathBuf, File)> {
+        let mut number: u64 = 1;
+        let mut made_again = false;
+        loop {
+            let mut name = file.as_os_str().to_owned();
+            name.push(format!("#{number}"));
+            let name = PathBuf::from(name);
+            match private_file().open(&name) {
+                Ok(open) => return Ok((name, open)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                // Somebody has removed the folder since it was made.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !made_again => {
+                    made_again = true;
+                    let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+                    durable.clear();
+                    drop(durable);
+                    self.make_parent(file)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Puts a whole file, in the place of another or where none is. False if there is one and it is to stay.
+    pub(super) fn put(&self, file: &Path, payload: &PutPayload, mode: &PutMode) -> Result<bool> {
+        let failed = |what, path: &Path| {
+            let path = path.to_owned();
+            move |source| generic(Failed { what, path, source })
+        };
+        self.make_parent(file)
+            .map_err(failed("its directory cannot be made", file))?;
+        let (staged, mut open) = self
+            .stage(file)
+            .map_err(failed("it cannot be created", file))?;
+        let written = (|| {
+            for piece in payload {
+                open.write_all(piece)?;
+            }
+            open.sync_all()
+        })();
+        let put = match written {
+            Err(error) => Err(failed("it cannot be written", &staged)(error)),
+            Ok(()) if *mode == PutMode::Overwrite => fs::rename(&staged, file)
+                .map(|()| true)
+                .map_err(failed("it cannot be renamed", &staged)),
+            Ok(()) => link(&staged, file),
+        };
+        if put.is_err() || *mode != PutMode::Overwrite {
+            // What stays is swept.
+            let _ = fs::remove_file(&staged);
+        }
+        if put? {
+            let folder = file.parent().unwrap_or(Path::new("/"));
+            let synced = File::open(folder).and_then(|folder| folder.sync_all());
+            synced.map_err(failed("it cannot be synced", folder))?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
+
+/// Names a staged file for good, where nothing has that name. False if something has, whoever else tries at the
+/// same time.
+fn link(staged: &Path, file: &Path) -> Result<bool> {
+    use io::ErrorKind as E;
+    match fs::hard_link(staged, file) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == E::AlreadyExists => Ok(false),
+        Err(source) => {
+            // The staged file was just created in the same folder, so it is not a matter of rights.
+            let unsupported = matches!(
+                source.kind(),
+                E::PermissionDenied | E::Unsupported | E::TooManyLinks | E::CrossesDevices
+            );
+            let what = match unsupported {
+                true => {
+                    "this file system has no hard links, which a create-only put needs; use another one"
+                }
+                false => "it cannot be linked",
+            };
+            let path = file.to_owned();
+            let error = Failed { what, path, source };
+            Err(match unsupported {
+                true => Error::NotSupported {
+                    source: error.into(),
+                },
+                false => generic(error),
+            })
+        }
+    }
+}
+
+fn private_dirs() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+fn private_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}

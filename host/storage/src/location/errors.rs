@@ -1,0 +1,63 @@
+//! Errors of a storage, by what the caller can do about them.
+
+use std::error::Error as StdError;
+use std::io;
+
+use crate::error::ErrorKind;
+
+/// The kind of an error. One whose cause stays is never `Unavailable`, which callers retry.
+pub(super) fn kind(error: &object_store::Error) -> ErrorKind {
+    use object_store::Error as E;
+    match error {
+        E::PermissionDenied { .. } | E::Unauthenticated { .. } => ErrorKind::ReadOnly,
+        // Where no object is asked for, what is not found is the bucket.
+        E::NotFound { .. }
+        | E::NotImplemented { .. }
+        | E::NotSupported { .. }
+        | E::InvalidPath { .. } => ErrorKind::InvalidLocation,
+        other => causes(other)
+            .find_map(kind_of_cause)
+            .unwrap_or(ErrorKind::Unavailable),
+    }
+}
+
+fn kind_of_cause(cause: &(dyn StdError + 'static)) -> Option<ErrorKind> {
+    #[cfg(any(feature = "aws-base", feature = "gcp", feature = "azure"))]
+    if cause.is::<super::client::Permanent>() {
+        return Some(ErrorKind::InvalidLocation);
+    }
+    let error = cause.downcast_ref::<io::Error>()?;
+    kind_of_io(error)
+}
+
+fn kind_of_io(error: &io::Error) -> Option<ErrorKind> {
+    use io::ErrorKind as E;
+    // A circle of links has no kind of its own in the standard library that is stable.
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+        return Some(ErrorKind::InvalidLocation);
+    }
+    match error.kind() {
+        E::PermissionDenied | E::ReadOnlyFilesystem | E::NotADirectory => Some(ErrorKind::ReadOnly),
+        // Something else than a file lies where a record or a data object should.
+        E::InvalidData => Some(ErrorKind::Corrupt),
+        E::IsADirectory
+        | E::InvalidFilename
+        | E::InvalidInput
+        | E::Unsupported
+        | E::TooManyLinks => Some(ErrorKind::InvalidLocation),
+        _ => None,
+    }
+}
+
+/// The error and what caused it. Local storage wraps what the system says, more than once.
+pub(super) fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+}

@@ -1,0 +1,263 @@
+//! Locations that are open: names with the storage to reach them by.
+
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+
+use super::dir_store::DirStore;
+use super::{Kind, Location, cloud, errors, local, parse};
+use crate::blocking::Threads;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+
+/// All `memory:` locations of this process.
+static MEMORY: LazyLock<Arc<InMemory>> = LazyLock::new(Arc::default);
+
+/// A location, and the storage that holds it. Cloning it is cheap.
+#[derive(Clone, Debug)]
+pub struct OpenLocation {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    url: Arc<str>,
+    environment: Arc<Environment>,
+    place: Place,
+}
+
+/// Where a location lies.
+#[derive(Clone, Debug)]
+enum Place {
+    /// In a directory of this machine, of this resolved path.
+    Directory {
+        path: Arc<std::path::Path>,
+        is_url: bool,
+    },
+    Remote(Location),
+    /// In a store of the caller's.
+    Caller,
+}
+
+impl Location {
+    /// Opens the location: resolves its path, or builds its storage from the environment. Nothing is read or
+    /// written in it yet.
+    ///
+    /// `memory:` locations last as long as the process. Endpoints and credentials of the others come from
+    /// the variables that `object_store` reads (`AWS_*`, `GOOGLE_*`, `AZURE_*`), and from `FLYTE_AWS_ENDPOINT`,
+    /// `FLYTE_AWS_ACCESS_KEY_ID` and `FLYTE_AWS_SECRET_ACCESS_KEY` where the variable of AWS is unset. Blank
+    /// variables are unset. A request is retried for half a minute.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidLocation`](crate::ErrorKind::InvalidLocation) if the path cannot be resolved, or if a
+    /// variable is wrong, which the
+    /// message then names.
+    pub fn open(&self) -> Result<OpenLocation> {
+        self.open_by(cloud::open)
+    }
+
+    /// Opens the location as [`open`](Self::open) does, but reaches S3 through a client and by hashes of
+    /// the caller's: where there is neither `reqwest` nor `ring`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    #[cfg(feature = "aws-base")]
+    pub fn open_with(
+        &self,
+        connector: impl object_store::client::HttpConnector,
+        crypto: Arc<dyn object_store::client::CryptoProvider>,
+    ) -> Result<OpenLocation> {
+        self.open_by(|location| cloud::open_s3(location, connector, crypto))
+    }
+
+    fn open_by(
+        &self,
+        cloud: impl FnOnce(&Self) -> Result<(Arc<dyn ObjectStore>, Self)>,
+    ) -> Result<OpenLocation> {
+        if let Some(directory) = self.directory()? {
+            return Ok(OpenLocation::of_directory(directory, self.is_url));
+        }
+        let (store, named) = match &self.kind {
+            Kind::Memory(_) if cfg!(target_family = "wasm") => {
+                let what = "the memory of a component ends with the attempt; use a directory or S3";
+                return Err(parse::invalid(&self.to_string(), what));
+            }
+            Kind::Memory(_) => (MEMORY.clone() as Arc<dyn ObjectStore>, self.clone()),
+            _ => cloud(self)?,
+        };
+        Ok(OpenLocation::remote(store, named))
+    }
+
+    fn key(&self) -> Path {
+        match &self.kind {
+            Kind::Local(_) => Path::ROOT,
+            Kind::Memory(key)
+            | Kind::S3 { key, .. }
+            | Kind::Gcs { key, .. }
+            | Kind::Azure { key, .. } => key.clone(),
+        }
+    }
+}
+
+impl OpenLocation {
+    /// A location in a store of the caller's. `url` is what claims and messages call it; two of one store
+    /// differ in what follows its scheme and host, which is their prefix.
+    pub fn new(store: Arc<dyn ObjectStore>, prefix: Path, url: impl Into<String>) -> Self {
+        Self {
+            store,
+            prefix,
+            url: url.into().into(),
+            environment: Arc::default(),
+            place: Place::Caller,
+        }
+    }
+
+    fn of_directory(path: std::path::PathBuf, is_url: bool) -> Self {
+        Self {
+            store: Arc::new(DirStore::new(&path)),
+            prefix: Path::ROOT,
+            url: local::url(local::SCHEME, &path).into(),
+            environment: Arc::default(),
+            place: Place::Directory {
+                path: path.into(),
+                is_url,
+            },
+        }
+    }
+
+    fn remote(store: Arc<dyn ObjectStore>, location: Location) -> Self {
+        Self {
+            store,
+            prefix: location.key(),
+            url: location.to_string().into(),
+            environment: Arc::default(),
+            place: Place::Remote(location),
+        }
+    }
+
+    /// Takes the time, random numbers and the like from here. Default: from this machine.
+    #[must_use]
+    pub fn with_environment(mut self, environment: Environment) -> Self {
+        self.environment = Arc::new(environment);
+        self
+    }
+
+    /// What this location takes from the world around it.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    pub(crate) fn threads(&self) -> Threads {
+        self.environment.threads()
+    }
+
+    /// The location that a record of this one names, which may have been forged: it must not make
+    /// this process read from wherever its credentials reach.
+    ///
+    /// # Errors
+    /// `InvalidLocation` if it lies in another storage.
+    pub(crate) fn in_same_storage(&self, url: &str) -> Result<Self> {
+        let named = self.open_beside(url)?;
+        Ok(Self {
+            environment: self.environment.clone(),
+            ..named
+        })
+    }
+
+    fn open_beside(&self, url: &str) -> Result<Self> {
+        let elsewhere = || {
+            let what = "a record names this as the predecessor, which lies in another storage; if it is one, name it as the previous location";
+            Err(parse::invalid(url, what))
+        };
+        let location = match &self.place {
+            Place::Directory { .. } => {
+                // A path that is relative here may be another one there.
+                let path = url
+                    .strip_prefix(local::SCHEME)
+                    .and_then(|url| url.strip_prefix(':'));
+                let path = path.and_then(|path| local::decode(path).ok());
+                let Some(path) = path else {
+                    return elsewhere();
+                };
+                return Location::from_path(path).open();
+            }
+            Place::Remote(location) => location,
+            Place::Caller => {
+                let (storage, key) = split(url);
+                if storage != split(&self.url).0 {
+                    return elsewhere();
+                }
+                let prefix = parse::key(key).map_err(|what| parse::invalid(url, &what))?;
+                // A store of the caller's may be reached in no other way.
+                return Ok(Self::new(self.store.clone(), prefix, url));
+            }
+        };
+        match url.parse::<Location>() {
+            Ok(named) if location.shares_storage(&named) => {
+                Ok(Self::remote(self.store.clone(), named))
+            }
+            _ => elsewhere(),
+        }
+    }
+
+    /// Its canonical name: an absolute URL, which means the same to every process that can reach it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn store(&self) -> &dyn ObjectStore {
+        &*self.store
+    }
+
+    /// Its directory on this machine, if it has one.
+    pub(crate) fn local_dir(&self) -> Option<&std::path::Path> {
+        match &self.place {
+            Place::Directory { path, .. } => Some(path),
+            Place::Remote(_) | Place::Caller => None,
+        }
+    }
+
+    /// Whether it was named by a path, not a URL.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn is_path(&self) -> bool {
+        matches!(self.place, Place::Directory { is_url: false, .. })
+    }
+
+    /// Whether it is known to put an object only where none is, if it is asked to.
+    pub(crate) fn supports_conditional_put(&self) -> bool {
+        match &self.place {
+            Place::Directory { .. } => true,
+            Place::Remote(location) => matches!(location.kind, Kind::Memory(_)),
+            Place::Caller => false,
+        }
+    }
+
+    pub(crate) fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
+    /// An error of this location's storage, by what the caller can do about it.
+    pub(crate) fn error(&self, what: impl fmt::Display, source: object_store::Error) -> Error {
+        let kind = errors::kind(&source);
+        Error::new(kind, format!("{}: {what}", self.url)).with_source(source)
+    }
+}
+
+impl fmt::Display for OpenLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+/// What a URL names before its path, and the path without its slash.
+fn split(url: &str) -> (&str, &str) {
+    let start = url.find("://").map_or(0, |colon| colon + 3);
+    let (_, rest) = url.split_at(start);
+    match rest.find('/') {
+        Some(slash) => {
+            let (storage, path) = url.split_at(start + slash);
+            (storage, path.strip_prefix('/').unwrap_or(path))
+        }
+        None => (url, ""),
+    }
+}
