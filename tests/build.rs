@@ -1,5 +1,5 @@
-//! Builds the components that the tests and the example run: those of `tests/guests`, the task `digits`
-//! of the SDK, and `tests/plugin`, which has no WASI. So `cargo test` needs no step before it.
+//! Builds the components that the tests run: those of `tests/guests`, the task `digits` of the SDK, and
+//! `tests/plugin`, which has no WASI. So `cargo test` needs no step before it.
 
 #[path = "../host/cli/build/wasm.rs"]
 mod wasm;
@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     wasm::install_target(wasm::WASI)?;
     wasm::install_target(BARE)?;
 
-    let target_dir = wasm::target_dir("guests")?;
+    let target_dir = wasm::target_dir()?;
     let built = wasm::build(&workspace, &target_dir, wasm::WASI, |cargo| {
         cargo
             .args(["--package", "task-checkpoint", "--example", "digits-task"])

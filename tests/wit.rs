@@ -1,4 +1,4 @@
-//! The vendored WIT of WASI is that of the host.
+//! The copies of WIT are those of their originals.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,16 @@ fn the_wasi_that_the_component_exports_matches_wasmtime_wasi() {
     let (package, interface) = own.split_once('\n').unwrap();
     assert!(original.contains(package), "{package}");
     assert!(original.contains(interface.trim()), "{interface}");
+}
+
+#[test]
+fn the_crates_that_are_published_contain_the_wit_of_the_workspace() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let original = fs::canonicalize(workspace.join("wit")).unwrap();
+    for folder in ["guest/rust/wit", "host/wasmtime/wit"] {
+        let own = fs::canonicalize(workspace.join(folder)).unwrap();
+        assert_eq!(own, original, "{folder} is a link to it");
+    }
 }
 
 /// The directory of the crate that this build uses.

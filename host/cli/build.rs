@@ -1,4 +1,5 @@
-//! Builds the component that `compose` plugs into a task, without S3 and with it.
+//! Provides the component that `compose` plugs into a task, without S3 and with it: built in the workspace,
+//! prebuilt in a package.
 
 #[path = "build/wasm.rs"]
 mod wasm;
@@ -8,33 +9,57 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
+/// Where `.ci/package` puts the components. A checkout has no such folder.
+const PREBUILT: &str = "prebuilt";
+/// The features of each component, and its file.
+const COMPONENTS: [(&str, &str); 2] = [("", "component.wasm"), ("s3", "component-s3.wasm")];
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let workspace = wasm::workspace("../..")?;
-    wasm::watch(
-        &workspace,
-        &[
-            "host/component",
-            "host/session/Cargo.toml",
-            "host/session/src",
-            "host/storage/Cargo.toml",
-            "host/storage/src",
-            "wit",
-        ],
-    );
-    wasm::install_target(wasm::WASI)?;
-    let target_dir = wasm::target_dir("component")?;
     let out_dir = env::var("OUT_DIR")?;
-    for (features, name) in [("", "component.wasm"), ("s3", "component-s3.wasm")] {
+    let out_dir = Path::new(&out_dir);
+    if Path::new(PREBUILT).exists() {
+        copy_prebuilt(out_dir)
+    } else {
+        build(out_dir)
+    }
+}
+
+fn copy_prebuilt(out_dir: &Path) -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={PREBUILT}");
+    for (_, name) in COMPONENTS {
+        fs::copy(Path::new(PREBUILT).join(name), out_dir.join(name))?;
+    }
+    Ok(())
+}
+
+fn build(out_dir: &Path) -> Result<(), Box<dyn Error>> {
+    let workspace = wasm::workspace("../..")?;
+    if !workspace.join("host/component").exists() {
+        return Err(
+            "this package lacks its prebuilt components; make it with `.ci/package`".into(),
+        );
+    }
+    let watched = [
+        "host/component",
+        "host/session/Cargo.toml",
+        "host/session/src",
+        "host/storage/Cargo.toml",
+        "host/storage/src",
+        "wit",
+    ];
+    wasm::watch(&workspace, &watched);
+    wasm::install_target(wasm::WASI)?;
+    let target_dir = wasm::target_dir()?;
+    for (features, name) in COMPONENTS {
         let built = wasm::build(&workspace, &target_dir, wasm::WASI, |cargo| {
             cargo
                 .args(["--package", "checkpoint-component", "--features", features])
-                // What hashes is twice as fast with it, and wasmtime has it wherever it runs.
+                // Hashing is twice as fast with it, and wasmtime supports it wherever it runs.
                 .env("RUSTFLAGS", "-Ctarget-feature=+simd128")
                 .env("CARGO_PROFILE_RELEASE_LTO", "true")
                 .env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
         })?;
-        let built = built.join("checkpoint_component.wasm");
-        fs::copy(built, Path::new(&out_dir).join(name))?;
+        fs::copy(built.join("checkpoint_component.wasm"), out_dir.join(name))?;
     }
     Ok(())
 }

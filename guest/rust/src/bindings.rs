@@ -4,7 +4,7 @@
 //! Types of `wasi:filesystem` are those of the crate `wasip2`.
 
 wit_bindgen::generate!({
-    path: "../../wit",
+    path: "wit",
     world: "imports",
     with: {
         "wasi:clocks/wall-clock@0.2.12": wasip2::clocks::wall_clock,

@@ -58,18 +58,19 @@ pub(crate) fn build(
     }
 }
 
-/// A directory of their own, or the inner cargo would wait for the lock that the outer one holds; and
-/// always the same one, so that only what has changed is built.
-pub(crate) fn target_dir(name: &str) -> Result<PathBuf, Box<dyn Error>> {
+/// The directory that everything for WebAssembly is built in, so that its macros are built once. It is not
+/// the outer cargo's, which holds the lock on its own.
+pub(crate) fn target_dir() -> Result<PathBuf, Box<dyn Error>> {
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     let build = out_dir.ancestors().find(|dir| dir.ends_with("build"));
     let profile = build
         .and_then(Path::parent)
-        .ok_or("OUT_DIR lies in no directory `build`")?;
-    Ok(profile.join(name))
+        .ok_or("OUT_DIR is not inside a directory named `build`")?;
+    Ok(profile.join("wasm"))
 }
 
-/// `rust-toolchain.toml` names the target, but rustup installs nothing under `RUSTUP_AUTO_INSTALL=0`.
+/// Adds a target that is missing, and says so. rustup adds those of `rust-toolchain.toml` by itself, except
+/// under `RUSTUP_AUTO_INSTALL=0`.
 pub(crate) fn install_target(target: &str) -> Result<(), Box<dyn Error>> {
     let asked = Command::new(env::var("RUSTC")?)
         .args(["--print", "target-libdir", "--target", target])
@@ -81,6 +82,7 @@ pub(crate) fn install_target(target: &str) -> Result<(), Box<dyn Error>> {
         .args(["target", "add", target])
         .status();
     if added.is_ok_and(|status| status.success()) {
+        println!("cargo::warning=added the target {target} to this toolchain, by rustup");
         return Ok(());
     }
     let what = format!(

@@ -3,7 +3,7 @@
 
 #[cfg(feature = "wasi")]
 wasmtime::component::bindgen!({
-    path: "../../wit",
+    path: "wit",
     world: "task:checkpoint/imports",
     imports: { default: async | trappable },
     with: {

@@ -1,13 +1,13 @@
 //! A training that is killed half-way and resumes: `cargo run --example digits`.
 //!
-//! It runs the task of `guest/rust/examples/digits` twice, each time with a store of its own on local
-//! disk. The first run is left alone. The second is killed by SIGKILL and started again. Both must end
+//! It builds the task of `guest/rust/examples/digits` and runs it twice, each time with a store of its own on
+//! local disk. The first run is left alone. The second is killed by SIGKILL and started again. Both must end
 //! with the same model, to the byte.
 
 use std::error::Error;
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitCode, ExitStatus, Stdio};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -33,11 +33,11 @@ fn main() -> ExitCode {
 fn demonstrate() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let work = dir.path().join("work");
-    let data =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest/rust/examples/digits/digits.csv");
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let data = workspace.join("guest/rust/examples/digits/digits.csv");
     fs::create_dir(&work)?;
     fs::copy(data, work.join("digits.csv"))?;
-    fs::copy(env!("DIGITS"), dir.path().join("digits.wasm"))?;
+    fs::copy(build_task(&workspace)?, dir.path().join("digits.wasm"))?;
 
     println!("1. An undisturbed training:\n");
     Attempt::start(dir.path(), "undisturbed")?.finish()?;
@@ -65,6 +65,30 @@ fn demonstrate() -> Result<()> {
         model.len()
     );
     Ok(())
+}
+
+/// Builds the task as a component. Returns its path.
+fn build_task(workspace: &Path) -> Result<PathBuf> {
+    const TARGET: &str = "wasm32-wasip2";
+    // Where the build scripts of the workspace build for WebAssembly too, beside this program's folder.
+    let program = std::env::current_exe()?;
+    let profile = program.ancestors().nth(2).ok_or("no target directory")?;
+    let target_dir = profile.join("wasm");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--release", "--locked", "--target", TARGET])
+        .args(["--package", "task-checkpoint", "--example", "digits-task"])
+        .arg("--target-dir")
+        .arg(&target_dir)
+        .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo")
+        .env_remove("RUSTFLAGS")
+        .current_dir(workspace)
+        .status()?;
+    if !built.success() {
+        return Err("the task does not build; see above".into());
+    }
+    let built = target_dir.join(TARGET).join("release");
+    Ok(built.join("examples/digits-task.wasm"))
 }
 
 /// A process that trains.
