@@ -52,7 +52,7 @@ struct Save {
     needs: (&'static str, &'static str),
 }
 
-const SAVES: [Save; 7] = [
+const SAVES: [Save; 6] = [
     Save {
         name: "a small write",
         make: |attempt, _| async { attempt.write("small".into()).await.map(drop) }.boxed(),
