@@ -50,6 +50,7 @@ mod background;
 mod clock;
 mod conversions;
 mod error;
+mod failures;
 mod outcome;
 mod session;
 mod settings;

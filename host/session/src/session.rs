@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use checkpoint_storage::{
@@ -15,13 +15,10 @@ use tokio::sync::OnceCell;
 use crate::advice::{Advice, Advisor, StopHandle};
 use crate::background::BackgroundSaves;
 use crate::clock;
-use crate::error::{GuestError, Misuse};
+use crate::error::GuestError;
 use crate::outcome::Outcome;
 use crate::settings::{OnFailure, SessionSettings};
 use crate::slot::Slot;
-
-/// The longest that [`Session::finish`] waits for deletions. What is left, the next attempt sweeps.
-const DELETIONS: Duration = Duration::from_secs(5);
 
 /// What a guest says about a checkpoint. Of a key that is given twice, the last value counts.
 pub type Annotations = Vec<(String, String)>;
@@ -44,16 +41,16 @@ pub struct Session {
 
 pub(crate) struct Shared {
     pub(crate) attempt: Arc<Attempt>,
-    background: BackgroundSaves,
+    pub(crate) background: BackgroundSaves,
     // Std mutexes, because they are never held across an await.
     advisor: Mutex<Advisor>,
     failure: Mutex<Option<Error>>,
-    on_failure: Option<Box<OnFailure>>,
+    pub(crate) on_failure: Option<Box<OnFailure>>,
     /// Each stream takes the memory of a whole pipeline, so there is one of either kind at a time.
     pub(crate) writing: Slot,
     pub(crate) reading: Slot,
-    is_finished: AtomicBool,
-    outcome: OnceCell<Outcome>,
+    pub(crate) is_finished: AtomicBool,
+    pub(crate) outcome: OnceCell<Outcome>,
 }
 
 /// The point from which an attempt resumed.
@@ -113,13 +110,6 @@ impl Session {
     #[must_use]
     pub fn waited(&self) -> Duration {
         self.advisor().waited()
-    }
-
-    /// Why the guest's last call failed, with all causes; `None` if it succeeded. Once the attempt is
-    /// fenced this stays `Fenced`, whatever succeeds later.
-    #[must_use]
-    pub fn last_failure(&self) -> Option<Error> {
-        self.failure().clone()
     }
 
     /// Whether there is a checkpoint that [`read`](Self::read) or [`restore`](Self::restore) would give.
@@ -319,89 +309,6 @@ impl Session {
         }
     }
 
-    /// Ends the session when its guest has ended, however it did: by returning, a trap or a timeout.
-    ///
-    /// Waits until the saves in the background are committed, and for the deletion of what they replaced
-    /// as far as the time permits. A save that is not committed within `timeout` is reported as lost,
-    /// although one that is being made may still take effect.
-    ///
-    /// Later calls return the same outcome at once. Saves after this fail.
-    pub async fn finish(&self, timeout: Duration) -> Outcome {
-        let outcome = self.shared.outcome.get_or_init(|| self.end(timeout));
-        outcome.await.clone()
-    }
-
-    async fn end(&self, timeout: Duration) -> Outcome {
-        let began = clock::now();
-        self.shared.is_finished.store(true, Ordering::Release);
-        let background = &self.shared.background;
-        let lost = match tokio::time::timeout(timeout, background.end()).await {
-            Ok(lost) => lost,
-            Err(_) => {
-                background.drop_waiting().await;
-                let what = "what the task saved last in the background is not committed: the storage took too long";
-                Some(Error::new(ErrorKind::Unavailable, what))
-            }
-        };
-        let left = timeout.saturating_sub(clock::now().saturating_duration_since(began));
-        let settling = self.attempt().settle();
-        // Not needed for anything to be durable.
-        let _ = tokio::time::timeout(left.min(DELETIONS), settling).await;
-        Outcome {
-            lost,
-            failure: self.last_failure(),
-            waited: self.waited(),
-            totals: self.attempt().totals(),
-        }
-    }
-
-    /// Notes a failure of the host's own in a call of the guest's, and returns what the guest learns.
-    pub fn tell(&self, error: Error) -> GuestError {
-        let told = GuestError::from(&error);
-        self.note(error);
-        told
-    }
-
-    /// Notes that the guest broke a rule of the import, and returns the error that says so.
-    pub fn misuse(&self, misuse: Misuse) -> GuestError {
-        let what = misuse.to_string();
-        self.note(Error::new(ErrorKind::Other, what.clone()));
-        GuestError::Other(what)
-    }
-
-    fn note(&self, error: Error) {
-        if let Some(on_failure) = &self.shared.on_failure {
-            on_failure(&error);
-        }
-        let mut failure = self.failure();
-        if !is_fenced(&failure) {
-            *failure = Some(error);
-        }
-    }
-
-    pub(crate) fn answer<T>(&self, answer: Result<T>) -> Answer<T> {
-        match answer {
-            Ok(value) => {
-                let mut failure = self.failure();
-                if !is_fenced(&failure) {
-                    *failure = None;
-                }
-                Ok(value)
-            }
-            Err(error) => Err(self.tell(error)),
-        }
-    }
-
-    /// The answer to a save, for which the guest has waited since `began`.
-    pub(crate) fn saved<T>(&self, began: Instant, answer: Result<T>) -> Answer<T> {
-        let now = clock::now();
-        match answer {
-            Ok(_) => self.advisor().note_save(began, now),
-            Err(_) => self.advisor().note_wait(began, now),
-        }
-        self.answer(answer)
-    }
-
     /// Waits for the saves in the background, so that the guest reads its own.
     pub(crate) async fn settle(&self) -> Result<()> {
         self.shared.background.settle().await
@@ -420,11 +327,11 @@ impl Session {
         }
     }
 
-    fn advisor(&self) -> MutexGuard<'_, Advisor> {
+    pub(crate) fn advisor(&self) -> MutexGuard<'_, Advisor> {
         lock(&self.shared.advisor)
     }
 
-    fn failure(&self) -> MutexGuard<'_, Option<Error>> {
+    pub(crate) fn failure(&self) -> MutexGuard<'_, Option<Error>> {
         lock(&self.shared.failure)
     }
 }
@@ -439,11 +346,6 @@ impl fmt::Debug for Session {
 
 pub(crate) fn metadata(annotations: Annotations) -> Metadata {
     Metadata::annotated(annotations)
-}
-
-fn is_fenced(failure: &Option<Error>) -> bool {
-    let kind = failure.as_ref().map(Error::kind);
-    kind == Some(ErrorKind::Fenced)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

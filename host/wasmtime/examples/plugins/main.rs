@@ -157,9 +157,9 @@ impl Host {
         };
         // However it ended: what it was told is staged is committed.
         let outcome = store.data().checkpoint.finish(FLUSH).await;
-        match (outcome.lost, &result) {
-            // It succeeded, and counts on that.
-            (Some(lost), Ok(Ok(_))) => Err(wasmtime::Error::new(lost)),
+        match outcome.lost {
+            // A plugin that succeeded counts on what it has staged.
+            Some(lost) if matches!(result, Ok(Ok(_))) => Err(wasmtime::Error::new(lost)),
             _ => result,
         }
     }
