@@ -67,10 +67,10 @@ pub(super) fn scheme(text: &str) -> Option<&str> {
 
 /// A key: literal, as every tool for S3 takes it. One slash at its end makes no other place of it.
 pub(super) fn key(text: &str) -> Result<Path, String> {
-    let text = text.strip_suffix('/').unwrap_or(text);
     if text.is_empty() {
         return Ok(Path::ROOT);
     }
+    let text = text.strip_suffix('/').unwrap_or(text);
     if let Some(part) = text
         .split('/')
         .find(|part| matches!(*part, "" | "." | ".."))
