@@ -73,6 +73,13 @@ fn an_imported_tree_is_listed_and_exported_unchanged() {
     fs::write(to.join("other"), "").unwrap();
     operate(&place, "export", &[to.to_str().unwrap()]).failed(1);
     assert!(to.join("other").exists());
+    // Whatever else lies there.
+    fs::write(to.join(".task-checkpoint-restoring"), "").unwrap();
+    operate(&place, "export", &[to.to_str().unwrap()]).failed(1);
+    assert!(to.join("other").exists());
+    let replaced = operate(&place, "export", &[to.to_str().unwrap(), "--replace"]);
+    assert_eq!(replaced.code, Some(0), "{}", replaced.text());
+    assert_eq!(tree(&to), tree(&from));
     // And a task can go on from it.
     let outcome = place.run("restore=/data/again");
     assert_eq!(outcome.code, Some(0), "{}", outcome.text());

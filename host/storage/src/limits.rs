@@ -65,7 +65,7 @@ impl Limits {
     ///
     /// # Errors
     /// [`ErrorKind::QuotaExceeded`]
-    pub fn check_entries(&self, count: usize) -> Result<()> {
+    pub(crate) fn check_entries(&self, count: usize) -> Result<()> {
         within(
             count as u64,
             self.entries,
@@ -77,7 +77,7 @@ impl Limits {
     ///
     /// # Errors
     /// [`ErrorKind::QuotaExceeded`]
-    pub fn check_path(&self, path: &str) -> Result<()> {
+    pub(crate) fn check_path(&self, path: &str) -> Result<()> {
         let most = self.path_bytes.min(MAX_PATH_BYTES);
         within(path.len() as u64, most as u64, "bytes in a path")
     }

@@ -23,6 +23,9 @@ pub(crate) struct Args {
     /// The sequence number of the checkpoint [default: the newest]
     #[arg(long = "seq", value_name = "N")]
     sequence: Option<u64>,
+    /// Replace what the target holds, such as what an interrupted export has left
+    #[arg(long)]
+    replace: bool,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -46,8 +49,12 @@ impl Args {
         let progress = Progress::start("exporting");
         progress.set_total(info.logical_bytes);
         let limits = Limits::default();
+        let existing = match self.replace {
+            true => Existing::Replace,
+            false => Existing::Refuse,
+        };
         checkpoint
-            .restore(Counted::new(target, &progress), Existing::Refuse, &limits)
+            .restore(Counted::new(target, &progress), existing, &limits)
             .await?;
         drop(progress);
         let target = self.target.display().to_string();

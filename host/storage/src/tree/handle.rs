@@ -20,33 +20,18 @@ pub trait DirHandle: Sized + Send + Sync + 'static {
     const KEEPS_MODES: bool;
 
     /// Describes what a path names.
-    ///
-    /// # Errors
-    /// A [`Failure`], as for all operations.
     fn stat(&self, path: &Path, links: Links) -> Result<Stat, Failure>;
 
     /// Opens a directory.
-    ///
-    /// # Errors
-    /// A [`Failure`]
     fn open_dir(&self, path: &Path, links: Links) -> Result<Self, Failure>;
 
     /// Opens a file to read it. Must not wait for the other end if it is a pipe.
-    ///
-    /// # Errors
-    /// A [`Failure`]
     fn open_file(&self, path: &Path, links: Links) -> Result<Self::File, Failure>;
 
     /// Lists the directory, in any order, without `.` and `..`.
-    ///
-    /// # Errors
-    /// A [`Failure`]
     fn entries(&self) -> Result<Self::Entries, Failure>;
 
     /// Reads a symbolic link.
-    ///
-    /// # Errors
-    /// A [`Failure`]
     fn read_link(&self, name: &Path) -> Result<String, Failure>;
 
     /// Why no link to `target` can be created here, if so. Default: any can.
@@ -55,93 +40,53 @@ pub trait DirHandle: Sized + Send + Sync + 'static {
     }
 
     /// Creates a symbolic link that was last modified at `modified`.
-    ///
-    /// # Errors
-    /// A [`Failure`]
     fn create_link(&self, name: &Path, target: &str, modified: SystemTime) -> Result<(), Failure>;
 
     /// Creates a directory.
-    ///
-    /// # Errors
-    /// [`FailureKind::Exists`] if something has that name already.
+    /// Fails with [`FailureKind::Exists`] if something has that name already.
     fn create_dir(&self, path: &Path) -> Result<(), Failure>;
 
     /// Creates a file and opens it to write it.
-    ///
-    /// # Errors
-    /// [`FailureKind::Exists`] if something has that name already, even a link to nothing.
+    /// Fails with [`FailureKind::Exists`] if something has that name already, even a link to nothing.
     fn create_file(&self, name: &Path) -> Result<Self::File, Failure>;
 
     /// Moves an entry of this directory to another one, where it replaces a file.
-    ///
-    /// # Errors
-    /// A [`Failure`]
     fn rename(&self, name: &Path, to: &Self, new_name: &Path) -> Result<(), Failure>;
 
     /// Removes a file or a link.
-    ///
-    /// # Errors
-    /// A [`Failure`]
     fn remove_file(&self, path: &Path) -> Result<(), Failure>;
 
     /// Removes an empty directory.
-    ///
-    /// # Errors
-    /// A [`Failure`]
     fn remove_dir(&self, path: &Path) -> Result<(), Failure>;
 
     /// Lets the owner of a directory empty and move it, where permission bits may forbid that. An
     /// interrupted restore may have made some that their owner may not write.
-    ///
-    /// # Errors
-    /// A [`Failure`]
     fn unlock_dir(&self, _path: &Path) -> Result<(), Failure> {
         Ok(())
     }
 
     /// Sets the permission bits, where they are kept, and the modification time of the directory.
-    ///
-    /// # Errors
-    /// A [`Failure`]
     fn set_metadata(&self, mode: u32, modified: SystemTime) -> Result<(), Failure>;
 
     /// Makes the names in the directory durable.
-    ///
-    /// # Errors
-    /// A [`Failure`]
     fn sync(&self) -> Result<(), Failure>;
 }
 
 /// A file that is held open.
 pub trait FileHandle: Send + 'static {
     /// Describes the file.
-    ///
-    /// # Errors
-    /// A [`Failure`]
     fn stat(&self) -> Result<Stat, Failure>;
 
     /// Reads the next bytes into the beginning of `into`. Returns how many; 0 only at the end.
-    ///
-    /// # Errors
-    /// A [`Failure`]
     fn read(&mut self, into: &mut [u8]) -> Result<usize, Failure>;
 
     /// Writes the next bytes.
-    ///
-    /// # Errors
-    /// A [`Failure`]
     fn write_all(&mut self, piece: &[u8]) -> Result<(), Failure>;
 
     /// Sets the permission bits, where they are kept, and the modification time.
-    ///
-    /// # Errors
-    /// A [`Failure`]
     fn set_metadata(&self, mode: u32, modified: SystemTime) -> Result<(), Failure>;
 
     /// Makes contents and metadata durable.
-    ///
-    /// # Errors
-    /// A [`Failure`]
     fn sync(&self) -> Result<(), Failure>;
 }
 

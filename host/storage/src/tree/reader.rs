@@ -40,7 +40,7 @@ pub(super) fn reader<D: DirHandle>(
             let file = at.dir.open_file(at.name(), Links::Follow).map_err(here)?;
             reader.begin_file(file, String::new())?;
         }
-        Kind::Link => return Err(FailureKind::Loop.into()).map_err(here),
+        Kind::Link => return Err(here(FailureKind::Loop.into())),
         Kind::Other(kind) => return Err(unsupported(&at.path, kind)),
     }
     Ok(Box::new(reader))

@@ -2,6 +2,10 @@
 //!
 //! Nothing here recurses, and few handles are held, however deep a task has nested its directories: what
 //! lies deeper than [`MAX_HELD`] is moved up to the top and removed from there.
+//!
+//! Removal fails with [`FailureKind::Denied`] where permissions forbid it, with [`FailureKind::NotEmpty`] if
+//! something else writes to a directory meanwhile, and with [`FailureKind::Full`] if the top has no room for
+//! a moved name.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

@@ -106,9 +106,7 @@ pub(super) fn must_remove(
         (true, _, _) => Err(invalid(path, "has other content")),
         (false, true, _) => Ok(true),
         (false, false, true) => Err(name_the_file(path)),
-        (false, false, false) => {
-            Err(FailureKind::NotADirectory.into()).map_err(|f: Failure| f.at(path))
-        }
+        (false, false, false) => Err(Failure::from(FailureKind::NotADirectory).at(path)),
     }
 }
 

@@ -220,7 +220,7 @@ fn a_directory_that_is_being_replaced_is_marked_before_it_is_emptied() {
 }
 
 #[test]
-fn what_is_of_another_kind_gives_way_when_it_may() {
+fn something_of_another_kind_is_replaced_if_permitted() {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("file"), "file").unwrap();
     fs::create_dir(temp.path().join("dir")).unwrap();
@@ -340,7 +340,7 @@ fn however_deep_directories_are_nested_they_are_removed_with_little_stack() {
 }
 
 #[test]
-fn what_its_owner_may_not_write_is_removed() {
+fn directories_that_their_owner_may_not_write_are_removed() {
     let temp = tempfile::tempdir().unwrap();
     let to = temp.path().join("to");
     fs::create_dir_all(to.join("a/b/c")).unwrap();
@@ -359,7 +359,7 @@ fn what_its_owner_may_not_write_is_removed() {
 }
 
 #[test]
-fn a_marker_beside_other_files_permits_nothing_to_whoever_does_not_believe_it() {
+fn an_ambient_target_does_not_believe_a_marker_beside_other_files() {
     let temp = tempfile::tempdir().unwrap();
     let to = temp.path().join("to");
     fs::create_dir(&to).unwrap();
