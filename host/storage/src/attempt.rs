@@ -191,7 +191,7 @@ impl Attempt {
         let mut state = self.state.lock().await;
         if state.writer.is_damaged() {
             // A commit on top would hide the newer, damaged one, and its data would be swept.
-            let what = "something newer is damaged, so nothing is pruned; `verify` says what, and a task that runs here goes on from the newest whole checkpoint";
+            let what = "a newer record is damaged, so nothing was pruned; run `verify` to see which, or run the task, which resumes from the newest intact checkpoint";
             return Err(Error::corrupt(what));
         }
         let Some(newest) = state.writer.newest() else {
@@ -299,7 +299,7 @@ impl Attempt {
         let logical_bytes = draft.tree.size_bytes().unwrap_or(u64::MAX);
         // Readers would treat such a commit as damaged, so it must never be made.
         if stored.contents.size_bytes() != logical_bytes {
-            let what = "the contents that were stored are not as long as the files";
+            let what = "the stored contents differ in length from the files";
             return Err(Error::new(ErrorKind::Other, what));
         }
         self.limits.check_tree(&draft.tree)?;

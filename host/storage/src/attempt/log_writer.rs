@@ -203,8 +203,9 @@ impl LogWriter {
                 }
                 // Nobody prunes a record above the last one that its attempt knows.
                 Put::Vanished => {
-                    let what =
-                        format!("record {sequence} exists, but the storage does not show it");
+                    let what = format!(
+                        "the storage reports that record {sequence} exists, but does not return it"
+                    );
                     return Err(Error::new(ErrorKind::Unavailable, what));
                 }
                 Put::Unknown(error) => return Err(error),

@@ -19,7 +19,7 @@ use crate::tree::Tree;
 use crate::tree::walk::FileTree;
 
 /// A save, which runs when it is awaited.
-#[must_use = "a save is made when it is awaited"]
+#[must_use = "a save runs only when it is awaited"]
 pub struct Save<'a> {
     attempt: &'a Attempt,
     source: Source<'a>,

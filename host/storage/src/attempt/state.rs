@@ -86,9 +86,13 @@ impl State {
                 ErrorKind::SchemaMismatch,
                 match found {
                     Some(found) => {
-                        format!("the checkpoint has the schema {found:?}, not {declared:?}")
+                        format!(
+                            "the checkpoint has the schema {found:?}, but the task declared {declared:?}"
+                        )
                     }
-                    None => format!("the checkpoint has no schema, and {declared:?} is declared"),
+                    None => {
+                        format!("the checkpoint has no schema, but the task declared {declared:?}")
+                    }
                 },
             )),
         }

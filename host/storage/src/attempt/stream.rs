@@ -143,7 +143,7 @@ async fn not_stored(attempt: &Attempt, error: Error) -> Error {
 }
 
 fn over() -> Error {
-    Error::new(ErrorKind::Other, "the stream has failed before")
+    Error::new(ErrorKind::Other, "the stream has already failed")
 }
 
 /// The contents of a checkpoint's only file, piece by piece. Each piece is verified before it is
@@ -202,7 +202,7 @@ impl ReadStream {
         blocking::start(async move { attempt.fall_back(&checkpoint, error).await }).await?;
         self.fell_back = true;
         Err(Error::corrupt(format!(
-            "checkpoint {}: {message}; another read gives an older one",
+            "checkpoint {}: {message}; read again to get an older one",
             self.checkpoint.sequence
         )))
     }

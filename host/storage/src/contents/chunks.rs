@@ -90,7 +90,7 @@ impl TreeChunks {
     /// Returns the tree, after its last chunk was taken.
     pub(crate) async fn finish(self) -> Result<Tree> {
         let Some(reader) = self.ended else {
-            let what = "a tree is finished before all of it is read";
+            let what = "the tree was finished before all of it was read";
             return Err(Error::new(ErrorKind::Other, what));
         };
         blocking::run(self.threads, move || reader.finish()).await?
@@ -171,7 +171,7 @@ impl StreamChunks {
             }
             match self.parts.recv().await {
                 None => {
-                    let what = "the stream was dropped before its end";
+                    let what = "the stream was dropped before it ended";
                     return Err(Error::new(ErrorKind::Other, what));
                 }
                 Some(Part::End) => self.ended = true,

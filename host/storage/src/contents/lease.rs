@@ -29,14 +29,14 @@ type Held = BTreeMap<u64, Terms>;
 
 #[derive(Debug)]
 struct Terms {
-    #[expect(dead_code, reason = "shown by Debug, to tell what keeps a checkpoint")]
+    #[expect(dead_code, reason = "shown by Debug, to see what keeps a checkpoint")]
     purpose: Purpose,
     sequences: Vec<u64>,
 }
 
 /// Prevents the deletion of checkpoints until it is dropped.
 #[derive(Debug)]
-#[must_use = "what is leased is kept only while the lease is held"]
+#[must_use = "checkpoints are kept only while the lease is held"]
 pub(crate) struct Lease {
     id: u64,
     held: Arc<Mutex<Held>>,

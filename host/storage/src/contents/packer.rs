@@ -294,14 +294,19 @@ async fn upload(location: OpenLocation, name: ObjectName, payload: PutPayload) -
     let path = paths::object(location.prefix(), name);
     match location.store().put(&path, payload).await {
         Ok(_) => Ok(()),
-        Err(error) => Err(location.error("a data object cannot be put", error)),
+        Err(error) => Err(location.error("cannot put a data object", error)),
     }
 }
 
 fn ended(upload: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
-    upload.map_err(|e| Error::new(ErrorKind::Other, "an upload ended early").with_source(e))?
+    upload.map_err(|e| Error::new(ErrorKind::Other, "an upload task ended early").with_source(e))?
 }
 
 fn to_u32(n: usize) -> Result<u32> {
-    u32::try_from(n).map_err(|_| Error::new(ErrorKind::QuotaExceeded, "too many chunks"))
+    u32::try_from(n).map_err(|_| {
+        Error::new(
+            ErrorKind::QuotaExceeded,
+            "too many chunks in one checkpoint",
+        )
+    })
 }

@@ -133,16 +133,16 @@ pub(crate) async fn get_range(
     let name = path.filename().unwrap_or_default();
     match location.store().get_range(&path, range.clone()).await {
         Ok(bytes) if bytes.len() as u64 == range.end - range.start => Ok(bytes),
-        Ok(_) => Err(Error::corrupt(format!("data object {name} is cut short"))),
+        Ok(_) => Err(Error::corrupt(format!("data object {name} is truncated"))),
         Err(object_store::Error::NotFound { .. }) => {
             Err(Error::corrupt(format!("data object {name} is missing")))
         }
         // Stores report a range beyond the end in many ways; the size tells this case from others.
         Err(error) => match location.store().head(&path).await {
             Ok(meta) if meta.size < range.end => {
-                Err(Error::corrupt(format!("data object {name} is cut short")))
+                Err(Error::corrupt(format!("data object {name} is truncated")))
             }
-            _ => Err(location.error(format!("data object {name} cannot be read"), error)),
+            _ => Err(location.error(format!("cannot read data object {name}"), error)),
         },
     }
 }
@@ -158,5 +158,5 @@ pub(crate) async fn list_objects(location: &OpenLocation) -> Result<Vec<(ObjectN
         })
         .try_collect()
         .await
-        .map_err(|e| location.error("the data objects cannot be listed", e))
+        .map_err(|e| location.error("cannot list the data objects", e))
 }
