@@ -1,8 +1,8 @@
-//! The parts of a save and of a restore, by contents that need one part more than others.
+//! Benchmarks the steps of saves and restores, with contents that stress one step each.
 //!
-//! `cargo bench -p checkpoint-storage` prints medians of ratios to BLAKE3 of the same bytes on one thread,
-//! in turn, in one run: no save can be faster than that many times the threads. The storage is memory, so
-//! this is what the engine costs besides the storage. The table of DESIGN.md is in `tests/benches`.
+//! `cargo bench -p checkpoint-storage` prints median speeds relative to BLAKE3 of the same bytes on one thread,
+//! measured alternately in one run: no save can be faster than BLAKE3 times the number of threads. The
+//! storage is memory, so this is the cost of the engine without the storage. The table of DESIGN.md is in `tests/benches`.
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
@@ -25,7 +25,7 @@ const ROUNDS: usize = 7;
 #[tokio::main]
 async fn main() {
     let noise = noise(0, SIZE);
-    // What text and numbers are: a part of every eight bytes repeats.
+    // Like text and numbers: a part of every eight bytes repeats.
     let mut numbers = noise.clone();
     for number in numbers.chunks_mut(8) {
         number[3..].fill(0);

@@ -33,13 +33,13 @@ use crate::tree::walk::TreeTarget;
 
 /// One run of a task, which owns its location until a newer attempt begins.
 ///
-/// The calls of one attempt take effect one after the other, from however many threads they come.
-/// A save is atomic: it is committed as a whole when it returns `Ok`. A save that fails with
-/// [`ErrorKind::Unavailable`] may still take effect later, as a whole, but never over a later save
-/// of this attempt or over anything of a newer one. A save that is dropped half-way counts as such.
+/// Calls take effect one after the other, whichever threads make them. A save is atomic: it is
+/// committed as a whole when it returns `Ok`. A save that fails with [`ErrorKind::Unavailable`] may
+/// still take effect later, as a whole, but never over a later save of this attempt or over
+/// anything of a newer one. The same holds for a save whose future is dropped before it completes.
 ///
-/// What a save replaces is deleted while the task goes on; [`settle`](Self::settle) waits for that.
-/// What is being read is not deleted before it is read.
+/// Replaced checkpoints are deleted in the background; [`settle`](Self::settle) waits for these
+/// deletions. A checkpoint that is being read is not deleted until the read ends.
 #[derive(Debug)]
 pub struct Attempt {
     location: OpenLocation,
@@ -49,12 +49,14 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Claims the location, which fences every earlier attempt, and finds what there is to go on from.
+    /// Claims the location, which fences every earlier attempt, and finds the checkpoint to resume
+    /// from.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if the storage, or that of a previous location that is needed, cannot
-    /// be reached; [`ErrorKind::ReadOnly`] if it may not be written; [`ErrorKind::InvalidLocation`] if
-    /// it cannot put an object only where none is. Damage is no error here: the calls report it.
+    /// [`ErrorKind::Unavailable`] if the storage, or that of a previous location that is needed,
+    /// cannot be reached; [`ErrorKind::ReadOnly`] if the storage is read-only;
+    /// [`ErrorKind::InvalidLocation`] if the storage ignores conditional puts. Damage is not an
+    /// error here: later calls report it.
     pub async fn begin(location: OpenLocation, settings: AttemptSettings) -> Result<Self> {
         let claimant = Claimant {
             number: settings.number,
@@ -91,15 +93,15 @@ impl Attempt {
         })
     }
 
-    /// The location that this attempt has claimed.
+    /// Returns the location that this attempt has claimed.
     pub fn location(&self) -> &OpenLocation {
         &self.location
     }
 
-    /// What this attempt goes on from. Its own saves do not change the answer.
+    /// Returns what this attempt resumes from. Its own saves do not change the answer.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if there are checkpoints but each of them is damaged.
+    /// [`ErrorKind::Corrupt`] if there are checkpoints but all of them are damaged.
     pub async fn resume_point(&self) -> Result<ResumePoint> {
         let state = self.state.lock().await;
         if state.resumed.is_some() && state.schema_of_found()? == Found::Ignored {
@@ -117,21 +119,22 @@ impl Attempt {
         }
     }
 
-    /// Whether there is a checkpoint that [`read`](Self::read) or [`restore`](Self::restore) would give.
+    /// Returns whether there is a checkpoint for [`read`](Self::read) or [`restore`](Self::restore)
+    /// to return.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if there are checkpoints but each of them is damaged.
+    /// [`ErrorKind::Corrupt`] if there are checkpoints but all of them are damaged.
     pub async fn prev_exists(&self) -> Result<bool> {
         Ok(self.state.lock().await.newest()?.is_some())
     }
 
-    /// The contents of the only file of this attempt's newest save, else of the newest checkpoint
-    /// that earlier attempts left. `None` if there is no checkpoint.
+    /// Reads the single file of this attempt's newest save or, if it has saved nothing, of the
+    /// newest checkpoint of the earlier attempts. Returns `None` if there is no checkpoint.
     ///
     /// # Errors
-    /// [`ErrorKind::NotSingle`] if it does not hold exactly one file; [`ErrorKind::Corrupt`] if every
-    /// checkpoint is damaged; [`ErrorKind::Unavailable`]; [`ErrorKind::Fenced`] if the checkpoint is
-    /// gone because a newer attempt has replaced it.
+    /// [`ErrorKind::NotSingle`] if the checkpoint does not hold exactly one file;
+    /// [`ErrorKind::Corrupt`] if every checkpoint is damaged; [`ErrorKind::Unavailable`];
+    /// [`ErrorKind::Fenced`] if the checkpoint is gone because a newer attempt has replaced it.
     pub async fn read(&self) -> Result<Option<Bytes>> {
         while let Some((checkpoint, _lease)) = self.lease_newest(Purpose::Read).await? {
             self.limits.check_tree(checkpoint.tree())?;
@@ -143,13 +146,15 @@ impl Attempt {
         Ok(None)
     }
 
-    /// Makes `target` equal to the checkpoint that [`read`](Self::read) would give, whatever its
-    /// number of files, and returns its sequence number. `None`, and an untouched target, if there is
-    /// no checkpoint. A target that equals the checkpoint already is left alone.
+    /// Makes `target` equal to the checkpoint that [`read`](Self::read) would return, however many
+    /// files it has, and returns its sequence number. Returns `None` and leaves the target
+    /// untouched if there is no checkpoint. A target that already equals the checkpoint is left
+    /// alone.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidPath`] if the target has other content and `existing` says to refuse; else
-    /// those of [`read`](Self::read), of [`TreeTarget::writer`] and of what that returns.
+    /// [`ErrorKind::InvalidPath`] if the target has other content and `existing` says to refuse;
+    /// otherwise the errors of [`read`](Self::read), of [`TreeTarget::writer`] and of the writer it
+    /// returns.
     pub async fn restore(
         &self,
         target: impl TreeTarget,
@@ -178,17 +183,18 @@ impl Attempt {
         }
     }
 
-    /// Commits the newest checkpoint of the location once more, without storing it again, and retires
-    /// all but the newest [`keep`](AttemptSettings::keep). So an operator prunes a location whose task
-    /// is not running. Returns the new position of the newest checkpoint; `None` if there is none.
+    /// Commits the newest checkpoint again, without storing its contents again, and deletes all but
+    /// the newest [`keep`](AttemptSettings::keep) checkpoints. Operators use it to prune a location
+    /// whose task is not running. Returns the new position of the newest checkpoint, or `None` if
+    /// there is no checkpoint.
     ///
     /// # Errors
     /// Those of [`write`](Self::write).
     pub async fn prune(&self) -> Result<Option<u64>> {
         let mut state = self.state.lock().await;
         if state.writer.is_damaged() {
-            // A commit on top would hide what is newer, and its data would be swept.
-            let what = "something newer is damaged, so nothing is pruned; `verify` says what, and a task that runs here goes on from the newest whole checkpoint";
+            // A commit on top would hide the newer, damaged one, and its data would be swept.
+            let what = "a newer record is damaged, so nothing was pruned; run `verify` to see which, or run the task, which resumes from the newest intact checkpoint";
             return Err(Error::corrupt(what));
         }
         let Some(newest) = state.writer.newest() else {
@@ -206,16 +212,16 @@ impl Attempt {
         Ok(Some(checkpoint.sequence))
     }
 
-    /// Waits until what was replaced so far is deleted. Not needed for anything to be durable; what is
-    /// not deleted when the attempt is dropped is swept when the next one begins.
+    /// Waits until all checkpoints replaced so far are deleted. Durability does not depend on it;
+    /// whatever is not deleted when the attempt is dropped is swept when the next one begins.
     pub async fn settle(&self) {
         let mut state = self.state.lock().await;
         state.writer.discard_unused().await;
         state.writer.settle().await;
     }
 
-    /// Declares the form of what the task saves from here on, and what to do with a checkpoint that
-    /// earlier attempts have saved in another form or without one.
+    /// Declares the schema of everything the task saves from now on, and what to do with a
+    /// checkpoint that earlier attempts saved with another schema or without one.
     ///
     /// # Errors
     /// [`ErrorKind::QuotaExceeded`] if the name is longer than
@@ -230,50 +236,52 @@ impl Attempt {
         Ok(())
     }
 
-    /// How much more a save may store now.
+    /// Returns how many more bytes a save may store now.
     pub async fn bytes_left(&self) -> u64 {
         let stored = self.state.lock().await.writer.stored_bytes();
         self.limits.stored_bytes.saturating_sub(stored)
     }
 
-    /// What the task may store.
+    /// Returns the limits on what the task may store.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// What this attempt has committed so far.
+    /// Returns what this attempt has committed so far.
     pub fn totals(&self) -> Totals {
         *self.lock_totals()
     }
 
-    /// What saves and trees are stamped with.
+    /// Returns the time to stamp on saves and trees.
     pub(crate) fn now(&self) -> SystemTime {
         self.location.environment().clock().now()
     }
 
-    /// The checkpoint that a read gives now, and a lease on it.
+    /// Returns the checkpoint that a read would return now, with a lease on it.
     pub(crate) async fn lease_newest(
         &self,
         purpose: Purpose,
     ) -> Result<Option<(Checkpoint, Lease)>> {
         let mut state = self.state.lock().await;
         let newest = state.newest()?;
-        // Under the same lock: a save that comes between would delete what was found.
+        // Take the lease under the same lock: otherwise a save in between could delete the
+        // checkpoint.
         Ok(newest.map(|newest| {
             let lease = state.writer.lease(purpose, &newest);
             (newest, lease)
         }))
     }
 
-    /// Takes note that `checkpoint` turned out damaged. Passes on any other error.
+    /// Records that `checkpoint` is damaged, if that is what `error` says. Returns any other error.
     pub(crate) async fn fall_back(&self, checkpoint: &Checkpoint, error: Error) -> Result<()> {
         self.state.lock().await.fall_back(checkpoint, error).await
     }
 
-    /// Takes note that something turned out damaged which a save would have used again.
+    /// Records that data which a save would have reused is damaged.
     ///
     /// # Errors
-    /// `Fenced` if it is none, but a newer attempt has deleted it; what prevents to tell.
+    /// `Fenced` if a newer attempt deleted the data rather than it being corrupt; otherwise the
+    /// error that prevented the check.
     pub(crate) async fn mark_corrupt(&self, damage: Error) -> Result<()> {
         self.state.lock().await.mark_corrupt(damage).await
     }
@@ -292,9 +300,9 @@ impl Attempt {
 
     pub(crate) async fn commit(&self, draft: Draft, stored: StoredContents) -> Result<Saved> {
         let logical_bytes = draft.tree.size_bytes().unwrap_or(u64::MAX);
-        // A reader would take such a commit for damaged, so it must never be made.
+        // Readers would treat such a commit as damaged, so it must never be made.
         if stored.contents.size_bytes() != logical_bytes {
-            let what = "the contents that were stored are not as long as the files";
+            let what = "the stored contents differ in length from the files";
             return Err(Error::new(ErrorKind::Other, what));
         }
         self.limits.check_tree(&draft.tree)?;
@@ -311,7 +319,7 @@ impl Attempt {
         })
     }
 
-    // A std mutex, because it is never held across an await.
+    // A std mutex is enough, because it is never held across an await.
     fn lock_totals(&self) -> MutexGuard<'_, Totals> {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner)
     }

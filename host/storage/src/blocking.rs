@@ -1,21 +1,21 @@
-//! Work that blocks or computes, kept off the executor where the host has threads; and work that goes
-//! on while nobody asks for its result.
+//! Runs blocking or CPU-bound work off the executor where the host has threads, and runs short work
+//! in the background.
 
 use crate::error::Result;
 
-/// Where work that blocks is done.
+/// Where blocking work runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Threads {
-    /// On tokio's threads for blocking work; where there are none, as on wasm, at once.
+    /// On tokio's blocking threads; inline where there are none, as on wasm.
     #[default]
     Pool,
-    /// As a task of the runtime's own thread, so that a simulation can be repeated.
+    /// As a task on the runtime's own thread, so that a simulation is repeatable.
     #[cfg(test)]
     One,
 }
 
-/// Runs `work` on a thread that may block; on wasm, which has none, at once. Where there are threads
-/// it begins when this is called, not when the answer is awaited.
+/// Runs `work` on a thread that may block; inline on wasm, which has no threads. With threads, the
+/// work starts when this is called, not when the returned future is awaited.
 ///
 /// # Errors
 /// `Other` if the runtime is shutting down.
@@ -33,7 +33,11 @@ pub(crate) fn run<T: Send + 'static>(
     };
     async {
         running.await.map_err(|e| {
-            Error::new(ErrorKind::Other, "a storage thread ended before its work").with_source(e)
+            Error::new(
+                ErrorKind::Other,
+                "a storage thread ended before its work was done",
+            )
+            .with_source(e)
         })
     }
 }
@@ -46,7 +50,7 @@ pub(crate) async fn run<T: Send + 'static>(
     Ok(work())
 }
 
-/// Starts work that goes on by itself. Dropping the answer does not end it; it is to be short.
+/// Starts background work. Dropping the returned future does not stop it, so it should be short.
 ///
 /// # Errors
 /// `Other` if the runtime is shutting down.
@@ -59,12 +63,16 @@ pub(crate) fn start<T: Send + 'static>(
     let started = tokio::spawn(work);
     async {
         started.await.map_err(|e| {
-            Error::new(ErrorKind::Other, "a storage task ended before its work").with_source(e)
+            Error::new(
+                ErrorKind::Other,
+                "a storage task ended before its work was done",
+            )
+            .with_source(e)
         })?
     }
 }
 
-/// On one thread nothing goes on by itself.
+/// With a single thread nothing runs in the background.
 #[cfg(target_family = "wasm")]
 pub(crate) fn start<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
@@ -72,8 +80,8 @@ pub(crate) fn start<T: Send + 'static>(
     work
 }
 
-/// At most one piece of work that nobody waits for, unless it is to be sure that it is done. Ends when
-/// this is dropped.
+/// At most one background task, which nobody needs to await except to be sure that it has finished.
+/// Dropping this aborts the task.
 #[derive(Debug, Default)]
 pub(crate) struct Background {
     #[cfg(not(target_family = "wasm"))]
@@ -81,7 +89,7 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    /// Begins `work`, after the one before has ended. On wasm, does it.
+    /// Starts `work` after the previous work has finished. On wasm, runs it to completion.
     pub(crate) async fn begin(&mut self, work: impl Future<Output = ()> + Send + 'static) {
         self.wait().await;
         #[cfg(not(target_family = "wasm"))]

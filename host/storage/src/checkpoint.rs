@@ -14,14 +14,14 @@ use crate::location::OpenLocation;
 use crate::metadata::Metadata;
 use crate::tree::Tree;
 
-/// The most that is read into memory as a whole: what a 32-bit guest can address; and where this is such a
-/// guest itself, a part of that, because memory that grows is copied.
+/// The largest contents that are read into memory as a whole: what a 32-bit guest can address. If
+/// this code itself runs in such a guest, only a part of that, because growing memory is copied.
 const MAX_WHOLE_BYTES: u64 = match cfg!(target_pointer_width = "32") {
     true => 1 << 29,
     false => u32::MAX as u64,
 };
 
-/// What is known of a checkpoint without reading its contents.
+/// The facts about a checkpoint that are known without reading its contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckpointInfo {
@@ -29,7 +29,7 @@ pub struct CheckpointInfo {
     pub sequence: u64,
     /// The number of the attempt that saved it, counted from 0.
     pub attempt: u32,
-    /// When it was saved, by that host's clock.
+    /// When it was saved, by the clock of the host that saved it.
     pub saved_at: SystemTime,
     /// The size of its contents.
     pub logical_bytes: u64,
@@ -37,12 +37,13 @@ pub struct CheckpointInfo {
     pub files: u64,
     /// The URL of the location that holds it.
     pub location: String,
-    /// What the task said about it.
+    /// The task's metadata for it.
     pub metadata: Metadata,
 }
 
-/// A committed checkpoint of a location, to be looked at or restored without an [`Attempt`](crate::Attempt).
-/// Cloning it is cheap. Its data may be pruned at any time by an attempt that goes on.
+/// A committed checkpoint of a location, to inspect or restore without an
+/// [`Attempt`](crate::Attempt). Cloning it is cheap. A running attempt may prune its data at any
+/// time.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     pub(crate) location: OpenLocation,
@@ -51,12 +52,12 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The files that it holds.
+    /// Returns the files that it holds.
     pub fn tree(&self) -> &Tree {
         &self.commit.tree
     }
 
-    /// What is known of it without reading its contents.
+    /// Returns what is known of it without reading its contents.
     pub fn info(&self) -> CheckpointInfo {
         let Commit {
             attempt,
@@ -76,31 +77,34 @@ impl Checkpoint {
         }
     }
 
-    /// The contents of its only file, verified. For contents that are larger than memory, see
+    /// Reads the contents of its only file and verifies them. For contents larger than memory, see
     /// [`contents`](Self::contents).
     ///
     /// # Errors
-    /// [`ErrorKind::NotSingle`] if it does not hold exactly one file; [`ErrorKind::QuotaExceeded`] if it
-    /// exceeds the limits, before anything is fetched; [`ErrorKind::Corrupt`] if it is damaged;
-    /// [`ErrorKind::Unavailable`].
+    /// [`ErrorKind::NotSingle`] if it does not hold exactly one file; [`ErrorKind::QuotaExceeded`]
+    /// if it exceeds the limits, before anything is fetched; [`ErrorKind::Corrupt`] if it is
+    /// damaged; [`ErrorKind::Unavailable`].
     pub async fn read(&self, limits: &Limits) -> Result<Bytes> {
         limits.check_tree(&self.commit.tree)?;
         self.read_single().await
     }
 
     /// # Errors
-    /// `NotSingle`, if it does not hold exactly one file.
+    /// `NotSingle` if it does not hold exactly one file.
     pub(crate) fn check_single(&self) -> Result<()> {
         match self.commit.tree.file_count() {
             1 => Ok(()),
             files => Err(Error::new(
                 ErrorKind::NotSingle(files),
-                format!("checkpoint {} holds {files} files, not one", self.sequence),
+                format!(
+                    "checkpoint {} holds {files} files, expected one",
+                    self.sequence
+                ),
             )),
         }
     }
 
-    /// The contents of the only file.
+    /// Reads the contents of the only file.
     pub(crate) async fn read_single(&self) -> Result<Bytes> {
         self.check_single()?;
         let size = self.commit.tree.size_bytes();
@@ -108,7 +112,7 @@ impl Checkpoint {
         let Some(size) = size.and_then(|size| usize::try_from(size).ok()) else {
             return Err(Error::new(
                 ErrorKind::QuotaExceeded,
-                "the checkpoint is larger than what can be read into memory; restore it to a file",
+                "the checkpoint is too large to read into memory; restore it to a file",
             ));
         };
         let mut contents = self.contents();
@@ -118,7 +122,7 @@ impl Checkpoint {
         if first.len() == size {
             return Ok(first);
         }
-        // Memory follows what was verified, not what was promised.
+        // Allocate for what was verified, not for what the record promises.
         let mut whole =
             BytesMut::with_capacity(size.min(READS * self.location.environment().sizes().read));
         whole.extend_from_slice(&first);
@@ -128,14 +132,15 @@ impl Checkpoint {
         Ok(whole.freeze())
     }
 
-    /// The contents of all files one after the other, several pieces at a time. See [`read::runs`].
+    /// Returns the contents of all files, concatenated, several pieces at a time. See
+    /// [`read::runs`].
     pub(crate) fn runs(&self) -> BoxStream<'static, Result<Vec<Bytes>>> {
         read::runs(&self.location, &self.commit)
     }
 
-    /// The contents of all its files, one after the other in the order of [`tree`](Self::tree), in pieces of a
-    /// few MiB at most. Each piece is verified before it is given. The stream ends at the first error, which is
-    /// one of [`read`](Self::read).
+    /// Returns the contents of all its files, concatenated in the order of [`tree`](Self::tree), in
+    /// pieces of a few MiB at most. Each piece is verified before it is returned. The stream ends
+    /// at the first error, which is one of those of [`read`](Self::read).
     pub fn contents(&self) -> BoxStream<'static, Result<Bytes>> {
         read::pieces(&self.location, &self.commit)
     }

@@ -1,5 +1,5 @@
-//! What this crate takes from the world around it: the time, random numbers, threads, and the sizes of what
-//! it stores. Everything comes from here, so that a test can replace it and repeat a run.
+//! The crate's dependencies on its surroundings: time, random numbers, threads, and the sizes by
+//! which it stores. All of them come from here, so that a test can replace them and repeat a run.
 
 use std::fmt;
 use std::io;
@@ -13,24 +13,25 @@ use crate::format::WriteId;
 
 /// A source of time.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// The time of day, which records and trees are stamped with. Nothing relies on it.
+    /// Returns the time of day, which is stamped on records and trees. Nothing relies on it.
     fn now(&self) -> SystemTime;
 
-    /// A time that never goes back, for rates and waits.
+    /// Returns a monotonic time, for rates and waits.
     fn instant(&self) -> Instant;
 }
 
 /// A source of random bytes.
 pub trait Randomness: fmt::Debug + Send + Sync + 'static {
-    /// Fills `bytes`. No two processes may be given the same 16 bytes: they tell whose a record is.
+    /// Fills `bytes`. No two processes may receive the same 16 bytes: they identify the writer of a
+    /// record.
     ///
     /// # Errors
-    /// If the source has none.
+    /// If no random bytes are available.
     fn fill(&self, bytes: &mut [u8]) -> io::Result<()>;
 }
 
-/// What an [`OpenLocation`](crate::OpenLocation) and everything that uses it take from the world. The default
-/// is the machine's own clock and randomness.
+/// The clock and randomness of an [`OpenLocation`](crate::OpenLocation) and of everything that uses
+/// it. The default is the machine's own clock and randomness.
 #[derive(Clone, Debug)]
 pub struct Environment {
     clock: Arc<dyn Clock>,
@@ -51,21 +52,21 @@ impl Default for Environment {
 }
 
 impl Environment {
-    /// Takes the time from this clock.
+    /// Uses this clock.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Takes random bytes from here.
+    /// Uses this source of random bytes.
     #[must_use]
     pub fn with_randomness(mut self, randomness: impl Randomness) -> Self {
         self.randomness = Arc::new(randomness);
         self
     }
 
-    /// The clock.
+    /// Returns the clock.
     pub fn clock(&self) -> &dyn Clock {
         &*self.clock
     }
@@ -73,7 +74,11 @@ impl Environment {
     pub(crate) fn write_id(&self) -> Result<WriteId> {
         let mut bytes = [0; 16];
         self.randomness.fill(&mut bytes).map_err(|e| {
-            Error::new(ErrorKind::Other, "this machine gives no random numbers").with_source(e)
+            Error::new(
+                ErrorKind::Other,
+                "cannot get random numbers from this machine",
+            )
+            .with_source(e)
         })?;
         Ok(WriteId(bytes))
     }
@@ -89,7 +94,7 @@ impl Environment {
 
 #[cfg(test)]
 impl Environment {
-    /// One thread and small sizes, so that a run can be repeated and a few KiB are many chunks.
+    /// Uses one thread and small sizes, so that a run is repeatable and a few KiB make many chunks.
     pub(crate) fn simulated() -> Self {
         Self {
             threads: Threads::One,

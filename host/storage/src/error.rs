@@ -6,8 +6,8 @@ use std::sync::Arc;
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a call failed. [`kind`](Error::kind) says what to do about it; the text is for people, and
-/// does not repeat its [`source`](std::error::Error::source).
+/// Why a call failed. [`kind`](Error::kind) says what the caller can do; the message is for people,
+/// and does not repeat its [`source`](std::error::Error::source).
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -19,31 +19,32 @@ pub struct Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A newer attempt has claimed the location. Stop: nothing that this attempt saves counts any more.
+    /// A newer attempt has claimed the location. Stop: this attempt can no longer save.
     Fenced,
-    /// The checkpoint holds this many files where one was asked for. Restore it to a directory.
+    /// The checkpoint holds this many files, but exactly one is required. Restore it to a
+    /// directory.
     NotSingle(u64),
-    /// What is stored is damaged. Retrying does not help; an older checkpoint may.
+    /// Stored data is damaged. Retrying does not help; an older checkpoint may.
     Corrupt,
-    /// The storage cannot be reached, or refuses for now. Try again later.
+    /// The storage is unreachable or temporarily refuses requests. Retry later.
     Unavailable,
-    /// A cap of the host is reached. Save less, or raise the cap.
+    /// A limit of the host is reached. Save less, or raise the limit.
     QuotaExceeded,
-    /// A path leads out of its directory, does not name what is needed, or cannot be stored.
+    /// A path leaves its directory, does not name the expected kind of file, or cannot be stored.
     InvalidPath,
-    /// The target or the storage may not be written.
+    /// The target or the storage is read-only.
     ReadOnly,
-    /// The checkpoint was saved under another schema than the one that the task has declared. Migrate
-    /// it, or start fresh.
+    /// The checkpoint was saved with another schema than the task has declared. Migrate it, or
+    /// start fresh.
     SchemaMismatch,
-    /// The URL of a location, or a setting that it needs, is wrong. Correct it.
+    /// The URL of a location, or a setting that it needs, is invalid. Correct it.
     InvalidLocation,
     /// Anything else.
     Other,
 }
 
 impl Error {
-    /// An error without a source.
+    /// Creates an error without a source.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -52,7 +53,7 @@ impl Error {
         }
     }
 
-    /// The same error, caused by `source`.
+    /// Returns the same error, caused by `source`.
     #[must_use]
     pub fn with_source(
         mut self,
@@ -62,12 +63,12 @@ impl Error {
         self
     }
 
-    /// What the caller can do about it.
+    /// Returns what the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// The error and its causes in one line. What a cause repeats is said once.
+    /// Formats the error and its causes in one line. Omits causes that the text already contains.
     pub fn with_causes(&self) -> String {
         causes(self)
     }
@@ -79,9 +80,9 @@ impl Error {
         )
     }
 
-    /// What a save would have used again is damaged. The next one stores all anew.
+    /// Data that a save would have reused is damaged. The next save stores everything again.
     pub(crate) fn reused_corrupt() -> Self {
-        let what = "what this save builds upon has turned out damaged meanwhile; save again";
+        let what = "stored data that this save would have reused is damaged; save again to store everything again";
         Self::new(ErrorKind::Unavailable, what)
     }
 
@@ -90,7 +91,7 @@ impl Error {
     }
 }
 
-/// An error and its causes in one line, for every error alike. What a cause repeats is said once.
+/// Formats any error and its causes in one line. Omits causes that the text already contains.
 pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut line = String::new();
     for cause in std::iter::successors(Some(error), |error| error.source()) {

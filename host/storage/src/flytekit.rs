@@ -1,4 +1,4 @@
-//! What lies in a storage as plain objects, which is how flytekit's checkpointer stores.
+//! Imports plain objects, as flytekit's checkpointer stores them.
 
 mod read;
 #[cfg(test)]
@@ -25,28 +25,29 @@ use crate::tree::target::TargetState;
 use crate::tree::walk::{TreeReader, TreeSource, TreeTarget};
 use crate::tree::{Entry, Node};
 
-/// What flytekit calls bytes and readers, whatever they were.
+/// The name that flytekit gives to bytes and readers.
 const BYTES_NAME: &str = "_dst_cp";
 
-/// What lies beneath a URL as plain objects, to be saved as a checkpoint. It is never written.
+/// The plain objects beneath a URL, to be saved as a checkpoint. They are only read.
 ///
 /// The layout is that of `flytekit.core.checkpointer`, as its class `SyncCheckpoint` writes it:
 ///
-/// | flytekit's call | what it stores | what that is here |
+/// | flytekit's call | what it stores | what it becomes here |
 /// |---|---|---|
 /// | `write(bytes)`, `save(reader)` | `<url>/_dst_cp` | a single unnamed file |
-/// | `save(file)` | `<url>/<name of the file>` | a directory with that file: so does flytekit restore it |
+/// | `save(file)` | `<url>/<name of the file>` | a directory with that file, as flytekit restores it |
 /// | `save(directory)` | `<url>/<relative path>`… | a directory |
 ///
-/// It overwrites and never deletes, so after calls of different kinds all of their objects are there;
-/// `_dst_cp` is an unnamed file only where it is alone. A URL of one object is an unnamed file too.
+/// flytekit overwrites and never deletes, so after calls of different kinds all of their objects
+/// exist; `_dst_cp` becomes an unnamed file only if it is the only object. The URL of a single
+/// object becomes an unnamed file too.
 ///
-/// An object of no bytes whose name ends in `/` stands for a directory. Other directories without
-/// objects are lost before they get here, as are modes, links and modification times: files get `0644` and
-/// directories `0755`, with the times of the objects.
+/// An empty object whose name ends in `/` stands for a directory. Object storage does not keep
+/// other empty directories, modes, links or modification times: files get mode `0644`, directories
+/// `0755`, and the times are those of the objects.
 ///
-/// A directory of this machine is read as a [`DirTree`] reads it, which keeps more than an
-/// `object_store` shows of it: that hides files with names such as `a#1`.
+/// A directory of this machine is read like a [`DirTree`], which keeps more than `object_store`
+/// shows: `object_store` hides files with names such as `a#1`.
 #[derive(Clone, Debug)]
 pub struct FlytekitObjects {
     source: Source,
@@ -61,7 +62,7 @@ enum Source {
     Files(PathBuf),
 }
 
-/// An entry, and the object that it is, if it is one.
+/// An entry, and its object if it has one.
 #[derive(Clone, Debug)]
 struct Planned {
     entry: Entry,
@@ -69,12 +70,12 @@ struct Planned {
 }
 
 impl FlytekitObjects {
-    /// Lists what lies at a URL or path. What comes after this is not part of it.
+    /// Lists the objects at a URL or path. Objects written later are not included.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidPath`] if nothing lies there, if it cannot be a tree of files, or if it is a
-    /// location with checkpoints of its own; [`ErrorKind::QuotaExceeded`] if there are more entries
-    /// than the limits permit; [`ErrorKind::Unavailable`] if the storage cannot be reached.
+    /// [`ErrorKind::InvalidPath`] if there are none, if they do not form a tree of files, or if the
+    /// location holds checkpoints of its own; [`ErrorKind::QuotaExceeded`] if there are more
+    /// entries than the limits permit; [`ErrorKind::Unavailable`] if the storage cannot be reached.
     pub async fn list(location: &OpenLocation, limits: &Limits) -> Result<Self> {
         if let Some(dir) = location.local_dir() {
             let (location, dir) = (location.clone(), dir.to_owned());
@@ -97,7 +98,7 @@ impl FlytekitObjects {
         Ok(Self { source })
     }
 
-    /// The size of the files as they are now. `None` if it cannot be told.
+    /// Returns the current total size of the files, or `None` if it cannot be determined.
     pub async fn size_bytes(&self) -> Option<u64> {
         match &self.source {
             Source::Objects { planned, .. } => {
@@ -114,10 +115,10 @@ impl FlytekitObjects {
         }
     }
 
-    /// Whether a save to `location` would change what is read for it.
+    /// Returns whether a save to `location` would change what is read here.
     pub fn holds(&self, location: &OpenLocation) -> bool {
         match &self.source {
-            // They are listed already, and a save overwrites nothing.
+            // The objects are listed already, and a save overwrites nothing.
             Source::Objects { .. } => false,
             Source::Files(path) => location
                 .local_dir()
@@ -140,16 +141,16 @@ impl TreeSource for FlytekitObjects {
     }
 }
 
-/// What is to be read of a path of this machine.
+/// Determines what to read at a path of this machine.
 fn files(location: &OpenLocation, path: PathBuf) -> Result<Source> {
     let state = DirTree::ambient(&path)?.state()?;
-    // Who names a directory may mean that it is empty. A URL is what a platform makes up, of an
-    // attempt that may have stored nothing.
+    // A user who names a directory may mean that it is empty. A URL is generated by a platform, for
+    // an attempt that may have stored nothing.
     let is_url = !location.is_path();
     if state == TargetState::Absent || (state == TargetState::EmptyDir && is_url) {
         return Err(nothing(location));
     }
-    // What cannot be read here is reported by the reader, which can say more about it.
+    // The reader reports what cannot be read, in more detail.
     let names = |path| {
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name())
@@ -165,7 +166,7 @@ fn files(location: &OpenLocation, path: PathBuf) -> Result<Source> {
 }
 
 /// # Errors
-/// If something cannot be looked at.
+/// If a file cannot be inspected.
 fn size_of_files(root: PathBuf) -> io::Result<u64> {
     let metadata = fs::metadata(&root)?;
     if !metadata.is_dir() {
@@ -175,7 +176,7 @@ fn size_of_files(root: PathBuf) -> io::Result<u64> {
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
-            // Links are not followed: they are saved as links.
+            // Do not follow links: they are saved as links.
             let metadata = entry.metadata()?;
             if metadata.is_dir() {
                 dirs.push(entry.path());
@@ -187,11 +188,11 @@ fn size_of_files(root: PathBuf) -> io::Result<u64> {
     Ok(size_bytes)
 }
 
-/// The objects by their paths from the root, those that are only the directories of others as `None`.
+/// The objects by their paths from the root; `None` for directories that have no object.
 #[derive(Default)]
 struct Objects(BTreeMap<TreePath, Option<ObjectMeta>>);
 
-/// A path, in the order of a tree: that of a listing has `a-b` before `a/b`.
+/// A path, ordered as in a tree: a listing has `a-b` before `a/b`.
 #[derive(Debug, PartialEq, Eq)]
 struct TreePath(String);
 
@@ -209,13 +210,14 @@ impl PartialOrd for TreePath {
 
 impl Objects {
     fn add(&mut self, location: &OpenLocation, object: ObjectMeta) -> Result<()> {
-        // As it is: `object_store` encodes what it is given as parts, and what it lists is not.
+        // Use the path unchanged: `object_store` encodes the parts it is given, but does not encode
+        // what it lists.
         let whole = object.location.as_ref();
         let beneath = match location.prefix().as_ref() {
             "" => Some(whole),
             prefix => whole.strip_prefix(prefix).and_then(|p| p.strip_prefix('/')),
         };
-        // Else the marker of the prefix itself, which has lost its slash.
+        // Otherwise it is the marker of the prefix itself, without its slash.
         if let Some(path) = beneath {
             if is_record(path) {
                 return Err(holds_checkpoints(location));
@@ -236,7 +238,7 @@ impl Objects {
                 Ok(())
             }
             Err(object_store::Error::NotFound { .. }) => Err(nothing(location)),
-            Err(error) => Err(location.error("it cannot be read", error)),
+            Err(error) => Err(location.error("cannot read the object", error)),
         }
     }
 
@@ -270,7 +272,7 @@ impl Objects {
         Ok(planned.collect())
     }
 
-    /// Adds the directories that the objects lie in.
+    /// Adds the directories that contain the objects.
     fn add_dirs(&mut self, location: &OpenLocation, limits: &Limits) -> Result<()> {
         let paths: Vec<_> = self.0.keys().map(|path| path.0.clone()).collect();
         for path in paths {
@@ -278,12 +280,12 @@ impl Objects {
             while let Some((parent, _)) = rest.rsplit_once('/') {
                 rest = parent;
                 match self.0.insert(TreePath(parent.to_owned()), None) {
-                    // Its own parents are there too.
+                    // Its parents are present too.
                     Some(None) => break,
                     Some(Some(object)) if object.size > 0 => {
                         let url = location.url();
                         let what = format!(
-                            "{url}: {parent:?} is an object and holds others, which no directory can be; remove one of them"
+                            "{url}: {parent:?} is both an object and a prefix of other objects, so it cannot become a file or a directory; remove one of them"
                         );
                         return Err(Error::new(ErrorKind::InvalidPath, what));
                     }
@@ -305,10 +307,12 @@ fn unlisted(location: &OpenLocation, error: object_store::Error) -> Error {
     match error {
         object_store::Error::InvalidPath { .. } => {
             let url = location.url();
-            let what = format!("{url}: it holds a name that no file can have; rename that object");
+            let what = format!(
+                "{url}: the name of an object is not a valid file name; rename that object"
+            );
             Error::new(ErrorKind::InvalidPath, what).with_source(error)
         }
-        error => location.error("it cannot be listed", error),
+        error => location.error("cannot list the objects", error),
     }
 }
 

@@ -11,11 +11,11 @@ use std::num::NonZeroUsize;
 
 use crate::error::Result;
 
-/// The largest record that is written or read. One of a 4 TiB checkpoint in 1 MiB chunks, or of some
-/// two million files, is smaller.
+/// The largest record that is written or read. The record of a 4 TiB checkpoint in 1 MiB chunks, or
+/// of some two million files, is smaller.
 pub(crate) const MAX_RECORD_BYTES: u64 = 256 << 20;
 
-/// The most checkpoints that a commit retains: reading a location reads as many records.
+/// The most checkpoints that a commit retains: reading a location reads that many records.
 pub(crate) const MAX_RETAINED: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not zero");
 
 /// One record of the log.
@@ -33,8 +33,8 @@ impl Record {
         }
     }
 
-    /// Whether it can lie in this slot: a claim names its own, and a commit is above its claim and the
-    /// newest of those that it retains.
+    /// Returns whether the record may lie in this slot: a claim names its own slot, and a commit
+    /// lies above its claim and is the newest of those that it retains.
     pub(crate) fn fits(&self, sequence: u64) -> bool {
         match self {
             Self::Claim(claim) => claim.epoch == sequence,
@@ -54,7 +54,7 @@ impl Record {
     }
 
     /// # Errors
-    /// `Corrupt` for anything that [`encode`](Self::encode) cannot have made.
+    /// `Corrupt` for anything that [`encode`](Self::encode) cannot have produced.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
         let (kind, payload) = frame::decode(bytes)?;
         Ok(match kind {

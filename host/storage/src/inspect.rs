@@ -1,4 +1,5 @@
-//! Looking at a location without changing it: whether what it holds is whole, and whether its storage is fit.
+//! Inspects a location without changing it: whether its data is intact, and whether its storage is
+//! suitable.
 
 pub(crate) mod doctor;
 pub(crate) mod verify;

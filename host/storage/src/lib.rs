@@ -17,7 +17,7 @@
 //! assert!(!first.prev_exists().await?);
 //! first.write("epoch 1".into()).await?;
 //!
-//! // The first attempt dies here, or is still running: the second one does not care.
+//! // The first attempt dies here, or is still running: the second one is safe either way.
 //! let second = Attempt::begin(location, AttemptSettings::default().number(1)).await?;
 //! assert_eq!(second.read().await?.as_deref(), Some(&b"epoch 1"[..]));
 //! assert!(first.write("epoch 2".into()).await.is_err());

@@ -1,4 +1,4 @@
-//! What a task may store, and what a stored tree may make on this machine.
+//! Limits on what a task may store, and on what a stored tree may create on this machine.
 
 use std::time::{Duration, Instant};
 
@@ -7,30 +7,31 @@ use crate::metadata::Metadata;
 use crate::tree::MAX_PATH_BYTES;
 use crate::tree::Tree;
 
-/// Caps on what a task stores. A restore is checked against those on its tree before anything is
-/// written, since what is stored may have been forged.
+/// Caps on what a task stores. A restore also checks the tree against them before anything is
+/// written, because stored data may be forged.
 ///
-/// Each excess is [`ErrorKind::QuotaExceeded`]; nothing that is committed is lost by it. The defaults
-/// are far above what a task needs and far below what harms a host that has room for its tasks.
+/// Exceeding any of them is [`ErrorKind::QuotaExceeded`]; no committed checkpoint is lost by it.
+/// The defaults are far above what a task needs and far below what harms a host that has room for
+/// its tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
     /// The size of a checkpoint's contents, in bytes. Default 64 GiB.
     pub checkpoint_bytes: u64,
-    /// What the retained checkpoints and a save that is under way may take in the storage, in bytes.
-    /// Default 256 GiB: a few of the largest checkpoints.
+    /// What the retained checkpoints and a save in flight may occupy in the storage together, in
+    /// bytes. Default 256 GiB: a few of the largest checkpoints.
     pub stored_bytes: u64,
-    /// The files, directories and links of a checkpoint together. Default one million: the commit
+    /// The number of files, directories and links in a checkpoint. Default one million: the commit
     /// that lists them must fit in a record.
     pub entries: u64,
-    /// The length of a path in a checkpoint, in bytes. Default, and most, 3072: Linux's `PATH_MAX`
+    /// The length of a path in a checkpoint, in bytes. Default and maximum 3072: Linux's `PATH_MAX`
     /// less room for the path of the target.
     pub path_bytes: usize,
-    /// The saves of an attempt in any minute; those beyond a burst of as many are refused until they
-    /// are due. Default 6000: each leaves a record to be listed and deleted.
+    /// The saves of an attempt per minute. A burst of as many is allowed; further saves are refused
+    /// until the rate permits them. Default 6000: each save leaves a record to list and delete.
     pub saves_per_minute: u32,
-    /// The keys and values of a save's annotations and its schema together, in bytes. Default 16 KiB:
-    /// they are read by everyone who lists checkpoints.
+    /// The total size of a save's annotations (keys and values) and schema, in bytes. Default 16
+    /// KiB: everyone who lists checkpoints reads them.
     pub annotation_bytes: usize,
 }
 
@@ -48,7 +49,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Checks the whole of a tree.
+    /// Checks a whole tree.
     ///
     /// # Errors
     /// [`ErrorKind::QuotaExceeded`]
@@ -57,11 +58,12 @@ impl Limits {
         for entry in tree.entries() {
             self.check_path(&entry.path)?;
         }
-        // More than can be counted is more than any cap.
+        // A size that overflows exceeds every cap.
         self.check_size(tree.size_bytes().unwrap_or(u64::MAX))
     }
 
-    /// Checks the number of entries, which a [`TreeReader`](crate::TreeReader) does as it finds them.
+    /// Checks the number of entries. A [`TreeReader`](crate::TreeReader) calls this as it finds
+    /// them.
     ///
     /// # Errors
     /// [`ErrorKind::QuotaExceeded`]
@@ -106,7 +108,7 @@ impl Limits {
     /// # Errors
     /// [`ErrorKind::QuotaExceeded`]
     pub(crate) fn check_stored(&self, stored_bytes: u64) -> Result<()> {
-        let what = "bytes in the storage, the retained checkpoints included";
+        let what = "bytes in the storage (including retained checkpoints)";
         within(stored_bytes, self.stored_bytes, what)
     }
 }
@@ -115,11 +117,11 @@ fn within(found: u64, most: u64, what: &str) -> Result<()> {
     if found <= most {
         return Ok(());
     }
-    let message = format!("more than {most} {what}, which is what this host permits");
+    let message = format!("more than the {most} {what} that this host permits");
     Err(Error::new(ErrorKind::QuotaExceeded, message))
 }
 
-/// How many saves are due: a bucket of as many as a minute permits, which fills as time passes.
+/// The rate limit on saves: a token bucket that holds one minute's saves and refills over time.
 #[derive(Debug)]
 pub(crate) struct SaveRate {
     per_minute: u32,
@@ -139,7 +141,7 @@ impl SaveRate {
     /// Counts a save.
     ///
     /// # Errors
-    /// [`ErrorKind::QuotaExceeded`] if it is not due.
+    /// [`ErrorKind::QuotaExceeded`] if the rate is exceeded.
     pub(crate) fn count(&mut self, now: Instant) -> Result<()> {
         let most = f64::from(self.per_minute);
         let passed = self
@@ -149,7 +151,7 @@ impl SaveRate {
         self.due = (self.due + passed.as_secs_f64() * most / 60.0).min(most);
         if self.due < 1.0 {
             let message = format!(
-                "more than {} saves in a minute, which is what this host permits; save less often",
+                "more than the {} saves per minute that this host permits; save less often",
                 self.per_minute
             );
             return Err(Error::new(ErrorKind::QuotaExceeded, message));

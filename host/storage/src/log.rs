@@ -1,4 +1,5 @@
-//! The log of a location: its slots, what can be restored from it, and the claim that opens it for writing.
+//! The log of a location: its slots, its history of restorable checkpoints, and the claim that
+//! opens it for writing.
 
 pub(crate) mod claim;
 pub(crate) mod history;

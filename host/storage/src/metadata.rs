@@ -1,19 +1,20 @@
-//! What a task says about a checkpoint.
+//! The metadata that a task attaches to a checkpoint.
 
 use std::collections::BTreeMap;
 
-/// What a task says about a checkpoint beside its contents.
+/// The metadata that a task attaches to a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
-    /// Text for people and tools: a step, a loss. Nothing relies on it.
+    /// Text for people and tools, such as a step or a loss. Nothing relies on it.
     pub annotations: BTreeMap<String, String>,
-    /// The name of the contents' form, so that a task that changed it can tell what it finds.
+    /// The name of the contents' schema, so that a task that has changed it can tell which one it
+    /// finds.
     pub schema: Option<String>,
 }
 
 impl Metadata {
-    /// These annotations, and no schema.
+    /// Returns metadata with these annotations and no schema.
     pub fn annotated(annotations: impl IntoIterator<Item = (String, String)>) -> Self {
         Self {
             annotations: annotations.into_iter().collect(),
@@ -21,7 +22,7 @@ impl Metadata {
         }
     }
 
-    /// The size of all of it.
+    /// Returns the total size, in bytes.
     pub(crate) fn size_bytes(&self) -> usize {
         let annotations = self.annotations.iter();
         let annotations = annotations.map(|(key, value)| key.len() + value.len());

@@ -1,4 +1,4 @@
-//! Every object path of a location. `FORMAT.md` specifies them.
+//! Builds and parses every object path of a location. `FORMAT.md` specifies them.
 
 use std::ops::Range;
 
@@ -29,8 +29,8 @@ pub(crate) fn object(prefix: &Path, name: ObjectName) -> Path {
     data(prefix).join(format!("{}-{}", name.epoch, name.counter))
 }
 
-/// The sequence number of a record's path; `None` for anything else that lies in the log's folder or
-/// beneath it.
+/// Parses the sequence number of a record's path; `None` for anything else in or beneath the log's
+/// folder.
 pub(crate) fn parse_record(prefix: &Path, path: &Path) -> Option<u64> {
     let sequence = parse_record_name(path.filename()?)?;
     (record(prefix, sequence) == *path).then_some(sequence)
@@ -42,7 +42,7 @@ pub(crate) fn parse_record_name(name: &str) -> Option<u64> {
     sequence.filter(|sequence| SLOTS.contains(sequence))
 }
 
-/// The name of a data object's path; `None` for anything else that lies in the folder or beneath it.
+/// Parses the name of a data object's path; `None` for anything else in or beneath the folder.
 pub(crate) fn parse_object(prefix: &Path, path: &Path) -> Option<ObjectName> {
     let name = parse_object_name(path.filename()?)?;
     (object(prefix, name) == *path).then_some(name)
@@ -54,7 +54,7 @@ pub(crate) fn parse_object_name(text: &str) -> Option<ObjectName> {
         epoch: epoch.parse().ok()?,
         counter: counter.parse().ok()?,
     };
-    // Only the one spelling that `object` gives, so that no name has two paths.
+    // Accept only the spelling that `object` produces, so that no name has two paths.
     (format!("{}-{}", name.epoch, name.counter) == text).then_some(name)
 }
 

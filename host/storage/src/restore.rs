@@ -1,4 +1,4 @@
-//! Restoring a checkpoint to a tree outside the storage.
+//! Restores a checkpoint to a tree outside the storage.
 
 use futures::TryStreamExt;
 
@@ -11,12 +11,13 @@ use crate::tree::target::{Existing, TargetState};
 use crate::tree::walk::TreeTarget;
 
 impl Checkpoint {
-    /// Makes `target` equal to this checkpoint. A target that equals it already is left alone.
+    /// Makes `target` equal to this checkpoint. A target that already equals it is left alone.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidPath`] if the target has other content and `existing` says to refuse;
-    /// [`ErrorKind::QuotaExceeded`] if the checkpoint exceeds the limits, before anything is written;
-    /// [`ErrorKind::Corrupt`] if it is damaged; those of [`TreeTarget::writer`] and what it returns.
+    /// [`ErrorKind::QuotaExceeded`] if the checkpoint exceeds the limits, before anything is
+    /// written; [`ErrorKind::Corrupt`] if it is damaged; those of [`TreeTarget::writer`] and of the
+    /// writer it returns.
     pub async fn restore(
         &self,
         target: impl TreeTarget,
@@ -31,7 +32,7 @@ impl Checkpoint {
     }
 }
 
-/// The target, if it is to be written; `None` if it equals the checkpoint already.
+/// Returns the target if it must be written; `None` if it already equals the checkpoint.
 ///
 /// # Errors
 /// `InvalidPath` if it has other content and may not be replaced.
@@ -55,23 +56,24 @@ pub(crate) async fn prepare<T: TreeTarget>(
     if existing == Existing::Refuse {
         return Err(Error::new(
             ErrorKind::InvalidPath,
-            "the target has other content than the checkpoint; name an empty one, or ask for it to be replaced",
+            "the target has content that differs from the checkpoint; use an empty target, or request that it be replaced",
         ));
     }
     Ok(Some(target))
 }
 
-/// The memory in which a target is compared.
+/// The size of the buffer for comparing a target.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Whether the target holds what the checkpoint does, by its hashes: nothing is fetched.
+/// Compares the target with the checkpoint by its hashes, without fetching any contents.
 async fn equals<T: TreeTarget>(target: T, checkpoint: &Checkpoint) -> Result<(T, bool)> {
     let commit = checkpoint.commit.clone();
     blocking::run(checkpoint.location.threads(), move || {
         match compare(&target, &commit) {
             Ok(equal) => Ok((target, equal)),
             Err(error) => match error.kind() {
-                // Something is there that no checkpoint can hold, or more than this one does.
+                // The target holds something that no checkpoint can hold, or more than this one
+                // does.
                 ErrorKind::InvalidPath | ErrorKind::QuotaExceeded => Ok((target, false)),
                 _ => Err(error),
             },
@@ -81,7 +83,7 @@ async fn equals<T: TreeTarget>(target: T, checkpoint: &Checkpoint) -> Result<(T,
 }
 
 fn compare(target: &impl TreeTarget, commit: &Commit) -> Result<bool> {
-    // What exceeds the checkpoint is not equal to it, however large.
+    // Anything larger than the checkpoint differs from it, so reading can stop there.
     let limits = Limits {
         entries: commit.tree.entries().len() as u64,
         ..Limits::default()
@@ -101,15 +103,15 @@ fn compare(target: &impl TreeTarget, commit: &Commit) -> Result<bool> {
     Ok(compare.finish() && reader.finish()?.equals_but_for_times(&commit.tree, modes))
 }
 
-/// Writes the checkpoint. The inner result is about the storage and the target; the target comes back
-/// either way.
+/// Writes the checkpoint. The inner result reports errors of the storage and the target; the target
+/// is returned either way.
 pub(crate) async fn write<T: TreeTarget>(
     target: T,
     checkpoint: &Checkpoint,
     existing: Existing,
 ) -> Result<(T, Result<()>)> {
     let mut runs = checkpoint.runs();
-    // A checkpoint of which nothing can be read removes nothing.
+    // If nothing of the checkpoint can be read, remove nothing.
     let first = match runs.try_next().await {
         Ok(first) => first,
         Err(error) => return Ok((target, Err(error))),
@@ -138,7 +140,7 @@ pub(crate) async fn write<T: TreeTarget>(
     Ok((target, writing.await))
 }
 
-/// Takes contents and compares them with the checkpoint's.
+/// Compares incoming contents with the checkpoint's.
 struct Compare<'a> {
     expected: Expected<'a>,
     differs: bool,
@@ -149,7 +151,7 @@ enum Expected<'a> {
     Hashes {
         chunks: std::slice::Iter<'a, crate::format::Chunk>,
         hasher: Box<blake3::Hasher>,
-        /// What is missing of the chunk that is being hashed, and its hash.
+        /// The number of bytes missing from the chunk being hashed, and its expected hash.
         current: Option<(usize, [u8; 32])>,
     },
 }
@@ -170,7 +172,7 @@ impl<'a> Compare<'a> {
         }
     }
 
-    /// Whether nothing differed and nothing is missing.
+    /// Returns whether everything matched and nothing is missing.
     fn finish(&mut self) -> bool {
         !self.differs
             && match &mut self.expected {
@@ -213,7 +215,7 @@ impl<'a> Compare<'a> {
         }
     }
 
-    /// Takes the next bytes. False if they differ.
+    /// Takes the next bytes. Returns false if they differ.
     fn take_all(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             match self.take(bytes) {

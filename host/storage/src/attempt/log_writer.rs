@@ -1,4 +1,4 @@
-//! The writing side of an attempt: its next slot, its commits, and what they leave behind.
+//! The writing side of an attempt: its next slot, its commits, and the garbage they leave behind.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -21,34 +21,34 @@ use crate::log::slot;
 use crate::log::slot::Put;
 use crate::paths;
 
-/// What an attempt needs to know to write.
+/// The state that an attempt needs to write.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
     location: OpenLocation,
     epoch: u64,
     attempt: u32,
     keep: NonZeroUsize,
-    /// The last record of the log that this attempt knows.
+    /// The last record of the log known to this attempt.
     last: u64,
     objects: Arc<Objects>,
-    /// The commits of the log that the newest one names, newest first.
+    /// The commits of the log that the newest one retains, newest first.
     retained: Vec<Checkpoint>,
-    /// Commits that no later one names: those that are not among the newest any more, that landed
-    /// after their save had failed, or that were made anew.
+    /// Commits that no later one names: those that are no longer among the newest, those that
+    /// landed after their save had failed, and those that were committed again.
     dead: Vec<Checkpoint>,
-    /// Records of older epochs that stay in the log: each may be the last before a claim, on which a
-    /// stale writer must collide.
+    /// Records of older epochs that stay in the log: each may be the last before a claim, which
+    /// makes a stale writer collide.
     protected: HashSet<u64>,
-    /// Whether the location held something damaged since this attempt began.
+    /// Whether damage was found in the location since this attempt began.
     damaged: bool,
-    /// Counts what turned out damaged: a save that reuses what was whole when it began is refused.
+    /// Counts damage found: a save that reuses data which was whole when the save began is refused.
     generation: u64,
     fenced: bool,
     leases: Leases,
     deletion: Background,
 }
 
-/// What is to be committed, but for where its contents lie.
+/// A commit without its contents' positions.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
     pub(crate) saved_at: SystemTime,
@@ -59,9 +59,9 @@ pub(crate) struct Draft {
 /// Where a commit goes among the retained ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// On top of them.
+    /// On top of the retained commits.
     OnTop,
-    /// In the place of the newest, which it repeats.
+    /// In place of the newest commit, which it repeats.
     OfNewest,
 }
 
@@ -107,16 +107,17 @@ impl LogWriter {
         self.last
     }
 
-    /// Leases a checkpoint, if it is one of this log: one of a predecessor is never deleted.
+    /// Leases a checkpoint if it belongs to this log; checkpoints of a predecessor are never
+    /// deleted.
     pub(crate) fn lease(&mut self, purpose: Purpose, checkpoint: &Checkpoint) -> Lease {
         let own = checkpoint.location.url() == self.location.url();
         self.leases
             .take(purpose, own.then_some(checkpoint.sequence))
     }
 
-    /// What a save needs to store contents while the attempt goes on.
+    /// Returns what a save needs to store contents while the attempt continues.
     pub(crate) fn stage(&mut self, limits: Limits) -> Stage {
-        // Nothing is reused where something turned out damaged: what looks whole beside it may not be.
+        // Reuse nothing once damage was found: data that looks whole beside it may not be.
         let reused = match self.damaged {
             true => &[],
             false => self.retained.as_slice(),
@@ -133,7 +134,8 @@ impl LogWriter {
         }
     }
 
-    /// The size of the data objects that retained commits refer to, or that are still to be deleted.
+    /// Returns the size of the data objects that retained commits refer to or that still await
+    /// deletion.
     pub(crate) fn stored_bytes(&self) -> u64 {
         let mut seen = HashSet::new();
         let stored = self.retained.iter().chain(&self.dead);
@@ -144,7 +146,7 @@ impl LogWriter {
     }
 
     /// # Errors
-    /// `Fenced`, if that is known already.
+    /// `Fenced` if the attempt already knows that it is fenced.
     pub(crate) fn check_unfenced(&self) -> Result<()> {
         match self.fenced {
             true => Err(Error::fenced()),
@@ -152,12 +154,13 @@ impl LogWriter {
         }
     }
 
-    /// The newest retained commit.
+    /// Returns the newest retained commit.
     pub(crate) fn newest(&self) -> Option<&Checkpoint> {
         self.retained.first()
     }
 
-    /// Commits a tree whose contents are durable. Returns the checkpoint and the bytes uploaded for it.
+    /// Commits a tree whose contents are durable. Returns the checkpoint and the number of bytes
+    /// uploaded for it.
     pub(crate) async fn commit(
         &mut self,
         draft: Draft,
@@ -200,8 +203,9 @@ impl LogWriter {
                 }
                 // Nobody prunes a record above the last one that its attempt knows.
                 Put::Vanished => {
-                    let what =
-                        format!("record {sequence} exists, but the storage does not show it");
+                    let what = format!(
+                        "the storage reports that record {sequence} exists, but does not return it"
+                    );
                     return Err(Error::new(ErrorKind::Unavailable, what));
                 }
                 Put::Unknown(error) => return Err(error),
@@ -209,7 +213,8 @@ impl LogWriter {
         }
     }
 
-    /// What a commit in this slot retains: itself and the newest of what is retained now.
+    /// Returns what a commit in this slot retains: itself and the newest of the commits retained
+    /// now.
     fn retained_with(&self, sequence: u64, place: Place) -> Vec<u64> {
         let replaced = match place {
             Place::OnTop => 0,
@@ -220,7 +225,7 @@ impl LogWriter {
         kept.chain([sequence]).collect()
     }
 
-    /// Takes note that a commit stands.
+    /// Records that a commit succeeded.
     fn committed(&mut self, sequence: u64, commit: Commit, place: Place) -> Checkpoint {
         self.last = sequence;
         let checkpoint = self.checkpoint(sequence, Arc::new(commit));
@@ -242,10 +247,10 @@ impl LogWriter {
         }
     }
 
-    /// Begins to delete what no retained commit needs, after a commit of this attempt was acknowledged:
-    /// records first, so that a reader finds no record whose data is gone. The list is computed once;
-    /// names are never used again, so the deletions may be late, repeated or fail. What is leased waits for a
-    /// later call.
+    /// Starts to delete everything that no retained commit needs, after a commit of this attempt
+    /// was acknowledged. Deletes records first, so that a reader never finds a record whose data is
+    /// gone. The list is computed once; names are never reused, so a deletion may run late, run
+    /// twice or fail. Leased checkpoints wait for a later call.
     pub(crate) async fn retire(&mut self) {
         let (leased, dead) = std::mem::take(&mut self.dead)
             .into_iter()
@@ -266,20 +271,20 @@ impl LogWriter {
         self.delete(records, data).await;
     }
 
-    /// Begins to delete what failed saves have left and no commit can refer to, so that failing again
-    /// and again fills no storage.
+    /// Starts to delete what failed saves left behind and no commit can refer to, so that repeated
+    /// failures do not fill the storage.
     pub(crate) async fn discard_unused(&mut self) {
         let unused = self.objects.take_unused();
         self.delete(Vec::new(), unused).await;
     }
 
-    /// Waits for the deletions that were begun.
+    /// Waits for the deletions in flight.
     pub(crate) async fn settle(&mut self) {
         self.deletion.wait().await;
     }
 
-    /// A checkpoint turned out damaged: no later commit names it. What it shares with others is not
-    /// deleted while a save that is under way may reuse it.
+    /// Drops a damaged checkpoint, so that no later commit names it. Data that it shares with other
+    /// checkpoints is not deleted while a save in flight may reuse it.
     pub(crate) fn forget(&mut self, damaged: &Checkpoint) {
         self.mark_corrupt();
         let is_damaged = |c: &mut Checkpoint| {
@@ -288,8 +293,8 @@ impl LogWriter {
         self.dead.extend(self.retained.extract_if(.., is_damaged));
     }
 
-    /// Something turned out damaged: what looks whole beside it may not be, so no later save reuses any
-    /// of it.
+    /// Records damage. Data that looks whole beside it may not be, so no later save reuses any of
+    /// it.
     pub(crate) fn mark_corrupt(&mut self) {
         self.damaged = true;
         self.generation += 1;
@@ -303,13 +308,13 @@ impl LogWriter {
         self.epoch
     }
 
-    /// The commits that the newest one names, newest first.
+    /// Returns the commits that the newest one retains, newest first.
     pub(crate) fn retained(&self) -> &[Checkpoint] {
         &self.retained
     }
 
     /// # Errors
-    /// `Unavailable`, for a save that reuses what has turned out damaged since it began.
+    /// `Unavailable` for a save that reuses data when damage was found since the save began.
     fn check_reused(&self, stored: &StoredContents) -> Result<()> {
         let own = |object: &ObjectRef| stored.staged.holds(object.name());
         if stored.generation == self.generation || stored.contents.objects().iter().all(own) {
@@ -329,7 +334,7 @@ impl LogWriter {
             let data = data.into_iter().map(|name| paths::object(prefix, name));
             let paths: Vec<_> = records.chain(data).map(Ok).collect();
             let deleted = location.store().delete_stream(stream::iter(paths).boxed());
-            // What cannot be deleted now is swept by the next claim.
+            // The next claim sweeps what cannot be deleted now.
             deleted.for_each(|_| async {}).await;
         };
         self.deletion.begin(deleting).await;

@@ -1,34 +1,35 @@
-//! What an attempt goes on from.
+//! What an attempt resumes from.
 
 use crate::checkpoint::CheckpointInfo;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 
-/// What an attempt goes on from.
+/// What an attempt resumes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResumePoint {
-    /// Nothing: no earlier attempt has committed a checkpoint.
+    /// No earlier attempt has committed a checkpoint.
     Fresh,
     /// The newest checkpoint of the earlier attempts.
     Resumed(CheckpointInfo),
-    /// An older checkpoint, because what is newer is damaged.
+    /// An older checkpoint, because every newer one is damaged.
     FellBack {
-        /// What this attempt goes on from.
+        /// The checkpoint that this attempt resumes from.
         checkpoint: CheckpointInfo,
-        /// The position of the newest damaged record that was passed over.
+        /// The position of the newest damaged record that was skipped.
         damaged: u64,
-        /// What is wrong with it.
+        /// Why that record is damaged.
         reason: String,
     },
 }
 
-/// What to do with a checkpoint that earlier attempts have saved in another form than the one declared.
+/// What to do with a checkpoint that earlier attempts saved with another schema than the declared
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SchemaChange {
-    /// Fail with [`ErrorKind::SchemaMismatch`] when it is asked for.
+    /// Fail reads with [`ErrorKind::SchemaMismatch`].
     Refuse,
-    /// Go on as if there were none. The first save replaces it, as any save does.
+    /// Ignore the checkpoint and start fresh. The first save replaces it, like any save.
     StartFresh,
-    /// Give it all the same.
+    /// Return the checkpoint anyway.
     Allow,
 }

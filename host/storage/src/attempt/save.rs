@@ -1,4 +1,4 @@
-//! A save of contents in memory, or of a tree.
+//! Saves of contents in memory and of trees.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::metadata::Metadata;
 use crate::tree::Tree;
 use crate::tree::walk::TreeSource;
 
-/// A save that is made when it is awaited.
-#[must_use = "a save is made when it is awaited"]
+/// A save, which runs when it is awaited.
+#[must_use = "a save runs only when it is awaited"]
 pub struct Save<'a> {
     attempt: &'a Attempt,
     source: Source<'a>,
@@ -65,7 +65,7 @@ impl<'a> Save<'a> {
         }
     }
 
-    /// What the task says about the checkpoint. Default nothing.
+    /// Sets the task's metadata for the checkpoint. Default empty.
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = metadata;
         self
@@ -73,7 +73,7 @@ impl<'a> Save<'a> {
 
     async fn make(mut self) -> Result<Saved> {
         match self.try_once().await {
-            // What it would have reused is damaged: all is stored anew.
+            // The data to be reused is damaged: store everything again.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 self.attempt.mark_corrupt(error).await?;
                 self.try_once().await
@@ -118,17 +118,18 @@ fn single_file(attempt: &Attempt, stage: &Stage, size: usize) -> Result<Tree> {
 }
 
 impl Attempt {
-    /// Replaces the checkpoint by one unnamed file with these contents.
+    /// Replaces the checkpoint with one unnamed file with these contents.
     ///
     /// # Errors
-    /// [`ErrorKind::Fenced`], [`ErrorKind::Unavailable`] or [`ErrorKind::ReadOnly`], see [`Attempt`];
-    /// [`ErrorKind::QuotaExceeded`], see [`Limits`].
+    /// [`ErrorKind::Fenced`], [`ErrorKind::Unavailable`] or [`ErrorKind::ReadOnly`], see
+    /// [`Attempt`]; [`ErrorKind::QuotaExceeded`], see [`Limits`].
     pub fn write(&self, contents: Bytes) -> Save<'_> {
         Save::of_contents(self, contents)
     }
 
-    /// The same, of contents that other threads may not keep: the memory of a guest. They are copied, a
-    /// few chunks at a time, so that a save takes no more memory than a stream of them.
+    /// Like [`write`](Self::write), but borrows contents that other threads may not hold, such as
+    /// the memory of a guest. Copies a few chunks at a time, so the save takes no more memory than
+    /// a stream.
     ///
     /// # Errors
     /// Those of [`write`](Self::write).
@@ -136,10 +137,10 @@ impl Attempt {
         Save::of_borrowed(self, contents)
     }
 
-    /// Replaces the checkpoint by the file or directory that `source` is.
+    /// Replaces the checkpoint with the file or directory `source`.
     ///
     /// # Errors
-    /// Those of [`write`](Self::write), of [`TreeSource::reader`] and of what that returns.
+    /// Those of [`write`](Self::write), of [`TreeSource::reader`] and of the reader it returns.
     pub fn save(&self, source: impl TreeSource) -> Save<'_> {
         Save::of_tree(self, Arc::new(source))
     }

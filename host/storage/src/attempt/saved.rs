@@ -1,6 +1,6 @@
-//! What saves did.
+//! The results of saves.
 
-/// What a save did.
+/// The result of one save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Saved {
@@ -8,18 +8,18 @@ pub struct Saved {
     pub sequence: u64,
     /// The size of the checkpoint's contents.
     pub logical_bytes: u64,
-    /// What went to the storage for it, the record included.
+    /// Bytes uploaded for the checkpoint, including its record.
     pub uploaded_bytes: u64,
 }
 
-/// What an attempt has committed so far.
+/// Totals of what an attempt has committed so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Totals {
     /// The number of saves.
     pub saves: u64,
-    /// The size of their contents, all saves added up.
+    /// The size of their contents, summed over all saves.
     pub logical_bytes: u64,
-    /// What went to the storage for them, records included.
+    /// Bytes uploaded for them, including records.
     pub uploaded_bytes: u64,
 }

@@ -1,4 +1,4 @@
-//! What an attempt knows of its location, and what it gives to its task.
+//! What an attempt knows of its location, and which checkpoint it gives to its task.
 
 use super::resume::SchemaChange;
 use crate::attempt::log_writer::{Draft, LogWriter, Place};
@@ -14,20 +14,20 @@ use crate::log::slot;
 pub(super) struct State {
     pub(super) writer: LogWriter,
     pub(super) rate: SaveRate,
-    /// What this attempt found when it began, newest first, without what turned out damaged since.
-    /// Empty once it has saved.
+    /// The checkpoints that this attempt found when it began, newest first, without those found
+    /// damaged since. Empty once it has saved.
     pub(super) found: Vec<Checkpoint>,
-    /// The first of these when there was one.
+    /// The first of `found` when the attempt began, if any.
     pub(super) resumed: Option<CheckpointInfo>,
     /// Damage above the first of `found`, newest first.
     pub(super) damaged: Vec<Damage>,
     /// The newest save of this attempt.
     pub(super) own: Option<Checkpoint>,
-    /// What the task has declared.
+    /// The schema that the task has declared.
     pub(super) schema: Option<(String, SchemaChange)>,
 }
 
-/// Whether what an attempt found is given to its task.
+/// Whether the task may have the checkpoint that the attempt found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Given,
@@ -51,7 +51,7 @@ impl State {
         Ok((checkpoint, uploaded_bytes))
     }
 
-    /// The checkpoint that a read gives now.
+    /// Returns the checkpoint that a read would return now.
     pub(super) fn newest(&self) -> Result<Option<Checkpoint>> {
         match (&self.own, self.found.first(), self.damaged.first()) {
             (Some(checkpoint), _, _) => Ok(Some(checkpoint.clone())),
@@ -64,7 +64,7 @@ impl State {
         }
     }
 
-    /// What the declared schema says of what this attempt found.
+    /// Checks the schema of the checkpoint found against the declared one.
     ///
     /// # Errors
     /// `SchemaMismatch`
@@ -81,30 +81,36 @@ impl State {
                 ErrorKind::SchemaMismatch,
                 match found {
                     Some(found) => {
-                        format!("the checkpoint has the schema {found:?}, not {declared:?}")
+                        format!(
+                            "the checkpoint has the schema {found:?}, but the task declared {declared:?}"
+                        )
                     }
-                    None => format!("the checkpoint has no schema, and {declared:?} is declared"),
+                    None => {
+                        format!("the checkpoint has no schema, but the task declared {declared:?}")
+                    }
                 },
             )),
         }
     }
 
-    /// Takes note that something turned out damaged which a save would have used again.
+    /// Records that data which a save would have reused is damaged.
     ///
     /// # Errors
-    /// `Fenced` if it is none, and what prevents to tell.
+    /// `Fenced` if a newer attempt deleted the data rather than it being corrupt; otherwise the
+    /// error that prevented the check.
     pub(super) async fn mark_corrupt(&mut self, damage: Error) -> Result<()> {
         self.check_damage(damage).await?;
         self.writer.mark_corrupt();
         Ok(())
     }
 
-    /// A newer attempt deletes what it no longer needs, which is no damage. Returns what is.
+    /// Checks whether a newer attempt deleted the data, which is not damage. Returns the damage if
+    /// it is real.
     async fn check_damage(&self, damage: Error) -> Result<Error> {
         let location = self.writer.location();
         let newest = slot::list(location).await?.pop().unwrap_or_default();
         if newest > self.writer.last_sequence() {
-            // Unless it is an own save that landed late.
+            // Unless the record is a save of this attempt that landed late.
             match slot::read(location, newest).await {
                 Ok(Some(Record::Commit(commit))) if commit.epoch == self.writer.epoch() => {}
                 _ => return Err(Error::fenced().with_source(damage)),
@@ -113,7 +119,7 @@ impl State {
         Ok(damage)
     }
 
-    /// Takes note that `checkpoint` turned out damaged. Passes on any other error.
+    /// Records that `checkpoint` is damaged, if that is what `error` says. Returns any other error.
     pub(super) async fn fall_back(&mut self, checkpoint: &Checkpoint, error: Error) -> Result<()> {
         if error.kind() != ErrorKind::Corrupt {
             return Err(error);
@@ -124,8 +130,8 @@ impl State {
             c.sequence == checkpoint.sequence && c.location.url() == checkpoint.location.url()
         };
         if self.own.take_if(|own| lost(own)).is_some() {
-            // An own save that is damaged already: report it rather than go back in time unseen. The
-            // next read gives what is left.
+            // A save of this attempt is damaged: report it rather than silently fall back to an
+            // older one. The next read returns what is left.
             self.writer.forget(checkpoint);
             self.found = self.writer.retained().to_vec();
             self.damaged.insert(0, damage);

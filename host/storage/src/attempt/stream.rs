@@ -1,4 +1,4 @@
-//! Saving and reading contents that are larger than memory, piece by piece.
+//! Saves and reads contents larger than memory, piece by piece.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +21,8 @@ use crate::metadata::Metadata;
 use crate::tree::Tree;
 
 impl Attempt {
-    /// Replaces the checkpoint by one unnamed file whose contents are written piece by piece.
+    /// Starts to replace the checkpoint with one unnamed file whose contents are written piece by
+    /// piece.
     ///
     /// # Errors
     /// Those of [`write`](Self::write).
@@ -30,9 +31,9 @@ impl Attempt {
         Ok(SaveStream::begin(self.clone(), stage, metadata))
     }
 
-    /// The same as a stream, for contents that are larger than memory. What turns out damaged after
-    /// some of it was given cannot be passed over: the stream ends with the error, and the next call
-    /// gives an older checkpoint.
+    /// Like [`read`](Self::read), but returns a stream, for contents larger than memory. If damage
+    /// is found after the stream has returned some contents, it cannot fall back: the stream ends
+    /// with the error, and the next call returns an older checkpoint.
     ///
     /// # Errors
     /// Those of [`read`](Self::read).
@@ -46,17 +47,17 @@ impl Attempt {
     }
 }
 
-/// Contents that are being written, of which nothing is visible before they are
-/// [committed](Self::commit). Dropped before that, nothing was saved.
+/// A streamed save. Nothing is visible until it is [committed](Self::commit); dropping it before
+/// that saves nothing.
 ///
-/// The attempt can be used meanwhile, for other saves too. The data of a checkpoint that was retained
-/// when the stream began is not deleted before the stream is committed or dropped.
+/// The attempt can be used meanwhile, including for other saves. The data of checkpoints that were
+/// retained when the stream began is not deleted before the stream is committed or dropped.
 pub struct SaveStream {
     attempt: Arc<Attempt>,
     writer: StreamWriter,
     storing: BoxFuture<'static, Result<StoredContents>>,
     metadata: Metadata,
-    /// A piece is on its way, or got lost there.
+    /// A piece is in flight, or was lost.
     broken: bool,
 }
 
@@ -73,12 +74,12 @@ impl SaveStream {
         }
     }
 
-    /// Takes the next piece of the contents, and waits while the storage is slower than its writer.
+    /// Writes the next piece of the contents. Waits while the storage is slower than the writer.
     ///
     /// # Errors
-    /// Those of [`Attempt::write`]. After an error the stream is of no use any more.
+    /// Those of [`Attempt::write`]. After an error the stream is unusable.
     pub async fn write(&mut self, piece: Bytes) -> Result<()> {
-        // Should this be dropped while it waits, the contents would lack the piece.
+        // If this future is dropped while it waits, the contents would lack the piece.
         if std::mem::replace(&mut self.broken, true) {
             return Err(over());
         }
@@ -90,13 +91,13 @@ impl SaveStream {
             Either::Left((Err(()), storing)) => storing.await,
             Either::Right((stored, _)) => stored,
         };
-        // Storing goes on until the end of the stream, unless it fails.
+        // Storing ends before the stream only if it fails.
         self.storing = async { Err(over()) }.boxed();
         let error = written.err().unwrap_or_else(over);
         Err(not_stored(&self.attempt, error).await)
     }
 
-    /// Replaces the checkpoint by one unnamed file with what was written.
+    /// Replaces the checkpoint with one unnamed file that holds the written contents.
     ///
     /// # Errors
     /// Those of [`Attempt::write`].
@@ -130,7 +131,7 @@ impl fmt::Debug for SaveStream {
     }
 }
 
-/// Why a stream was not stored. What is given piece by piece cannot be stored anew without its writer.
+/// Returns why a stream was not stored. Only its writer can store it again.
 async fn not_stored(attempt: &Attempt, error: Error) -> Error {
     if error.kind() != ErrorKind::Corrupt {
         return error;
@@ -142,11 +143,11 @@ async fn not_stored(attempt: &Attempt, error: Error) -> Error {
 }
 
 fn over() -> Error {
-    Error::new(ErrorKind::Other, "the stream has failed before")
+    Error::new(ErrorKind::Other, "the stream has already failed")
 }
 
-/// The contents of a checkpoint's only file, piece by piece, each verified before it is given. They are
-/// not deleted while this is held.
+/// The contents of a checkpoint's only file, piece by piece. Each piece is verified before it is
+/// returned. The contents are not deleted while the stream exists.
 pub struct ReadStream {
     attempt: Arc<Attempt>,
     checkpoint: Checkpoint,
@@ -168,21 +169,22 @@ impl ReadStream {
         }
     }
 
-    /// What is known of the checkpoint.
+    /// Returns the checkpoint's metadata.
     pub fn info(&self) -> CheckpointInfo {
         self.checkpoint.info()
     }
 
-    /// Whether the checkpoint turned out damaged, and was left by an earlier attempt: another read gives an
-    /// older one. An own save that is damaged is reported instead, rather than go back in time unseen.
+    /// Returns whether the checkpoint was found damaged and comes from an earlier attempt, so that
+    /// another read returns an older one. A damaged save of this attempt is reported instead; reads
+    /// never silently fall back from it.
     pub fn fell_back(&self) -> bool {
         self.fell_back
     }
 
-    /// The next piece, at most a few MiB and not empty; `None` at the end.
+    /// Returns the next piece, which is not empty and at most a few MiB; `None` at the end.
     ///
     /// # Errors
-    /// Those of [`Attempt::read`]. After an error the stream gives no more.
+    /// Those of [`Attempt::read`]. After an error the stream returns no more pieces.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         if self.failed {
             return Err(over());
@@ -194,13 +196,13 @@ impl ReadStream {
         };
         self.failed = true;
         let message = error.to_string();
-        // By itself: other calls of the attempt wait for it, and whoever reads without waiting, as a guest
-        // may, asks for its end no more.
+        // Runs in the background: other calls of the attempt wait for it, and a caller that reads
+        // without blocking, such as a guest, may never poll this read again.
         let (attempt, checkpoint) = (self.attempt.clone(), self.checkpoint.clone());
         blocking::start(async move { attempt.fall_back(&checkpoint, error).await }).await?;
         self.fell_back = true;
         Err(Error::corrupt(format!(
-            "checkpoint {}: {message}; another read gives an older one",
+            "checkpoint {}: {message}; read again to get an older one",
             self.checkpoint.sequence
         )))
     }

@@ -1,5 +1,4 @@
-//! Where the contents of a save come from, in chunks: memory, a tree outside the storage, or a stream
-//! that somebody writes.
+//! The sources of a save's contents, in chunks: memory, a tree outside the storage, or a stream.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -15,18 +14,18 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tree::Tree;
 use crate::tree::walk::TreeReader;
 
-/// Contents that are taken chunk by chunk.
+/// Contents that are consumed chunk by chunk.
 pub(crate) enum Chunks<'a> {
-    /// In memory already; cut without a copy.
+    /// In memory; cut without a copy.
     Whole(Bytes),
-    /// In memory of somebody else's, which no other thread may see.
+    /// In borrowed memory that no other thread may access.
     Borrowed(&'a [u8]),
     Tree(&'a mut TreeChunks),
     Stream(&'a mut StreamChunks),
 }
 
 impl Chunks<'_> {
-    /// The next chunk, which is not empty; `None` at the end.
+    /// Returns the next chunk, which is not empty; `None` at the end.
     pub(crate) async fn next(&mut self, sizes: &Sizes) -> Result<Option<Bytes>> {
         match self {
             Self::Whole(rest) => Ok(cutter::next_chunk(rest, sizes)),
@@ -39,8 +38,8 @@ impl Chunks<'_> {
 
 type Filling = Pin<Box<dyn Future<Output = Result<Result<Filled>>> + Send>>;
 
-/// The chunks of a tree's files. One piece of memory is read and cut while the chunks of the one before
-/// are taken.
+/// The chunks of a tree's files. One segment is read and cut while the chunks of the previous one
+/// are consumed.
 pub(crate) struct TreeChunks {
     threads: Threads,
     filling: Option<Filling>,
@@ -88,10 +87,10 @@ impl TreeChunks {
         }
     }
 
-    /// The tree, after its last chunk.
+    /// Returns the tree, after its last chunk was taken.
     pub(crate) async fn finish(self) -> Result<Tree> {
         let Some(reader) = self.ended else {
-            let what = "a tree is finished before all of it is read";
+            let what = "the tree was finished before all of it was read";
             return Err(Error::new(ErrorKind::Other, what));
         };
         blocking::run(self.threads, move || reader.finish()).await?
@@ -112,11 +111,11 @@ fn fill(mut reader: Box<dyn TreeReader>, mut cutter: Cutter) -> Result<Filled> {
     })
 }
 
-/// How many parts of a stream wait for being cut. The memory is bounded by the cutter's, so that a
-/// writer of many small parts does not wait for each.
+/// How many parts of a stream may wait to be cut. The cutter bounds the memory, so that a writer of
+/// many small parts does not wait for each one.
 const STREAM_PARTS: usize = 4;
 
-/// The chunks of what a [`StreamWriter`] is given.
+/// The chunks of the bytes written to a [`StreamWriter`].
 pub(crate) struct StreamChunks {
     threads: Threads,
     parts: mpsc::Receiver<Part>,
@@ -130,7 +129,8 @@ enum Part {
     End,
 }
 
-/// The end of a stream that is written. Dropped without [`end`](Self::end), the contents are incomplete.
+/// The writing end of a stream. If it is dropped without [`end`](Self::end), the contents are
+/// incomplete.
 #[derive(Debug)]
 pub(crate) struct StreamWriter(mpsc::Sender<Part>);
 
@@ -148,13 +148,13 @@ pub(crate) fn stream(environment: &Environment) -> (StreamWriter, StreamChunks) 
 
 impl StreamWriter {
     /// # Errors
-    /// If nobody takes the contents any more.
+    /// If the receiver is gone.
     pub(crate) async fn write(&self, bytes: Bytes) -> Result<(), ()> {
         self.0.send(Part::Bytes(bytes)).await.map_err(drop)
     }
 
     /// # Errors
-    /// If nobody takes the contents any more.
+    /// If the receiver is gone.
     pub(crate) async fn end(self) -> Result<(), ()> {
         self.0.send(Part::End).await.map_err(drop)
     }
@@ -171,7 +171,7 @@ impl StreamChunks {
             }
             match self.parts.recv().await {
                 None => {
-                    let what = "the stream was dropped before its end";
+                    let what = "the stream was dropped before it ended";
                     return Err(Error::new(ErrorKind::Other, what));
                 }
                 Some(Part::End) => self.ended = true,

@@ -1,4 +1,5 @@
-//! A chunk on its way to storage and back: hashed, compressed where that helps, and verified.
+//! Encodes chunks for storage and decodes them: hashing, compression where it helps, and
+//! verification.
 
 use bytes::Bytes;
 use lz4_flex::block;
@@ -6,11 +7,13 @@ use lz4_flex::block;
 use crate::error::{Error, Result};
 use crate::format::Codec;
 
-/// The part of a chunk that is compressed to see whether it is worth it. Numbers and text show within
-/// this; what is compressed or encrypted already costs a sixteenth of a full attempt.
+/// The part of a chunk that is compressed to see whether it is worth it. Numbers and text show
+/// within this much; data that is already compressed or encrypted then costs only a sixteenth of a
+/// full attempt.
 const SAMPLE_BYTES: usize = 64 << 10;
 
-/// Compression must save at least one byte in this many: less is not worth the time of reading it.
+/// Compression must save at least one byte in this many: less is not worth the time to decompress
+/// it.
 const WORTH: usize = 16;
 
 /// A chunk as it will be stored.
@@ -40,7 +43,7 @@ pub(crate) fn pack(contents: Bytes, hash: [u8; 32]) -> Packed {
 
 fn compress(contents: &[u8]) -> Option<Vec<u8>> {
     let worth = |whole: usize, compressed: usize| compressed <= whole - whole / WORTH;
-    // From the middle: files begin with headers that compress better than the rest.
+    // Sample the middle: files begin with headers that compress better than the rest.
     let start = (contents.len() / 2).saturating_sub(SAMPLE_BYTES / 2);
     let sample = &contents[start..contents.len().min(start + SAMPLE_BYTES)];
     if !worth(sample.len(), block::compress(sample).len()) {
@@ -51,7 +54,7 @@ fn compress(contents: &[u8]) -> Option<Vec<u8>> {
         .then_some(compressed)
 }
 
-/// The contents of a chunk, which are exactly as long and have exactly the hash that is expected.
+/// Decodes a chunk and checks that its contents have exactly the expected length and hash.
 pub(crate) fn unpack(
     stored: Bytes,
     codec: Codec,
@@ -61,7 +64,7 @@ pub(crate) fn unpack(
     let contents = match codec {
         Codec::Raw => stored,
         Codec::Lz4 => {
-            // Never more memory than the commit says, whatever the block says.
+            // Allocate no more than the commit says, whatever the block says.
             let mut contents = vec![0; size_bytes as usize];
             let size = block::decompress_into(&stored, &mut contents).map_err(|e| {
                 Error::corrupt("a chunk that cannot be decompressed").with_source(e)

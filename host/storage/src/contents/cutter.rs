@@ -1,5 +1,5 @@
-//! Content-defined cutting: FastCDC (Xia et al., 2020), so that an insertion moves the cuts with the
-//! contents and what follows is found again.
+//! Content-defined chunking: FastCDC (Xia et al., 2020). An insertion moves the cuts along with the
+//! contents, so the chunks after it are found again.
 
 use std::collections::VecDeque;
 
@@ -9,23 +9,23 @@ use fastcdc::v2020;
 use super::sizes::Sizes;
 use crate::error::Result;
 
-/// Cuts contents that are in memory already, without a copy.
+/// Cuts the next chunk from contents in memory, without a copy.
 pub(crate) fn next_chunk(rest: &mut Bytes, sizes: &Sizes) -> Option<Bytes> {
     (!rest.is_empty()).then(|| rest.split_to(length(rest, sizes)))
 }
 
-/// Cuts contents that are lent, with a copy of each chunk.
+/// Cuts the next chunk from borrowed contents and copies it.
 pub(crate) fn copy_next_chunk(rest: &mut &[u8], sizes: &Sizes) -> Option<Bytes> {
     let (chunk, after) = rest.split_at_checked(length(rest, sizes))?;
     *rest = after;
     (!chunk.is_empty()).then(|| Bytes::copy_from_slice(chunk))
 }
 
-/// Cuts contents that arrive in parts. Where they arrive makes no difference to the cuts.
+/// Cuts contents that arrive in parts. The boundaries of the parts do not affect the cuts.
 #[derive(Debug)]
 pub(crate) struct Cutter {
     sizes: Sizes,
-    /// The first `filled` bytes hold contents, the rest is zero.
+    /// The first `filled` bytes hold contents; the rest is zero.
     segment: BytesMut,
     filled: usize,
 }
@@ -43,12 +43,13 @@ impl Cutter {
         &self.sizes
     }
 
-    /// Whether it must be [`cut`](Self::cut) before it takes more.
+    /// Returns whether it must be [`cut`](Self::cut) before it takes more.
     pub(crate) fn is_full(&self) -> bool {
         self.filled == self.sizes.segment
     }
 
-    /// Lets `read` fill some memory, and returns what it returned. For a cutter that is not full.
+    /// Lets `read` fill part of the segment, and returns the result of `read`. The cutter must not
+    /// be full.
     pub(crate) fn read(&mut self, read: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<usize> {
         if self.filled == self.segment.len() {
             self.grow();
@@ -59,7 +60,7 @@ impl Cutter {
         Ok(taken)
     }
 
-    /// Takes as much of `bytes` as there is room for.
+    /// Takes as much of `bytes` as fits.
     pub(crate) fn take(&mut self, bytes: &mut Bytes) {
         while !self.is_full() && !bytes.is_empty() {
             if self.filled == self.segment.len() {
@@ -72,7 +73,8 @@ impl Cutter {
         }
     }
 
-    /// The chunks that more bytes would not change; if there are no more, all.
+    /// Returns the chunks that more bytes would not change, or all chunks if the contents have
+    /// ended.
     pub(crate) fn cut(&mut self, ended: bool) -> VecDeque<Bytes> {
         let mut rest = std::mem::take(&mut self.segment);
         rest.truncate(self.filled);
@@ -86,14 +88,15 @@ impl Cutter {
         }
         self.filled = rest.len();
         if !rest.is_empty() {
-            // The chunks keep their memory alive, so what is left moves out of it.
+            // The chunks keep their memory alive, so move the rest out of it.
             self.segment = BytesMut::zeroed(self.sizes.segment);
             self.segment[..rest.len()].copy_from_slice(&rest);
         }
         chunks
     }
 
-    /// The memory doubles until it is a segment. What the system gives zeroed need not be written.
+    /// Doubles the memory until it is a whole segment. Memory that the system provides zeroed need
+    /// not be written.
     fn grow(&mut self) {
         let size = (2 * self.segment.len()).clamp(self.sizes.first_segment, self.sizes.segment);
         let mut segment = BytesMut::zeroed(size);
@@ -102,7 +105,7 @@ impl Cutter {
     }
 }
 
-/// Of the first chunk; 0 only for nothing.
+/// Returns the length of the first chunk; 0 only if `rest` is empty.
 fn length(rest: &[u8], sizes: &Sizes) -> usize {
     let cutter = v2020::FastCDC::new(rest, sizes.min_chunk, sizes.average_chunk, sizes.max_chunk);
     let (_, end) = cutter.cut(0, rest.len());

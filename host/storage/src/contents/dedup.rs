@@ -1,11 +1,11 @@
-//! What need not be stored again: the chunks of the commits that the newest one retains.
+//! Deduplication: finds chunks that the retained commits already store.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::format::{Chunk, Commit, Contents, ObjectRef};
 
-/// A chunk that is stored already. The index of its object in a commit means nothing here.
+/// A chunk that is already stored. The index of its object in a commit means nothing here.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
     pub(crate) object: ObjectRef,
@@ -17,7 +17,8 @@ pub(crate) struct Known {
 pub(crate) struct KnownChunks(HashMap<[u8; 32], Known>);
 
 impl KnownChunks {
-    /// The chunks of these commits, newest first. The newest copy of a chunk wins: it will live longest.
+    /// Collects the chunks of these commits, newest first. The newest copy of a chunk wins, because
+    /// it will live longest.
     pub(crate) fn of(retained: &[Arc<Commit>]) -> Self {
         let mut known = HashMap::new();
         for commit in retained {

@@ -1,49 +1,49 @@
-//! Leases: a checkpoint that is being read or reused is not deleted meanwhile.
+//! Leases, which keep a checkpoint from being deleted while it is read or reused.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Why a checkpoint must stay.
+/// Why a checkpoint must be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// It is being read, as a whole or as a stream.
     Read,
     /// It is being restored to a tree.
     Restore,
-    /// A save that is under way reuses its chunks.
+    /// A save in flight reuses its chunks.
     Reuse,
 }
 
 /// The leases of one attempt on the checkpoints in its log.
 ///
-/// Taking one needs the exclusive access that the attempt's lock gives, so that whoever finds a checkpoint
-/// holds a lease on it before a save can retire it.
+/// Taking one needs the exclusive access that the attempt's lock provides, so a caller that finds a
+/// checkpoint holds a lease on it before any save can retire it.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
     held: Arc<Mutex<Held>>,
     next: u64,
 }
 
-/// The leases that are held, by the order in which they were taken.
+/// The leases held, in the order in which they were taken.
 type Held = BTreeMap<u64, Terms>;
 
 #[derive(Debug)]
 struct Terms {
-    #[expect(dead_code, reason = "shown by Debug, to tell what keeps a checkpoint")]
+    #[expect(dead_code, reason = "shown by Debug, to see what keeps a checkpoint")]
     purpose: Purpose,
     sequences: Vec<u64>,
 }
 
-/// Keeps checkpoints from being deleted until it is dropped.
+/// Prevents the deletion of checkpoints until it is dropped.
 #[derive(Debug)]
-#[must_use = "what is leased is kept only while the lease is held"]
+#[must_use = "checkpoints are kept only while the lease is held"]
 pub(crate) struct Lease {
     id: u64,
     held: Arc<Mutex<Held>>,
 }
 
 impl Leases {
-    /// Leases the checkpoints of these sequence numbers.
+    /// Leases the checkpoints with these sequence numbers.
     pub(crate) fn take(
         &mut self,
         purpose: Purpose,
@@ -59,7 +59,7 @@ impl Leases {
         }
     }
 
-    /// Whether somebody holds a lease on this checkpoint.
+    /// Returns whether anyone holds a lease on this checkpoint.
     pub(crate) fn cover(&self, sequence: u64) -> bool {
         let held = lock(&self.held);
         held.values()
@@ -73,7 +73,7 @@ impl Drop for Lease {
     }
 }
 
-// A std mutex, because it is never held across an await.
+// A std mutex is enough, because it is never held across an await.
 fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }

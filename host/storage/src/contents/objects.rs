@@ -1,14 +1,14 @@
-//! The names of an attempt's data objects, and which of them are garbage.
+//! The names of an attempt's data objects, and which of these objects are garbage.
 //!
-//! A name is given out once, so an object can be deleted late, twice or in vain without harm. What is
-//! never deleted is an object that a commit refers to or may refer to.
+//! A name is used only once, so deleting an object late, twice or in vain does no harm. An object
+//! that a commit refers to or may refer to is never deleted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::format::ObjectName;
 
-/// What the saves of one attempt share.
+/// State shared by the saves of one attempt.
 #[derive(Debug)]
 pub(crate) struct Objects {
     epoch: u64,
@@ -19,15 +19,15 @@ pub(crate) struct Objects {
 /// Data objects that no commit refers to.
 #[derive(Debug, Default)]
 struct Garbage {
-    /// No commit that names them was ever put: they can go at once.
+    /// No commit that names them was ever put: they can be deleted at once.
     unused: Vec<ObjectName>,
-    /// A commit that names them was put and its outcome is not known: they can go when a later commit
-    /// is acknowledged, which decides every slot up to its own.
+    /// A commit that names them was put, and its outcome is unknown. They can be deleted once a
+    /// later commit is acknowledged, which decides every slot up to its own.
     undecided: Vec<ObjectName>,
 }
 
-/// The objects of a save that is under way. They become garbage when this is dropped, unless a commit
-/// that refers to them stands.
+/// The objects of a save in flight. They become garbage when this is dropped, unless a commit that
+/// refers to them succeeded.
 #[derive(Debug)]
 pub(crate) struct StagedObjects {
     objects: Arc<Objects>,
@@ -52,12 +52,12 @@ impl Objects {
         }
     }
 
-    /// Takes what can be deleted at any time.
+    /// Takes the objects that can be deleted at any time.
     pub(crate) fn take_unused(&self) -> Vec<ObjectName> {
         std::mem::take(&mut self.lock().unused)
     }
 
-    /// Takes what can be deleted now that a commit is acknowledged.
+    /// Takes the objects that can be deleted now that a commit is acknowledged.
     pub(crate) fn take_decided(&self) -> Vec<ObjectName> {
         let mut garbage = self.lock();
         let mut names = std::mem::take(&mut garbage.unused);
@@ -65,14 +65,14 @@ impl Objects {
         names
     }
 
-    // A std mutex, because it is never held across an await.
+    // A std mutex is enough, because it is never held across an await.
     fn lock(&self) -> MutexGuard<'_, Garbage> {
         self.garbage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl StagedObjects {
-    /// A name that no data object of this location has had.
+    /// Returns a name that no data object of this location has had.
     pub(crate) fn next_name(&mut self) -> ObjectName {
         let name = ObjectName {
             epoch: self.objects.epoch,
@@ -82,9 +82,9 @@ impl StagedObjects {
         name
     }
 
-    /// A commit that refers to the objects is about to be put. To be called before the put, which may
-    /// be dropped while it is under way. Nothing takes this back: whatever a store answers, it may have
-    /// answered to a repetition of a put that took effect.
+    /// Records that a commit which refers to the objects is about to be put. Call it before the
+    /// put, whose future may be dropped in flight. Nothing reverts this: whatever a store answers,
+    /// it may be answering a retry of a put that took effect.
     pub(crate) fn offer(&mut self) {
         self.offered = true;
     }
@@ -93,7 +93,7 @@ impl StagedObjects {
         self.names.contains(&name)
     }
 
-    /// The commit stands.
+    /// Keeps the objects, because the commit succeeded.
     pub(crate) fn keep(mut self) {
         self.names.clear();
     }

@@ -19,18 +19,18 @@ use crate::{blocking, paths};
 /// How many data objects are uploaded at once.
 const UPLOADS: usize = 4;
 
-/// The contents of one checkpoint as they are being stored. At most [`UPLOADS`] + 1 data objects are
-/// in memory.
+/// The contents of one checkpoint while they are being stored. At most [`UPLOADS`] + 1 data objects
+/// are in memory.
 pub(crate) struct Packer<'a> {
     location: &'a OpenLocation,
     staged: StagedObjects,
-    /// What the storage holds besides.
+    /// What the storage holds besides this save, in bytes.
     stored_bytes: u64,
     limits: Limits,
     objects: Vec<ObjectRef>,
     index_of: HashMap<ObjectName, u32>,
     chunks: Vec<Chunk>,
-    /// What this save has stored, by the hash of its contents.
+    /// The chunks that this save has stored, by the hash of their contents.
     fresh: HashMap<[u8; 32], Chunk>,
     /// The data objects of this save.
     own: HashSet<ObjectName>,
@@ -39,9 +39,9 @@ pub(crate) struct Packer<'a> {
     uploaded_bytes: u64,
 }
 
-/// A chunk, and what is to be done with it.
+/// A chunk, and what to do with it.
 pub(crate) enum Prepared {
-    /// It is stored already.
+    /// It is already stored.
     Known(Known),
     New {
         hash: [u8; 32],
@@ -116,12 +116,12 @@ impl<'a> Packer<'a> {
         self.drop_unused()
     }
 
-    /// Waits until nothing is under way, whatever comes of it.
+    /// Waits until no upload is in flight, whether uploads succeed or fail.
     pub(crate) async fn settle(&mut self) {
         while self.uploads.join_next().await.is_some() {}
     }
 
-    /// When it is finished: the contents, the bytes uploaded, and the objects.
+    /// Returns the contents, the bytes uploaded and the objects, once finished.
     pub(crate) fn into_parts(self) -> (Contents, u64, StagedObjects) {
         let contents = Contents::Chunks {
             objects: self.objects,
@@ -130,12 +130,12 @@ impl<'a> Packer<'a> {
         (contents, self.uploaded_bytes, self.staged)
     }
 
-    /// Copies the chunks of mostly dead objects to new ones. So at least half of every object that a
-    /// commit refers to is used by that commit alone, and a location never holds more than twice what
-    /// its checkpoints need.
+    /// Copies the chunks of mostly dead objects to new ones. At least half of every object that a
+    /// commit refers to is therefore used by that commit alone, and a location never holds more
+    /// than twice what its checkpoints need.
     async fn salvage(&mut self) -> Result<()> {
-        // By hash too: a forged commit may say of one place that it holds two things.
-        // In the order in which they lie there, so that they are fetched in it.
+        // Key by hash too: a forged commit may claim that one place holds two different chunks.
+        // Sort by offset, so that chunks are fetched in the order in which they are stored.
         let mut used: HashMap<u32, BTreeMap<(u64, [u8; 32]), Chunk>> = HashMap::new();
         for chunk in &self.chunks {
             let chunks = used.entry(chunk.object).or_default();
@@ -143,7 +143,7 @@ impl<'a> Packer<'a> {
         }
         let mut moved: HashMap<(u32, u64, [u8; 32]), Chunk> = HashMap::new();
         for (index, object) in self.objects.clone().into_iter().enumerate() {
-            // Those of this very save hold nothing but what it needs.
+            // Objects of this save hold only what it needs.
             if self.own.contains(&object.name()) {
                 continue;
             }
@@ -158,9 +158,9 @@ impl<'a> Packer<'a> {
             for ((offset, hash), chunk) in chunks {
                 let packed = match fetch(self.location, object, chunk).await {
                     Ok(packed) => packed,
-                    // A commit must not refer to what is known to be damaged.
+                    // A commit must not refer to data that is known to be damaged.
                     Err(error) if error.kind() == ErrorKind::Corrupt => return Err(error),
-                    // What cannot be read now stays where it is: the commit is none the worse for it.
+                    // Leave data that cannot be read now where it is: the commit is still correct.
                     Err(_) => continue,
                 };
                 let copy = self.append(packed, chunk.size_bytes, chunk.hash).await?;
@@ -218,7 +218,7 @@ impl<'a> Packer<'a> {
         Ok(chunk)
     }
 
-    /// Begins the upload of the open object.
+    /// Starts to upload the open object.
     async fn seal(&mut self) -> Result<()> {
         let Some(mut open) = self.open.take() else {
             return Ok(());
@@ -243,7 +243,7 @@ impl<'a> Packer<'a> {
         Ok(())
     }
 
-    /// The index of an object in the list, where it is put if it is not there.
+    /// Returns the index of an object in the list, and adds it if it is missing.
     fn intern(&mut self, object: ObjectRef) -> Result<u32> {
         if let Some(index) = self.index_of.get(&object.name()) {
             return Ok(*index);
@@ -254,7 +254,7 @@ impl<'a> Packer<'a> {
         Ok(index)
     }
 
-    /// Takes the objects that no chunk refers to any more off the list.
+    /// Removes objects that no chunk refers to any more from the list.
     fn drop_unused(&mut self) -> Result<()> {
         let mut objects = Vec::new();
         let mut renumbered: HashMap<u32, u32> = HashMap::new();
@@ -274,7 +274,7 @@ impl<'a> Packer<'a> {
     }
 }
 
-/// A chunk as it is stored, verified.
+/// Fetches a chunk in its stored form and verifies it.
 async fn fetch(location: &OpenLocation, object: ObjectRef, chunk: Chunk) -> Result<Packed> {
     let end = chunk.offset + u64::from(chunk.stored_bytes);
     let stored = get_range(location, object.name(), chunk.offset..end).await?;
@@ -289,19 +289,24 @@ async fn fetch(location: &OpenLocation, object: ObjectRef, chunk: Chunk) -> Resu
     .await?
 }
 
-/// A plain put: the name is this attempt's alone, so a repetition writes the same bytes.
+/// Uploads with a plain put: only this attempt uses the name, so a retry writes the same bytes.
 async fn upload(location: OpenLocation, name: ObjectName, payload: PutPayload) -> Result<()> {
     let path = paths::object(location.prefix(), name);
     match location.store().put(&path, payload).await {
         Ok(_) => Ok(()),
-        Err(error) => Err(location.error("a data object cannot be put", error)),
+        Err(error) => Err(location.error("cannot put a data object", error)),
     }
 }
 
 fn ended(upload: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
-    upload.map_err(|e| Error::new(ErrorKind::Other, "an upload ended early").with_source(e))?
+    upload.map_err(|e| Error::new(ErrorKind::Other, "an upload task ended early").with_source(e))?
 }
 
 fn to_u32(n: usize) -> Result<u32> {
-    u32::try_from(n).map_err(|_| Error::new(ErrorKind::QuotaExceeded, "too many chunks"))
+    u32::try_from(n).map_err(|_| {
+        Error::new(
+            ErrorKind::QuotaExceeded,
+            "too many chunks in one checkpoint",
+        )
+    })
 }

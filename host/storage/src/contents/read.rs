@@ -1,4 +1,4 @@
-//! Reading contents back, verified.
+//! Reads contents back and verifies them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use crate::format::{Chunk, Commit, Contents, ObjectName};
 use crate::location::OpenLocation;
 use crate::{blocking, paths};
 
-/// How many ranges are read at once, ahead of what is being consumed: enough to hide the latency of a
-/// far store.
+/// How many ranges are read at once, ahead of the consumer: enough to hide the latency of a distant
+/// store.
 pub(crate) const READS: usize = 4;
 
-/// The contents of all files one after the other, several pieces at a time, each piece verified
-/// before it is given. Reading goes on while pieces are consumed.
+/// Returns the contents of all files, concatenated, several pieces at a time. Each piece is
+/// verified before it is returned. Reading continues while pieces are consumed.
 pub(crate) fn runs(
     location: &OpenLocation,
     commit: &Arc<Commit>,
@@ -38,7 +38,7 @@ pub(crate) fn runs(
     }
 }
 
-/// The same, piece by piece.
+/// Like [`runs`], but returns single pieces.
 pub(crate) fn pieces(
     location: &OpenLocation,
     commit: &Arc<Commit>,
@@ -49,7 +49,7 @@ pub(crate) fn pieces(
     pieces.boxed()
 }
 
-/// The data object that holds the chunks of the run at `index` in [`runs`].
+/// Returns the data object that holds the chunks of the run at `index` in [`runs`].
 pub(crate) fn object_of_run(
     location: &OpenLocation,
     commit: &Commit,
@@ -63,7 +63,7 @@ pub(crate) fn object_of_run(
     Some(objects.get(first.object as usize)?.name())
 }
 
-/// Reads chunks that lie one after the other in one object, in one request.
+/// Reads chunks that are adjacent in one object with one request.
 async fn read_run(
     location: OpenLocation,
     commit: Arc<Commit>,
@@ -76,7 +76,7 @@ async fn read_run(
     let Some((first, last)) = chunks.first().zip(chunks.last()) else {
         return Ok(Vec::new());
     };
-    // Decoding checked that each chunk lies in an object of the list.
+    // Decoding has checked that each chunk lies in an object of the list.
     let Some(object) = objects.get(first.object as usize) else {
         return Err(Error::corrupt("a chunk without an object"));
     };
@@ -97,7 +97,7 @@ async fn read_run(
     .await?
 }
 
-/// The chunks that are read in one request each.
+/// Groups adjacent chunks into runs, each read with one request.
 fn adjoining(chunks: &[Chunk], most: usize) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     let most = most as u64;
@@ -123,7 +123,7 @@ fn adjoining(chunks: &[Chunk], most: usize) -> Vec<Range<usize>> {
     runs
 }
 
-/// Reads a part of a data object.
+/// Reads a range of a data object.
 pub(crate) async fn get_range(
     location: &OpenLocation,
     object: ObjectName,
@@ -133,25 +133,25 @@ pub(crate) async fn get_range(
     let name = path.filename().unwrap_or_default();
     match location.store().get_range(&path, range.clone()).await {
         Ok(bytes) if bytes.len() as u64 == range.end - range.start => Ok(bytes),
-        Ok(_) => Err(Error::corrupt(format!("data object {name} is cut short"))),
+        Ok(_) => Err(Error::corrupt(format!("data object {name} is truncated"))),
         Err(object_store::Error::NotFound { .. }) => {
             Err(Error::corrupt(format!("data object {name} is missing")))
         }
-        // A range beyond the end is an error of many forms; the size tells it from the others.
+        // Stores report a range beyond the end in many ways; the size tells this case from others.
         Err(error) => match location.store().head(&path).await {
             Ok(meta) if meta.size < range.end => {
-                Err(Error::corrupt(format!("data object {name} is cut short")))
+                Err(Error::corrupt(format!("data object {name} is truncated")))
             }
-            _ => Err(location.error(format!("data object {name} cannot be read"), error)),
+            _ => Err(location.error(format!("cannot read data object {name}"), error)),
         },
     }
 }
 
-/// The data objects of a location, with their sizes. Whatever else lies in their folder is ignored.
+/// Lists the data objects of a location, with their sizes. Ignores whatever else lies in their folder.
 pub(crate) async fn list_objects(location: &OpenLocation) -> Result<Vec<(ObjectName, u64)>> {
-    let failed = |e| location.error("the data objects cannot be listed", e);
+    let failed = |e| location.error("cannot list the data objects", e);
     if let Some(dir) = location.local_dir() {
-        // Not by object_store, for which a name that is no Unicode fails the whole list.
+        // Not through object_store, where one name that is not Unicode fails the whole list.
         let dir = dir.join("data");
         let listed = blocking::run(location.threads(), move || list_local(&dir)).await?;
         return listed.map_err(|source| {
@@ -190,7 +190,7 @@ fn list_local(dir: &std::path::Path) -> std::io::Result<Vec<(ObjectName, u64)>> 
         };
         match entry.metadata() {
             Ok(metadata) if metadata.is_file() => objects.push((name, metadata.len())),
-            // No file, or deleted just now.
+            // Not a file, or deleted just now.
             Ok(_) => {}
             Err(error) if error.kind() == NotFound => {}
             Err(error) => return Err(error),

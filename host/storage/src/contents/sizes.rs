@@ -2,31 +2,33 @@
 
 /// How contents are cut, packed and read. Every size is in bytes.
 ///
-/// A value rather than constants, because tests shrink all of them alike: then a few KiB make as many chunks
-/// and data objects as a few MiB do elsewhere.
+/// This is a value rather than constants, because tests scale all sizes down together: a few KiB
+/// then make as many chunks and data objects as a few MiB do in production.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sizes {
-    /// Contents up to this size lie in the commit, so that a small save is one request. Larger ones would
-    /// make the log slow to read.
+    /// Contents up to this size are stored in the commit, so that a small save takes one request.
+    /// Larger ones would make the log slow to read.
     pub(crate) inline: usize,
-    /// The smallest chunk: half the average. The cutter skips this much of each chunk, which makes it nearly
-    /// twice as fast.
+    /// The smallest chunk: half the average. The cutter skips this much of each chunk, which makes
+    /// it nearly twice as fast.
     pub(crate) min_chunk: usize,
-    /// The average chunk: large enough that a request, a hash and an index entry cost little beside it; small
-    /// enough that changing one byte costs little.
+    /// The average chunk: large enough that a request, a hash and an index entry are cheap by
+    /// comparison; small enough that changing one byte is cheap.
     pub(crate) average_chunk: usize,
-    /// The largest chunk, where nothing in the contents asks for a cut. Several chunks are in memory at a time.
+    /// The largest chunk, where the contents suggest no cut. Several chunks are in memory at a
+    /// time.
     pub(crate) max_chunk: usize,
-    /// The memory that is filled before it is cut. What is left after the cuts is copied to the next segment,
-    /// so it is several times `max_chunk`.
+    /// The memory to fill before cutting. What is left after the cuts is copied to the next
+    /// segment, so it is several times `max_chunk`.
     pub(crate) segment: usize,
-    /// The first size of a segment, which doubles until it is whole, so that a small tree takes little memory.
+    /// The first size of a segment, which doubles until it is whole, so that a small tree takes
+    /// little memory.
     pub(crate) first_segment: usize,
-    /// A full data object: large enough that the time of a request does not count, small enough that several
-    /// are in flight in little memory.
+    /// A full data object: large enough that the latency of a request is negligible, small enough
+    /// that several in flight take little memory.
     pub(crate) object: usize,
-    /// The most that one read fetches, before and after decompression. Half a data object, so that a restore
-    /// holds no more than a save.
+    /// The most that one read fetches, before and after decompression. It is half a data object, so
+    /// that a restore takes no more memory than a save.
     pub(crate) read: usize,
 }
 
@@ -47,7 +49,7 @@ impl Default for Sizes {
 
 #[cfg(test)]
 impl Sizes {
-    /// All of them divided by 256, beyond which the cutter permits no smaller chunks.
+    /// Returns all sizes divided by 256; the cutter permits no smaller chunks.
     pub(crate) fn small() -> Self {
         const SCALE: usize = 256;
         let Self {

@@ -1,7 +1,7 @@
-//! The storing of contents: in the commit while they are small, else as chunks in data objects.
+//! Stores contents: in the commit while they are small, otherwise as chunks in data objects.
 //!
-//! Chunks are hashed and compressed on threads, in order, while others are cut and data objects are
-//! uploaded. Each stage holds a bounded number of chunks.
+//! Threads hash and compress chunks, in order, while others are cut and data objects are uploaded.
+//! Each step holds a bounded number of chunks.
 
 use std::sync::Arc;
 
@@ -20,22 +20,23 @@ use crate::format::{Commit, Contents};
 use crate::limits::Limits;
 use crate::location::OpenLocation;
 
-/// How many chunks are hashed and compressed at once. More threads than this wait for the uploads.
+/// How many chunks are hashed and compressed at once. More threads than this would only wait for
+/// the uploads.
 const PREPARING: usize = 4;
 
-/// What a save needs to know of its attempt to store contents while the attempt goes on.
+/// What a save needs from its attempt to store contents while the attempt continues.
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) location: OpenLocation,
     pub(crate) limits: Limits,
     pub(crate) staged: StagedObjects,
-    /// The commits of which chunks are used again.
+    /// The commits whose chunks may be reused.
     pub(crate) reusable: Vec<Arc<Commit>>,
-    /// On those commits.
+    /// The lease on those commits.
     pub(crate) lease: Lease,
-    /// What the storage holds already.
+    /// What the storage already holds, in bytes.
     pub(crate) stored_bytes: u64,
-    /// Of the writer, when the stage began.
+    /// The writer's generation when the stage began.
     pub(crate) generation: u64,
 }
 
@@ -46,7 +47,7 @@ pub(crate) struct StoredContents {
     pub(crate) uploaded_bytes: u64,
     pub(crate) staged: StagedObjects,
     pub(crate) generation: u64,
-    /// What the contents lie in besides is not deleted before the commit stands.
+    /// Keeps reused data from being deleted before the commit succeeds.
     _lease: Lease,
 }
 
@@ -87,7 +88,7 @@ impl Stage {
         };
         let packed = packed.await;
         if packed.is_err() {
-            // Or what is still on its way would land after its deletion.
+            // Otherwise uploads in flight would land after their deletion.
             packer.settle().await;
         }
         packed?;
@@ -101,7 +102,7 @@ impl Stage {
         })
     }
 
-    /// Contents that are stored already, those of a checkpoint that the stage may use again.
+    /// Returns contents that are already stored: those of a checkpoint that the stage may reuse.
     pub(crate) fn again(self, contents: Contents) -> StoredContents {
         StoredContents {
             contents,

@@ -1,4 +1,4 @@
-//! Reading objects one after the other, ahead of what is being consumed.
+//! Reads objects in order, ahead of the consumer.
 
 use std::sync::Arc;
 
@@ -15,29 +15,30 @@ use crate::location::OpenLocation;
 use crate::tree::walk::TreeReader;
 use crate::tree::{Entry, Node, Tree};
 
-/// The most that one request fetches: enough to fill a line, and little beside a data object.
+/// The most that one request fetches: enough to saturate a connection, yet small compared with a
+/// data object.
 pub(super) const READ_BYTES: u64 = 4 << 20;
 
-/// How many objects are read ahead of what is being consumed, in their first pieces. The latency of a
-/// far store would otherwise be paid for each of many small files.
+/// How many objects are read ahead, by their first pieces. Otherwise each of many small files would
+/// pay the latency of a distant store.
 const OBJECTS: usize = 8;
 
-/// How many further pieces of one object are read ahead: they are large, whatever the object is.
+/// How many further pieces of one object are read ahead. Few suffice, because pieces are large.
 const PIECES: usize = 4;
 
-/// The objects' contents as they come in. The calls block, on a thread of [`blocking`].
+/// The objects' contents as they arrive. Its calls block, so they run on a thread of [`blocking`].
 pub(super) struct Reader {
     runtime: Handle,
-    /// Whose files have as many bytes as have been given.
+    /// Each file's size counts the bytes returned so far.
     entries: Vec<Entry>,
     pieces: BoxStream<'static, Result<Piece>>,
-    /// The index of the entry that `rest` is of.
+    /// The index of the entry that `rest` belongs to.
     entry: usize,
     rest: Bytes,
 }
 
 impl Reader {
-    /// To be called where the calls to what it returns are made.
+    /// Creates the reader. Call it where the reader will be used.
     pub(super) fn new(location: &OpenLocation, planned: &Arc<[Planned]>) -> Self {
         Self {
             runtime: Handle::current(),
@@ -49,10 +50,10 @@ impl Reader {
     }
 }
 
-/// Some of the contents of an entry.
+/// A part of an entry's contents.
 struct Piece {
     entry: usize,
-    /// `None` if it turns out to be a directory.
+    /// `None` if the entry is a directory.
     contents: Option<Bytes>,
 }
 
@@ -84,8 +85,8 @@ impl TreeReader for Reader {
     }
 }
 
-/// The contents of the objects, in the order of their entries. Each request goes on while earlier
-/// pieces are consumed: one that nobody polled for a while would run out of time.
+/// Returns the contents of the objects, in the order of their entries. Requests continue while
+/// earlier pieces are consumed: a request that is not polled for a while would time out.
 fn pieces(location: OpenLocation, planned: Arc<[Planned]>) -> BoxStream<'static, Result<Piece>> {
     let objects: Vec<_> = planned
         .iter()
@@ -105,21 +106,21 @@ fn pieces(location: OpenLocation, planned: Arc<[Planned]>) -> BoxStream<'static,
         .boxed()
 }
 
-/// What is to be read of an object after its first piece.
+/// What remains to be read of an object after its first piece.
 struct Rest {
     entry: usize,
-    /// What its first piece said. Every later one must be of the same version.
+    /// The version that the first piece was read from. Later pieces must match it.
     object: ObjectMeta,
     from: u64,
 }
 
-/// Reads the first piece of an object, which decides what version of it is read.
+/// Reads the first piece of an object, which decides which version is read.
 async fn open(
     location: OpenLocation,
     entry: usize,
     listed: ObjectMeta,
 ) -> Result<(Piece, Option<Rest>)> {
-    // There is no range of nothing.
+    // An empty range is invalid.
     let range = (listed.size > 0).then(|| GetRange::Bounded(0..listed.size.min(READ_BYTES)));
     let options = GetOptions {
         range,
@@ -128,8 +129,8 @@ async fn open(
     let path = &listed.location;
     let answer = match location.store().get_opts(path, options).await {
         Ok(answer) => answer,
-        // `object_store` drops the slash that an object has at its end if it stands for a directory. So
-        // there is none of the name that was listed.
+        // `object_store` drops the trailing slash of an object that stands for a directory, so the
+        // listed name does not exist.
         Err(object_store::Error::NotFound { .. }) if listed.size == 0 => {
             let contents = None;
             return Ok((Piece { entry, contents }, None));
@@ -137,7 +138,7 @@ async fn open(
         Err(error) => return Err(unread(&location, &listed, error).await),
     };
     let object = answer.meta.clone();
-    // It may have grown since it was listed empty, to more than is to be held.
+    // It was listed as empty and may have grown to more than may be held in memory.
     if answer.range.end - answer.range.start > READ_BYTES {
         return Err(changed(&location, path));
     }
@@ -197,14 +198,14 @@ fn read_on(
 async fn collect(location: &OpenLocation, answer: GetResult) -> Result<Bytes> {
     let path = answer.meta.location.clone();
     let contents = answer.bytes().await;
-    contents.map_err(|e| location.error(format!("{path} cannot be read"), e))
+    contents.map_err(|e| location.error(format!("cannot read {path}"), e))
 }
 
 fn same_version(a: &ObjectMeta, b: &ObjectMeta) -> bool {
     (a.size, &a.e_tag) == (b.size, &b.e_tag)
 }
 
-/// Why an object cannot be read, of which this was known.
+/// Returns why an object cannot be read, given how it was listed.
 async fn unread(location: &OpenLocation, object: &ObjectMeta, error: object_store::Error) -> Error {
     use object_store::Error as E;
     let path = &object.location;
@@ -212,15 +213,16 @@ async fn unread(location: &OpenLocation, object: &ObjectMeta, error: object_stor
         E::NotFound { .. } | E::Precondition { .. } => return changed(location, path),
         _ => {}
     }
-    // A range beyond the end is an error of many forms; the size tells it from the others.
+    // Stores report a range beyond the end in many ways; the size tells this case from others.
     match location.store().head(path).await {
         Ok(now) if !same_version(&now, object) => changed(location, path),
-        _ => location.error(format!("{path} cannot be read"), error),
+        _ => location.error(format!("cannot read {path}"), error),
     }
 }
 
 fn changed(location: &OpenLocation, path: &Path) -> Error {
     let url = location.url();
-    let what = format!("{url}: {path} changed while it was read; try again when nobody writes it");
+    let what =
+        format!("{url}: {path} changed while it was being read; retry when nothing writes to it");
     Error::new(ErrorKind::Unavailable, what)
 }

@@ -21,7 +21,9 @@ pub(super) fn check(payload: &[u8], encoded: &[u8], last_known: u64) -> Result<(
     let expected = fields(encoded)?;
     for (key, value) in &expected {
         if found.get(key) != Some(value) {
-            return Err(Error::corrupt("a record that no writer encodes this way"));
+            return Err(Error::corrupt(
+                "the record is not encoded the way a writer encodes it",
+            ));
         }
     }
     for key in found.keys().filter(|key| !expected.contains_key(key)) {
@@ -29,13 +31,15 @@ pub(super) fn check(payload: &[u8], encoded: &[u8], last_known: u64) -> Result<(
             return Err(Error::new(
                 ErrorKind::Other,
                 format!(
-                    "a record with the field {key}, which this program does not know: use a newer one"
+                    "the record has the field {key}, which this program does not know; use a newer one"
                 ),
             ));
         }
         // A known field that encoding leaves out: null, or empty.
         if *key <= last_known {
-            return Err(Error::corrupt("a record that no writer encodes this way"));
+            return Err(Error::corrupt(
+                "the record is not encoded the way a writer encodes it",
+            ));
         }
     }
     Ok(())
@@ -43,10 +47,10 @@ pub(super) fn check(payload: &[u8], encoded: &[u8], last_known: u64) -> Result<(
 
 /// The encoded values of a map with ascending unsigned keys, which is all of `bytes`.
 fn fields(bytes: &[u8]) -> Result<BTreeMap<u64, &[u8]>> {
-    let damaged = |e| Error::corrupt("a record that cannot be decoded").with_source(e);
+    let damaged = |e| Error::corrupt("the record cannot be decoded").with_source(e);
     let mut decoder = Decoder::new(bytes);
     let Some(count) = decoder.map().map_err(damaged)? else {
-        return Err(Error::corrupt("a record of indefinite length"));
+        return Err(Error::corrupt("the record has an indefinite length"));
     };
     let mut fields = BTreeMap::new();
     for _ in 0..count {
@@ -56,13 +60,13 @@ fn fields(bytes: &[u8]) -> Result<BTreeMap<u64, &[u8]>> {
         let value = bytes.get(start..decoder.position()).unwrap_or_default();
         let ascends = fields.keys().next_back().is_none_or(|last| *last < key);
         if !ascends {
-            return Err(Error::corrupt("a record with unordered fields"));
+            return Err(Error::corrupt("the record's fields are not in order"));
         }
         fields.insert(key, value);
     }
     match decoder.position() == bytes.len() {
         true => Ok(fields),
-        false => Err(Error::corrupt("a record with something after its payload")),
+        false => Err(Error::corrupt("the record has bytes after its payload")),
     }
 }
 

@@ -1,9 +1,10 @@
-//! What every record has around its payload: magic, version, kind, length and hash.
+//! The frame of every record: magic, version, kind, length and hash around the payload.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::MAX_RECORD_BYTES;
 
-/// As in PNG: a byte that is no text, line ends and an end of file, which careless copying changes.
+/// As in PNG: a non-text byte, line ends and an end-of-file character, which careless copying
+/// changes.
 const MAGIC: [u8; 8] = *b"\x93TCKP\r\n\x1a";
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 16;
@@ -21,7 +22,7 @@ pub(super) fn encode(kind: Kind, payload: &[u8]) -> Result<Vec<u8>> {
     let Some(length) = length.filter(|_| total as u64 <= MAX_RECORD_BYTES) else {
         return Err(Error::new(
             ErrorKind::QuotaExceeded,
-            format!("a record of {total} bytes: too many files for one checkpoint"),
+            format!("the record would be {total} bytes long: too many files for one checkpoint"),
         ));
     };
     let mut bytes = Vec::with_capacity(total);
@@ -40,12 +41,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Kind, &[u8])> {
         .split_last_chunk::<HASH_BYTES>()
         .and_then(|(body, hash)| Some((body, hash, body.split_first_chunk::<HEADER_BYTES>()?)));
     let Some((body, hash, (header, payload))) = parts else {
-        return Err(Error::corrupt("a record that is cut short"));
+        return Err(Error::corrupt("the record is cut short"));
     };
     if header[..8] != MAGIC {
         return Err(Error::corrupt("not a record"));
     }
-    // The hash before the version: a flipped bit is damage, not a format from the future.
+    // Check the hash before the version: a flipped bit is damage, not a future format.
     if blake3::hash(body) != *hash {
         return Err(Error::corrupt("a record that does not match its hash"));
     }
@@ -56,17 +57,19 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Kind, &[u8])> {
         return Err(Error::new(
             ErrorKind::Other,
             format!(
-                "a record of format version {version}; this program reads {VERSION}: use a newer one"
+                "the record has format version {version}, but this program reads {VERSION}; use a newer one"
             ),
         ));
     }
     if length as usize != payload.len() {
-        return Err(Error::corrupt("a record of another length than it says"));
+        return Err(Error::corrupt(
+            "the record's length differs from its header",
+        ));
     }
     match kind {
         1 => Ok((Kind::Claim, payload)),
         2 => Ok((Kind::Commit, payload)),
-        _ => Err(Error::corrupt(format!("a record of unknown kind {kind}"))),
+        _ => Err(Error::corrupt(format!("unknown record kind {kind}"))),
     }
 }
 

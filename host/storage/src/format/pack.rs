@@ -1,5 +1,5 @@
-//! Data objects: chunks one after the other, then an index by which each byte can be verified, those
-//! that no commit refers to any more too.
+//! Data objects: chunks one after the other, followed by an index by which every byte can be
+//! verified, including chunks that no commit refers to any more.
 
 use crate::error::{Error, Result};
 
@@ -12,7 +12,7 @@ const ENTRY_BYTES: usize = 4 + HASH_BYTES;
 /// Magic, count and the hash of the index.
 const TRAILER_BYTES: usize = 8 + 4 + HASH_BYTES;
 
-/// A chunk as the index of its object has it.
+/// A chunk as its object's index describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StoredChunk {
     pub(crate) bytes: u32,
@@ -20,7 +20,7 @@ pub(crate) struct StoredChunk {
     pub(crate) hash: [u8; 32],
 }
 
-/// What follows the chunks.
+/// Encodes the bytes that follow the chunks.
 pub(crate) fn encode_index(chunks: &[StoredChunk]) -> Vec<u8> {
     let mut index = Vec::with_capacity(index_bytes(chunks.len()) as usize);
     for chunk in chunks {
@@ -28,7 +28,7 @@ pub(crate) fn encode_index(chunks: &[StoredChunk]) -> Vec<u8> {
         index.extend_from_slice(&chunk.hash);
     }
     index.extend_from_slice(&MAGIC);
-    // A data object is closed long before it has as many chunks.
+    // A data object is closed long before it holds that many chunks.
     index.extend_from_slice(
         &u32::try_from(chunks.len())
             .unwrap_or(u32::MAX)
@@ -39,7 +39,7 @@ pub(crate) fn encode_index(chunks: &[StoredChunk]) -> Vec<u8> {
     index
 }
 
-/// The size of what [`encode_index`] makes for so many chunks.
+/// Returns the encoded size of an index of this many chunks.
 pub(crate) fn index_bytes(chunks: usize) -> u64 {
     (chunks * ENTRY_BYTES + TRAILER_BYTES) as u64
 }
@@ -47,10 +47,10 @@ pub(crate) fn index_bytes(chunks: usize) -> u64 {
 /// Checks every byte of a data object.
 ///
 /// # Errors
-/// `Corrupt`, with what is wrong.
+/// `Corrupt`, with the reason.
 pub(crate) fn verify(object: &[u8]) -> Result<()> {
     let Some((rest, hash)) = object.split_last_chunk::<HASH_BYTES>() else {
-        return Err(Error::corrupt("a data object that is cut short"));
+        return Err(Error::corrupt("the data object is truncated"));
     };
     let parts = rest.split_last_chunk::<4>().and_then(|(rest, count)| {
         Some((rest.split_last_chunk::<8>()?, u32::from_le_bytes(*count)))
@@ -62,16 +62,18 @@ pub(crate) fn verify(object: &[u8]) -> Result<()> {
         .checked_mul(ENTRY_BYTES)
         .and_then(|length| rest.len().checked_sub(length));
     let Some((mut chunks, index)) = start.and_then(|start| rest.split_at_checked(start)) else {
-        return Err(Error::corrupt("a data object with an impossible index"));
+        return Err(Error::corrupt("the data object's index is invalid"));
     };
     if blake3::hash(&object[chunks.len()..object.len() - HASH_BYTES]) != *hash {
-        return Err(Error::corrupt("a data object whose index is damaged"));
+        return Err(Error::corrupt(
+            "the data object's index does not match its hash",
+        ));
     }
     for (number, entry) in index.chunks_exact(ENTRY_BYTES).enumerate() {
         let (length, hash) = entry.split_at(4);
         let length = length.iter().rev().fold(0, |n, b| n << 8 | usize::from(*b));
         let Some((chunk, rest)) = chunks.split_at_checked(length) else {
-            return Err(Error::corrupt("a data object with an impossible index"));
+            return Err(Error::corrupt("the data object's index is invalid"));
         };
         if blake3::hash(chunk).as_bytes() != hash {
             return Err(Error::corrupt(format!("chunk {number} is damaged")));
@@ -80,7 +82,7 @@ pub(crate) fn verify(object: &[u8]) -> Result<()> {
     }
     match chunks.is_empty() {
         true => Ok(()),
-        false => Err(Error::corrupt("a data object with more than its chunks")),
+        false => Err(Error::corrupt("the data object holds more than its chunks")),
     }
 }
 

@@ -1,7 +1,7 @@
-//! The payloads of records: CBOR (RFC 8949) maps with small integers for keys.
+//! The payloads of records: CBOR (RFC 8949) maps with small integers as keys.
 //!
-//! What is decoded is checked here, so that the rest of the crate may rely on what a [`Commit`] says
-//! of itself: its tree holds the invariants of [`Tree`], and its contents are as long as its files.
+//! Decoding validates, so the rest of the crate may rely on what a [`Commit`] says about itself:
+//! its tree upholds the invariants of [`Tree`], and its contents are as long as its files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -18,11 +18,11 @@ use crate::tree::{Entry, Node, Tree};
 /// The longest chunk, before and after compression. A reader holds several of them at a time.
 pub(crate) const MAX_CHUNK_BYTES: u32 = 16 << 20;
 
-/// What tells one write from every other. Random, because hosts that race know nothing of each other.
+/// Identifies one write. Random, because racing hosts know nothing of each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WriteId(pub(crate) [u8; 16]);
 
-/// The record by which an attempt takes a location over.
+/// The record by which an attempt claims a location.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Claim {
     pub(crate) epoch: u64,
@@ -41,14 +41,14 @@ pub(crate) struct Commit {
     pub(crate) write_id: WriteId,
     pub(crate) attempt: u32,
     pub(crate) saved_at: SystemTime,
-    /// The sequence numbers of the commits that stay restorable, this one among them.
+    /// The sequence numbers of the commits that stay restorable, including this one.
     pub(crate) retains: Vec<u64>,
     pub(crate) tree: Tree,
     pub(crate) contents: Contents,
     pub(crate) metadata: Metadata,
 }
 
-/// Where the contents of the tree's files lie, one after the other in the tree's order.
+/// Where the contents of the tree's files lie, concatenated in the tree's order.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Contents {
     /// In the commit itself.
@@ -60,7 +60,7 @@ pub(crate) enum Contents {
     },
 }
 
-/// The name of a data object; never used twice in a location.
+/// The name of a data object; never reused within a location.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ObjectName {
     pub(crate) epoch: u64,
@@ -94,7 +94,7 @@ pub(crate) struct Chunk {
     pub(crate) size_bytes: u32,
     #[n(4)]
     pub(crate) codec: Codec,
-    /// BLAKE3 of what it is in the contents.
+    /// BLAKE3 of its uncompressed contents.
     #[cbor(n(5), with = "minicbor::bytes")]
     pub(crate) hash: [u8; 32],
 }
@@ -103,7 +103,7 @@ pub(crate) struct Chunk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
 #[cbor(index_only)]
 pub(crate) enum Codec {
-    /// As it is.
+    /// Uncompressed.
     #[n(0)]
     Raw,
     /// As one LZ4 block.
@@ -193,10 +193,10 @@ struct EntryFields {
     modified_s: i64,
     #[n(3)]
     modified_ns: u32,
-    /// Of a file.
+    /// Only for a file.
     #[n(4)]
     size_bytes: Option<u64>,
-    /// Of a link. An entry with neither is a directory.
+    /// Only for a link. An entry with neither field is a directory.
     #[n(5)]
     target: Option<String>,
 }
@@ -272,7 +272,7 @@ pub(super) fn decode_commit(bytes: &[u8]) -> Result<Commit> {
     let fields: CommitFields = from_slice(bytes)?;
     let entries: Result<Vec<Entry>> = fields.tree.into_iter().map(EntryFields::entry).collect();
     let tree = Tree::in_order(entries?)
-        .map_err(|e| Error::corrupt("a commit of an impossible tree").with_source(e))?;
+        .map_err(|e| Error::corrupt("the commit's tree is invalid").with_source(e))?;
     let contents = match (fields.inline, fields.objects, fields.chunks) {
         (Some(inline), None, None) => Contents::Inline(inline.into()),
         (None, Some(objects), Some(chunks)) => {
@@ -280,27 +280,33 @@ pub(super) fn decode_commit(bytes: &[u8]) -> Result<Commit> {
             check_chunks(&objects, &chunks)?;
             Contents::Chunks { objects, chunks }
         }
-        _ => return Err(Error::corrupt("a commit without contents")),
+        _ => {
+            return Err(Error::corrupt(
+                "the commit must hold contents either inline or in chunks",
+            ));
+        }
     };
     if fields.epoch == 0 {
-        return Err(Error::corrupt("a commit without a claim"));
+        return Err(Error::corrupt("the commit names no claim"));
     }
     let distinct: BTreeSet<u64> = fields.retains.iter().copied().collect();
     if distinct.len() < fields.retains.len() || distinct.contains(&0) {
-        return Err(Error::corrupt("a commit that retains an impossible list"));
+        return Err(Error::corrupt("the commit retains a slot twice, or slot 0"));
     }
     if fields.retains.len() > MAX_RETAINED.get() {
-        return Err(Error::corrupt("a commit that retains too many others"));
+        return Err(Error::corrupt("the commit retains too many commits"));
     }
     if tree.size_bytes() != Some(contents.size_bytes()) {
-        return Err(Error::corrupt("a commit whose contents are not its files'"));
+        return Err(Error::corrupt(
+            "the commit's contents differ in length from its files",
+        ));
     }
     let saved_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(fields.saved_at_ms));
     let commit = Commit {
         epoch: fields.epoch,
         write_id: WriteId(fields.write_id),
         attempt: fields.attempt,
-        saved_at: saved_at.ok_or_else(|| Error::corrupt("a commit from an impossible time"))?,
+        saved_at: saved_at.ok_or_else(|| Error::corrupt("the commit's time is out of range"))?,
         retains: fields.retains,
         tree,
         contents,
@@ -316,17 +322,19 @@ pub(super) fn decode_commit(bytes: &[u8]) -> Result<Commit> {
 fn check_objects(epoch: u64, objects: &[ObjectRef], chunks: &[Chunk]) -> Result<()> {
     let mut names = BTreeSet::new();
     for object in objects {
-        // Or a later attempt could be made to overwrite what this commit refers to.
+        // Otherwise a forged commit could make a later attempt overwrite what the commit refers to.
         if object.epoch > epoch {
-            return Err(Error::corrupt("a commit of a data object that is newer"));
+            return Err(Error::corrupt(
+                "the commit refers to a data object of a newer epoch",
+            ));
         }
         if object.size_bytes > MAX_OBJECT_BYTES {
             return Err(Error::corrupt(
-                "a commit of an impossibly large data object",
+                "the commit refers to a data object that is too large",
             ));
         }
         if !names.insert(object.name()) {
-            return Err(Error::corrupt("a commit that lists a data object twice"));
+            return Err(Error::corrupt("the commit lists a data object twice"));
         }
     }
     let used: BTreeSet<u32> = chunks.iter().map(|chunk| chunk.object).collect();
@@ -335,7 +343,7 @@ fn check_objects(epoch: u64, objects: &[ObjectRef], chunks: &[Chunk]) -> Result<
         // A chunk of an object that is not listed is found next.
         false if used.len() > objects.len() => Ok(()),
         false => Err(Error::corrupt(
-            "a commit that lists a data object without need",
+            "the commit lists a data object that no chunk is in",
         )),
     }
 }
@@ -348,11 +356,11 @@ fn check_chunks(objects: &[ObjectRef], chunks: &[Chunk]) -> Result<()> {
         let inside = object.is_some_and(|object| end.is_some_and(|end| end <= object.size_bytes));
         let sizes = match chunk.codec {
             Codec::Raw => chunk.stored_bytes == chunk.size_bytes,
-            // No block is empty, and neither is what a store can be asked for.
+            // A block is never empty, and stores refuse empty ranges.
             Codec::Lz4 => (1..chunk.size_bytes).contains(&chunk.stored_bytes),
         };
         if !inside || !sizes || chunk.size_bytes == 0 || chunk.size_bytes > MAX_CHUNK_BYTES {
-            return Err(Error::corrupt("a commit of an impossible chunk"));
+            return Err(Error::corrupt("the commit has an invalid chunk"));
         }
     }
     Ok(())
@@ -363,7 +371,7 @@ impl EntryFields {
         let (modified_s, modified_ns) = match entry.modified.duration_since(SystemTime::UNIX_EPOCH)
         {
             Ok(after) => (to_i64(after.as_secs()), after.subsec_nanos()),
-            // Before 1970: whole seconds down, then nanoseconds up, as POSIX has it.
+            // Before 1970: round seconds down, then count nanoseconds up, as POSIX does.
             Err(before) => match (
                 before.duration().as_secs(),
                 before.duration().subsec_nanos(),
@@ -407,7 +415,8 @@ impl EntryFields {
             path: self.path,
             node,
             mode: self.mode,
-            modified: modified.ok_or_else(|| Error::corrupt("a file from an impossible time"))?,
+            modified: modified
+                .ok_or_else(|| Error::corrupt("a file's modification time is out of range"))?,
         })
     }
 }
@@ -420,7 +429,7 @@ fn to_vec<T: Encode<()> + CborLen<()>>(fields: &T) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(minicbor::len(fields));
     match minicbor::encode(fields, &mut bytes) {
         Ok(()) => bytes,
-        // A Vec takes whatever is written to it, and no field has an encoder that fails.
+        // Writing to a Vec never fails, and no field has a fallible encoder.
         Err(error) => unreachable!("{error}"),
     }
 }
@@ -429,9 +438,11 @@ fn from_slice<'a, T: Decode<'a, ()>>(bytes: &'a [u8]) -> Result<T> {
     let mut decoder = minicbor::Decoder::new(bytes);
     let fields = decoder
         .decode()
-        .map_err(|e| Error::corrupt("a record that cannot be decoded").with_source(e))?;
+        .map_err(|e| Error::corrupt("the record's payload cannot be decoded").with_source(e))?;
     if decoder.position() != bytes.len() {
-        return Err(Error::corrupt("a record with something after its payload"));
+        return Err(Error::corrupt(
+            "the record has trailing bytes after its payload",
+        ));
     }
     Ok(fields)
 }

@@ -1,4 +1,4 @@
-//! Is a storage fit to hold checkpoints?
+//! Checks whether a storage is fit to hold checkpoints.
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -10,34 +10,35 @@ use crate::error::Result;
 use crate::format::WriteId;
 use crate::location::OpenLocation;
 
-/// What the plain object holds.
+/// The contents of the plain object.
 const CONTENTS: &[u8] = b"0123456789";
 
-/// How many writers race for one name. A storage that looks first and writes then lets several win.
+/// How many writers race for one name. A storage that checks first and writes afterwards lets
+/// several win.
 const WRITERS: usize = 8;
 
-/// How often they race: a storage that is wrong now and then is wrong.
+/// How many races are run: a storage that fails only sometimes is unfit too.
 const ROUNDS: usize = 4;
 
-/// What was asked of a storage, and its answer.
+/// A check of a storage, and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Probe {
-    /// What it has to be able to do.
+    /// The required behaviour.
     pub name: &'static str,
-    /// What it did instead; `None` if it can.
+    /// What the storage did instead; `None` if it passed.
     pub fault: Option<String>,
 }
 
 impl OpenLocation {
-    /// Asks the storage for everything that checkpoints rely on, in a folder `doctor` of this location,
-    /// which is removed again. Claims nothing.
+    /// Checks everything that checkpoints require of the storage, in a folder `doctor` of this
+    /// location, which is removed afterwards. Does not claim the location.
     ///
-    /// A storage that fails one of the probes loses checkpoints: do not use it.
+    /// A storage that fails any probe loses checkpoints: do not use it.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and
-    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly) if it cannot be asked.
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly) if the checks cannot run.
     pub async fn doctor(&self) -> Result<Vec<Probe>> {
         let WriteId(random) = self.environment().write_id()?;
         let unique: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -50,7 +51,7 @@ impl OpenLocation {
                 .filename()
                 .is_some_and(|name| name.starts_with(&unique));
             if ours {
-                // What stays behind does no harm.
+                // Best effort: leftovers do no harm.
                 let _ = self.store().delete(&meta.location).await;
             }
         }
@@ -60,7 +61,7 @@ impl OpenLocation {
     async fn probe(&self, folder: &Path, unique: &str) -> Result<Vec<Probe>> {
         let plain = folder.clone().join(format!("{unique}-plain"));
         let put = self.store().put(&plain, CONTENTS.into()).await;
-        put.map_err(|e| self.error("an object cannot be put", e))?;
+        put.map_err(|e| self.error("cannot put an object", e))?;
         let mut probes = vec![
             self.probe_whole(&plain).await?,
             self.probe_part(&plain).await,
@@ -79,12 +80,17 @@ impl OpenLocation {
     }
 
     async fn probe_whole(&self, plain: &Path) -> Result<Probe> {
-        let unread = |e| self.error("an object cannot be read", e);
+        let unread = |e| self.error("cannot read an object", e);
         let answer = self.store().get(plain).await.map_err(unread)?;
         let read = answer.bytes().await.map_err(unread)?;
         Ok(Probe {
             name: "an object is read as it was written",
-            fault: (read != CONTENTS).then(|| format!("{} bytes of 10 came back", read.len())),
+            fault: (read != CONTENTS).then(|| {
+                format!(
+                    "a read returned {} bytes that differ from the 10 written",
+                    read.len()
+                )
+            }),
         })
     }
 
@@ -94,10 +100,7 @@ impl OpenLocation {
             name: "a part of an object can be read",
             fault: match part {
                 Ok(part) if part == CONTENTS[3..7] => None,
-                Ok(part) => Some(format!(
-                    "{} bytes came back where 4 were asked for",
-                    part.len()
-                )),
+                Ok(part) => Some(format!("a read of 4 bytes returned {} bytes", part.len())),
                 Err(error) => Some(error.to_string()),
             },
         }
@@ -109,7 +112,7 @@ impl OpenLocation {
             .list(Some(folder))
             .try_collect()
             .await
-            .map_err(|e| self.error("objects cannot be listed", e))?;
+            .map_err(|e| self.error("cannot list objects", e))?;
         let found = listed
             .iter()
             .any(|meta| meta.location == *plain && meta.size == CONTENTS.len() as u64);
@@ -130,7 +133,8 @@ impl OpenLocation {
                     self.store().put_opts(path, payload, options).await
                 }
             };
-            // One after the other first: most of what ignores the condition shows here.
+            // The first round runs the writers in sequence: most storages that ignore the condition
+            // fail here already.
             let racing = match round {
                 0 => vec![put(0).await, put(1).await],
                 _ => join_all((0..WRITERS).map(put)).await,
@@ -148,7 +152,10 @@ impl OpenLocation {
                 Err(_) => None,
             };
             if stored != winner.map(|winner| Bytes::from(format!("{winner}"))) {
-                return Some("the object is not that of the writer who was told so".to_owned());
+                return Some(
+                    "the object is not that of the writer that was told it had created it"
+                        .to_owned(),
+                );
             }
         }
         None

@@ -1,4 +1,4 @@
-//! Reading everything that a location holds, and changing nothing.
+//! Reads and verifies everything that a location holds, without changing it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,23 +14,23 @@ use crate::log::history::History;
 use crate::log::slot;
 use crate::{blocking, paths};
 
-/// What a location holds, and what of it is damaged.
+/// What a location holds, and what is damaged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verification {
-    /// The records that were read.
+    /// The number of records read.
     pub records: u64,
-    /// The data objects that were read.
+    /// The number of data objects read.
     pub objects: u64,
-    /// The size of these data objects.
+    /// The size of these data objects, in bytes.
     pub object_bytes: u64,
-    /// The checkpoints that were restored, to nowhere, in full.
+    /// The checkpoints that were read in full, without writing them anywhere.
     pub checkpoints: Vec<u64>,
-    /// What is wrong.
+    /// What is damaged or missing.
     pub findings: Vec<Finding>,
 }
 
-/// Something that is damaged or missing.
+/// A damaged or missing object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
@@ -43,23 +43,24 @@ pub struct Finding {
 }
 
 impl OpenLocation {
-    /// Reads every record and every byte of every data object, and says what is damaged or missing and
-    /// which checkpoints that costs. Changes nothing and claims nothing. What a running attempt prunes
-    /// meanwhile is not reported.
+    /// Reads every record and every byte of every data object. Reports what is damaged or missing
+    /// and which checkpoints are lost because of it. Changes nothing and claims nothing. Does not
+    /// report what a running attempt prunes in the meantime.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if the storage cannot be read. Damage is no error.
+    /// [`ErrorKind::Unavailable`] if the storage cannot be read. Damage is not an error.
     pub async fn verify(&self) -> Result<Verification> {
         self.verify_watched(|_, _| {}).await
     }
 
-    /// The same, and tells how far it is: how many bytes of contents have been read, and of how many.
-    /// Both are known once the records are read, before any of the contents.
+    /// Like [`verify`](Self::verify), but reports progress: how many bytes of contents have been
+    /// read, and how many there are. Both are known once the records are read, before any contents
+    /// are.
     ///
     /// # Errors
     /// Those of [`verify`](Self::verify).
     pub async fn verify_watched(&self, watch: impl FnMut(u64, u64) + Send) -> Result<Verification> {
-        // Only these are restorable. Other commits may have lost their data for good reasons.
+        // Only these are restorable. Other commits may legitimately have lost their data.
         let retained = History::load(self).await?.retained();
         let mut report = Verification::default();
         let listed = slot::list(self).await?;
@@ -78,7 +79,7 @@ impl OpenLocation {
     }
 }
 
-/// How much of the contents has been read, for who watches.
+/// Tracks how much of the contents has been read, for the watcher.
 struct Progress<W> {
     done: u64,
     total: u64,
@@ -105,7 +106,7 @@ impl<W: FnMut(u64, u64) + Send> Progress<W> {
 }
 
 impl Verification {
-    /// Reads every record. Returns the commits among those that are retained.
+    /// Reads every record. Returns the retained commits among them.
     async fn read_records(
         &mut self,
         location: &OpenLocation,
@@ -138,7 +139,7 @@ impl Verification {
         Ok(checkpoints)
     }
 
-    /// Reads every data object, as it is stored.
+    /// Reads every data object in its stored form.
     async fn read_objects(
         &mut self,
         location: &OpenLocation,
@@ -161,7 +162,7 @@ impl Verification {
         Ok(())
     }
 
-    /// Finds the data objects that are missing, or of another size than a commit says.
+    /// Finds data objects that are missing or whose size differs from that in a commit.
     fn compare_objects(&mut self, objects: &[(ObjectName, u64)], checkpoints: &[Checkpoint]) {
         let present: BTreeMap<_, _> = objects.iter().copied().collect();
         let needed = checkpoints.iter().flat_map(|c| c.commit.contents.objects());
@@ -169,14 +170,15 @@ impl Verification {
         for (name, size_bytes) in needed {
             let what = match present.get(&name) {
                 Some(found) if *found == size_bytes => continue,
-                Some(_) => "of another size than a commit says",
+                Some(_) => "its size differs from that in a commit",
                 None => "missing",
             };
             self.lose(checkpoints, name, size_bytes, &Error::corrupt(what));
         }
     }
 
-    /// Drops what a live writer has pruned meanwhile: it is gone, and nothing that is retained now needs it.
+    /// Drops findings about objects that a live writer has pruned in the meantime: they are gone,
+    /// and nothing retained now needs them.
     async fn forget_pruned(&mut self, location: &OpenLocation, listed: &[u64]) -> Result<()> {
         if self.findings.is_empty() || slot::list(location).await? == listed {
             return Ok(());
@@ -209,7 +211,7 @@ impl Verification {
         });
     }
 
-    /// Adds the checkpoints that need an object of this size, unless it is known that they are lost.
+    /// Marks the checkpoints that need an object of this size as lost, unless they are known to be.
     fn lose(&mut self, of: &[Checkpoint], name: ObjectName, size_bytes: u64, error: &Error) {
         let needs = |checkpoint: &&Checkpoint| {
             let mut objects = checkpoint.commit.contents.objects().iter();
@@ -223,7 +225,7 @@ impl Verification {
         }
     }
 
-    /// Reads a checkpoint in full, unless it is known that this fails.
+    /// Reads a checkpoint in full, unless it is known to be lost.
     async fn restore(
         &mut self,
         checkpoint: &Checkpoint,
@@ -264,10 +266,12 @@ fn logical_bytes(checkpoint: &Checkpoint) -> u64 {
 
 async fn verify_object(location: &OpenLocation, name: ObjectName, size_bytes: u64) -> Result<()> {
     if size_bytes > pack::MAX_OBJECT_BYTES {
-        return Err(Error::corrupt("longer than a data object can be"));
+        return Err(Error::corrupt(
+            "longer than the maximum size of a data object",
+        ));
     }
     let path = paths::object(location.prefix(), name);
-    let failed = |e| location.error("a data object cannot be read", e);
+    let failed = |e| location.error("cannot read a data object", e);
     let bytes = match location.store().get(&path).await {
         Ok(answer) => answer.bytes().await.map_err(failed)?,
         Err(object_store::Error::NotFound { .. }) => return Err(Error::corrupt("missing")),

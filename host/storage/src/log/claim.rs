@@ -1,4 +1,4 @@
-//! Beginning an attempt: the claim that fences every earlier one.
+//! Begins an attempt with the claim that fences every earlier one.
 
 use futures::StreamExt;
 use futures::stream;
@@ -14,39 +14,40 @@ use crate::log::slot;
 use crate::log::slot::Put;
 use crate::{blocking, paths};
 
-/// How often a claim is tried again when other attempts claim at the same time. Each round has a
-/// winner, so this many losses mean that something restarts the task without end.
+/// How often a claim is retried when other attempts claim at the same time. Each round has a
+/// winner, so this many losses mean that something restarts the task endlessly.
 const MAX_ROUNDS: usize = 64;
 
-/// Who claims.
+/// The attempt that claims.
 #[derive(Debug)]
 pub(crate) struct Claimant<'a> {
     pub(crate) number: u32,
     pub(crate) component: Option<[u8; 32]>,
-    /// The location of an earlier attempt, where that is another one.
+    /// The location of an earlier attempt, if it differs.
     pub(crate) previous: Option<&'a OpenLocation>,
 }
 
-/// A claim that nothing lies above.
+/// A claim that no record lies above.
 #[derive(Debug)]
 pub(crate) struct Claimed {
     /// The sequence number of the claim.
     pub(crate) epoch: u64,
     /// The restorable checkpoints of the location itself, newest first.
     pub(crate) own: Vec<Checkpoint>,
-    /// Whether something in the location itself is damaged.
+    /// Whether anything in the location itself is damaged.
     pub(crate) damaged: bool,
-    /// What there is to go on from, predecessors included.
+    /// What the attempt can resume from, predecessors included.
     pub(crate) history: History,
 }
 
 /// Claims a location and reads what it holds.
 ///
-/// The epoch of a claim is its sequence number: claims are never deleted and slots are filled once, so
-/// it is unique and ascends, whatever else in the log is damaged.
+/// The epoch of a claim is its sequence number. Claims are never deleted and slots are filled once,
+/// so the epoch is unique and ascending, whatever else in the log is damaged.
 pub(crate) async fn claim(location: &OpenLocation, claimant: &Claimant<'_>) -> Result<Claimed> {
     let mut sequences = slot::list(location).await?;
-    // A claim would fence the tasks of a newer program, and could not go on from what they have saved.
+    // A claim would fence the tasks of a newer program, and could not resume from their
+    // checkpoints.
     if let Some(&newest) = sequences.last()
         && let Err(error) = slot::read(location, newest).await
         && error.kind() != ErrorKind::Corrupt
@@ -67,8 +68,9 @@ pub(crate) async fn claim(location: &OpenLocation, claimant: &Claimant<'_>) -> R
         let put = slot::put(location, sequence, bytes.clone(), write_id).await;
         match put {
             Ok(Put::Committed) => {
-                // The list may be from before the last owner's newest commits, which may have pruned
-                // this very slot. Then something lies above the claim, and it fences nobody.
+                // The list may predate the last owner's newest commits, and that owner may have
+                // pruned this very slot. Then a record lies above the claim, and the claim fences
+                // nobody.
                 let history = History::load_claimed(location).await?;
                 if history.sequences.last() == Some(&sequence) {
                     check_conditions(location, sequence, bytes).await?;
@@ -76,28 +78,32 @@ pub(crate) async fn claim(location: &OpenLocation, claimant: &Claimant<'_>) -> R
                 }
                 sequences = history.sequences;
             }
-            // Or its owner has pruned it already: then the end of the log is elsewhere.
+            // Or the owner has pruned the record already. Either way the end of the log is
+            // elsewhere.
             Ok(Put::Conflict(_) | Put::Vanished) => sequences = slot::list(location).await?,
-            // The slot is taken by something unreadable: the next one is as good.
+            // Something unreadable occupies the slot: use the next one.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 sequences = slot::list(location).await?;
             }
-            // A claim that lands later fences nobody who has not seen it: it lies below the next one.
+            // A claim that lands later fences nobody who has not seen it: it lies below the next
+            // one.
             Ok(Put::Unknown(error)) | Err(error) => return Err(error),
         }
     }
     Err(Error::new(
         ErrorKind::Unavailable,
-        format!("{location}: {MAX_ROUNDS} other attempts claimed the location meanwhile"),
+        format!(
+            "{location}: lost {MAX_ROUNDS} races to other attempts that claimed the location; check what keeps restarting the task"
+        ),
     ))
 }
 
-/// Puts a claim that nothing lies above once more, which must fail. A storage that ignores the condition
-/// would let every writer win, in silence. Of a claim in a pruned slot this proves nothing: the deletion of
-/// what lay there before may be delivered again.
+/// Repeats the put of a claim that no record lies above. The repeated put must fail: a storage that
+/// ignores the condition would silently let every writer win. For a claim in a pruned slot this
+/// proves nothing, because the deletion of the earlier record may be delivered twice.
 ///
 /// # Errors
-/// `InvalidLocation`, if it does not fail.
+/// `InvalidLocation` if the put succeeds.
 async fn check_conditions(location: &OpenLocation, sequence: u64, claim: Vec<u8>) -> Result<()> {
     if location.supports_conditional_put() {
         return Ok(());
@@ -109,14 +115,14 @@ async fn check_conditions(location: &OpenLocation, sequence: u64, claim: Vec<u8>
         .put_opts(&path, claim.into(), options)
         .await
     {
-        // The same bytes: nothing is lost by it.
+        // The bytes are the same, so nothing is lost.
         Ok(_) => Err(Error::new(
             ErrorKind::InvalidLocation,
             format!(
-                "{location}: this storage puts an object over another one although it is asked not to, so attempts could overwrite each other; use another"
+                "{location}: this storage ignores conditional puts, so concurrent attempts could overwrite each other; use another one"
             ),
         )),
-        // Whatever else went wrong, the next request meets too.
+        // The next request will meet any other failure too.
         Err(_) => Ok(()),
     }
 }
@@ -127,7 +133,7 @@ async fn finish(
     epoch: u64,
     history: History,
 ) -> Result<Claimed> {
-    // Data of unreadable commits stays: an operator may want it.
+    // Keep the data of unreadable commits: an operator may want it.
     if history.damaged.is_empty() {
         sweep_records(location, &history).await?;
         sweep(location, epoch, &history.checkpoints).await?;
@@ -144,9 +150,10 @@ async fn finish(
     })
 }
 
-/// Deletes the commits that the last owner would have deleted after its newest one, had it lived: those
-/// of its epoch that are not retained. Older ones it has swept itself, when it claimed, but for those that
-/// died with its last saves: to look for them too would read all claims, which are never deleted.
+/// Deletes the commits that the last owner would have deleted after its newest one, had it lived:
+/// those of its epoch that are not retained. It has swept older commits itself when it claimed,
+/// except for those that its last saves no longer retained; finding these too would mean reading
+/// all claims, which are never deleted.
 ///
 /// A record of its epoch below its newest commit is not the last one before a claim, and the owner
 /// itself has seen every slot up to there: no stale writer needs it.
@@ -161,7 +168,7 @@ async fn sweep_records(location: &OpenLocation, history: &History) -> Result<()>
         .filter(|s| (epoch.saturating_add(1)..newest.sequence).contains(s) && !retained(*s));
     let mut dead = Vec::new();
     for sequence in of_epoch {
-        // A claim that was too late for its slot lies there as well, and claims stay.
+        // A claim that was too late for its slot lies here as well. Claims are never deleted.
         match slot::read(location, sequence).await {
             Ok(Some(Record::Commit(commit))) if commit.epoch == epoch => {
                 dead.push(Ok(paths::record(location.prefix(), sequence)));
@@ -176,8 +183,8 @@ async fn sweep_records(location: &OpenLocation, history: &History) -> Result<()>
     Ok(())
 }
 
-/// Deletes the data objects of older epochs that nothing retained refers to. Those epochs are fenced,
-/// so nothing ever will.
+/// Deletes the data objects of older epochs that nothing retained refers to. Those epochs are
+/// fenced, so nothing ever will.
 async fn sweep(location: &OpenLocation, epoch: u64, retained: &[Checkpoint]) -> Result<()> {
     let referred: std::collections::HashSet<_> = retained
         .iter()
@@ -191,19 +198,19 @@ async fn sweep(location: &OpenLocation, epoch: u64, retained: &[Checkpoint]) -> 
         .filter(|name| name.epoch < epoch && !referred.contains(name))
         .map(|name| Ok(paths::object(location.prefix(), name)))
         .collect();
-    // What cannot be deleted now is swept by the next claim.
+    // The next claim sweeps what cannot be deleted now.
     let store: &dyn ObjectStore = location.store();
     let deleted = store.delete_stream(stream::iter(orphans).boxed());
     deleted.for_each(|_| async {}).await;
     Ok(())
 }
 
-/// Deletes what object_store had begun to write on this machine when its process died: files whose name
-/// is that of an object and `#` and a number. Those of a fenced attempt that still runs are among them:
-/// its put fails then, and it finds its slot taken.
+/// Deletes the staging files that object_store left on this machine when its process died: files
+/// named after an object, followed by `#` and a number. They include those of a fenced attempt that
+/// is still running: its put then fails, and it finds its slot taken.
 fn sweep_staging(dir: &std::path::Path, epoch: u64) {
     for folder in ["log", "data"] {
-        // What cannot be deleted now is swept by the next claim.
+        // The next claim sweeps what cannot be deleted now.
         let Ok(entries) = std::fs::read_dir(dir.join(folder)) else {
             continue;
         };

@@ -1,4 +1,4 @@
-//! What a location holds: the checkpoints that can be restored, and the damage above them.
+//! The contents of a location: the restorable checkpoints, and the damage above them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,23 +10,23 @@ use crate::format::{Commit, Record};
 use crate::location::OpenLocation;
 use crate::log::slot;
 
-/// How many locations are looked through, each the predecessor of the one before. A platform that
-/// gives each attempt its own location retries far less often.
+/// How many locations are searched, each the predecessor of the previous one. A platform that gives
+/// each attempt its own location retries far less often.
 const MAX_PREDECESSORS: usize = 64;
 
-/// How often a location is read again while its owner prunes it. Each time the owner has committed.
+/// How often a location is read again while its owner prunes it. The owner has committed each time.
 const MAX_READS: usize = 16;
 
 /// What a location held when it was read.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    /// What can be restored, newest first.
+    /// The restorable checkpoints, newest first.
     pub(crate) checkpoints: Vec<Checkpoint>,
-    /// What cannot, newest first.
+    /// The records and checkpoints that cannot be restored, newest first.
     pub(crate) damaged: Vec<Damage>,
     /// The records of the log, ascending.
     pub(crate) sequences: Vec<u64>,
-    /// The location that the newest claim with one inherits from.
+    /// The location to inherit from, as named by the newest claim that names one.
     inherits: Option<String>,
     /// Whether something that was listed or named is gone.
     incomplete: bool,
@@ -44,34 +44,35 @@ pub(crate) struct Damage {
 impl History {
     /// Reads one location, without its predecessors, whoever owns it.
     ///
-    /// The newest readable commit names what is restorable beside it: whatever else is listed may
+    /// The newest readable commit names the other restorable ones: anything else that is listed may
     /// have lost its data already.
     pub(crate) async fn load(location: &OpenLocation) -> Result<Self> {
-        // A claim may lie where a commit was when the log was listed: one that came late, in a slot that
-        // its owner has pruned. To take it for a sign that nothing was saved would be the worst of answers.
+        // A claim may lie where a commit was when the log was listed: a claim that landed late, in
+        // a slot that its owner has pruned. It must not be mistaken for a sign that nothing was
+        // saved.
         Self::load_settled(location, |history| !history.incomplete && !history.claimed).await
     }
 
-    /// The same, after a claim which nothing lies above if this has listed nothing above it: then no older
-    /// attempt commits any more, and the newest commit stays.
+    /// Like [`load`](Self::load), but after a claim. If this lists no record above the claim, no
+    /// older attempt can commit any more, so the newest commit stays.
     pub(crate) async fn load_claimed(location: &OpenLocation) -> Result<Self> {
         Self::load_settled(location, |history| !history.incomplete).await
     }
 
-    /// Reads until nothing can have changed meanwhile that would change the answer.
+    /// Reads until no concurrent change can affect the answer.
     async fn load_settled(
         location: &OpenLocation,
         is_settled: impl Fn(&Self) -> bool,
     ) -> Result<Self> {
         for _ in 0..MAX_READS {
             let history = Self::load_once(location).await?;
-            // Something was listed and is gone, which an owner that goes on may have pruned: then the
-            // log has a newer end. If it has not, that is damage.
+            // A listed record is gone. A live owner may have pruned it: then the log has a newer
+            // end. If it has not, the record is damaged.
             if is_settled(&history) || slot::list(location).await? == history.sequences {
                 return Ok(history);
             }
         }
-        let what = format!("{location}: it changes faster than it can be read");
+        let what = format!("{location}: the location changes faster than it can be read");
         Err(Error::new(ErrorKind::Unavailable, what))
     }
 
@@ -90,8 +91,8 @@ impl History {
         Ok(history)
     }
 
-    /// Reads from the end of the log down to the newest readable commit. Returns what else that one retains,
-    /// newest first.
+    /// Reads from the end of the log down to the newest readable commit. Returns the other commits
+    /// that it retains, newest first.
     async fn find_newest(&mut self, location: &OpenLocation) -> Result<Vec<u64>> {
         for sequence in self.sequences.clone().into_iter().rev() {
             match self.read(location, sequence).await? {
@@ -115,7 +116,7 @@ impl History {
 
     /// Reads a commit that the newest one retains.
     async fn read_retained(&mut self, location: &OpenLocation, sequence: u64) -> Result<()> {
-        // A forged commit may name any number of others; only those that are there cost a request.
+        // A forged commit may name any number of others; only those that exist cost a request.
         if self.sequences.binary_search(&sequence).is_err() {
             self.incomplete = true;
             let missing = Error::corrupt(format!("record {sequence} is missing"));
@@ -135,7 +136,7 @@ impl History {
         Ok(())
     }
 
-    /// Reads a record that was listed. `None` if it is gone or damaged, which is noted.
+    /// Reads a listed record. Returns `None` if it is gone or damaged, and records which.
     async fn read(&mut self, location: &OpenLocation, sequence: u64) -> Result<Option<Record>> {
         match slot::read(location, sequence).await {
             Ok(record) => {
@@ -158,8 +159,8 @@ impl History {
         });
     }
 
-    /// What `own` holds and, where it has no checkpoint of its own, the first of its predecessors
-    /// that has one.
+    /// Returns `own` if it has checkpoints, otherwise the history of its first predecessor that has
+    /// one.
     pub(crate) async fn look_through(
         mut self,
         own: &OpenLocation,
@@ -182,7 +183,7 @@ impl History {
                 return Err(Error::new(
                     ErrorKind::Other,
                     format!(
-                        "more than {MAX_PREDECESSORS} locations inherit from one another; name the one that holds a checkpoint as the previous one"
+                        "more than {MAX_PREDECESSORS} locations inherit from one another; pass the one that holds a checkpoint as the previous location"
                     ),
                 ));
             }
@@ -197,7 +198,7 @@ impl History {
         Ok(self)
     }
 
-    /// The sequence numbers of the commits that were meant to be restorable, damaged or not.
+    /// Returns the sequence numbers of the commits that should be restorable, damaged or not.
     pub(crate) fn retained(&self) -> Vec<u64> {
         let whole = self.checkpoints.iter().map(|c| c.sequence);
         whole
@@ -205,7 +206,7 @@ impl History {
             .collect()
     }
 
-    /// The damage above the newest checkpoint: what is passed over by restoring that one.
+    /// Returns the damage above the newest checkpoint, which restoring that checkpoint skips.
     fn damage_above_newest(&self) -> Vec<Damage> {
         let newest = self.checkpoints.first().map_or(0, |c| c.sequence);
         let above = self.damaged.iter().filter(|d| d.sequence > newest);
@@ -213,7 +214,7 @@ impl History {
     }
 
     /// # Errors
-    /// `Corrupt`, if there is damage. To be asked where nothing is restorable.
+    /// `Corrupt` if there is damage. Call it where nothing is restorable.
     pub(crate) fn all_damaged(&self) -> Result<()> {
         match self.damaged.first() {
             None => Ok(()),
@@ -226,8 +227,8 @@ impl History {
         inherits.map(|url| own.in_same_storage(url)).transpose()
     }
 
-    /// Moves the checkpoints of which a data object is missing or too short to the damaged ones.
-    /// What is wrong inside an object shows when it is read.
+    /// Moves checkpoints with a missing or short data object to the damaged ones. Damage inside an
+    /// object is found when it is read.
     async fn check_objects(&mut self, location: &OpenLocation) -> Result<()> {
         let refers = |c: &Checkpoint| !c.commit.contents.objects().is_empty();
         if !self.checkpoints.iter().any(refers) {
@@ -257,11 +258,11 @@ impl History {
 }
 
 impl OpenLocation {
-    /// The checkpoints that can be restored from this location, newest first. Claims nothing, so a
-    /// running attempt does not notice.
+    /// Returns the restorable checkpoints of this location, newest first. Does not claim the
+    /// location or disturb a running attempt.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if the storage cannot be asked, [`ErrorKind::Corrupt`] if every
+    /// [`ErrorKind::Unavailable`] if the storage cannot be reached; [`ErrorKind::Corrupt`] if every
     /// checkpoint is damaged.
     pub async fn checkpoints(&self) -> Result<Vec<Checkpoint>> {
         let history = History::load(self).await?;

@@ -1,4 +1,4 @@
-//! The log of a location: the only create-only put, and the reading of records.
+//! The slots of a log: the only create-only put, and the reading of records.
 
 use futures::TryStreamExt;
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
@@ -8,20 +8,20 @@ use crate::format::{MAX_RECORD_BYTES, Record, WriteId};
 use crate::location::OpenLocation;
 use crate::{blocking, paths};
 
-/// What became of a record that was put.
+/// The outcome of putting a record.
 #[derive(Debug)]
 pub(crate) enum Put {
-    /// It stands in its slot.
+    /// The record is in its slot.
     Committed,
     /// Another record holds the slot.
     Conflict(Record),
     /// Another record held the slot, and its owner has pruned it since.
     Vanished,
-    /// The answer was lost: it may stand in its slot now or later, or never.
+    /// The answer was lost: the record may appear in its slot now, later or never.
     Unknown(Error),
 }
 
-/// The sequence numbers of all records, ascending.
+/// Returns the sequence numbers of all records, ascending.
 pub(crate) async fn list(location: &OpenLocation) -> Result<Vec<u64>> {
     if let Some(dir) = location.local_dir() {
         return list_local(location, dir).await;
@@ -35,17 +35,18 @@ pub(crate) async fn list(location: &OpenLocation) -> Result<Vec<u64>> {
         )
         .try_collect()
         .await
-        .map_err(|e| location.error("the log cannot be listed", e))?;
+        .map_err(|e| location.error("cannot list the log", e))?;
     sequences.sort_unstable();
     Ok(sequences)
 }
 
-/// How often a directory is listed until two lists agree.
+/// How often a directory is listed until two listings agree.
 const MAX_LISTS: usize = 100;
 
-/// A directory is not listed at one moment: of a log that grows at one end and is pruned at the other, a
-/// list may hold neither the old records nor the new. Two that agree were taken while nothing changed.
-/// The names alone are read, because a record that is pruned before its size is asked would be missing.
+/// Lists the log in a local directory. Listing a directory is not atomic: while a log grows at one
+/// end and is pruned at the other, a listing may miss both the old records and the new. Two
+/// listings that agree were taken while nothing changed. Only names are read, because a record that
+/// is pruned before its size is read would be missing.
 async fn list_local(location: &OpenLocation, dir: &std::path::Path) -> Result<Vec<u64>> {
     let dir = dir.join("log");
     let listed = blocking::run(location.threads(), move || {
@@ -81,29 +82,29 @@ async fn list_local(location: &OpenLocation, dir: &std::path::Path) -> Result<Ve
                 store: "LocalFileSystem",
                 source: source.into(),
             };
-            Err(location.error("the log cannot be listed", source))
+            Err(location.error("cannot list the log", source))
         }
     }
 }
 
-/// The slot after this one.
+/// Returns the slot after this one.
 ///
 /// # Errors
-/// `Corrupt` if there is none: nobody counts that far, so somebody else put a record there.
+/// `Corrupt` if there is none: no attempt counts that far, so the record was forged.
 pub(crate) fn next(sequence: u64) -> Result<u64> {
     let next = sequence
         .checked_add(1)
         .filter(|next| *next < paths::SLOTS.end);
-    next.ok_or_else(|| Error::corrupt("the log ends in the last slot that there is"))
+    next.ok_or_else(|| Error::corrupt("the log is full: its last possible slot is taken"))
 }
 
-/// The record in a slot; `None` if the slot is empty.
+/// Reads the record in a slot; `None` if the slot is empty.
 ///
 /// # Errors
-/// `Corrupt` if what lies there is no record.
+/// `Corrupt` if the slot holds something that is not a valid record.
 pub(crate) async fn read(location: &OpenLocation, sequence: u64) -> Result<Option<Record>> {
     let path = paths::record(location.prefix(), sequence);
-    let failed = |e| location.error(format!("record {sequence} cannot be read"), e);
+    let failed = |e| location.error(format!("cannot read record {sequence}"), e);
     let answer = match location.store().get(&path).await {
         Ok(answer) => answer,
         Err(object_store::Error::NotFound { .. }) => return Ok(None),
@@ -111,36 +112,38 @@ pub(crate) async fn read(location: &OpenLocation, sequence: u64) -> Result<Optio
     };
     if answer.meta.size > MAX_RECORD_BYTES {
         return Err(Error::corrupt(format!(
-            "record {sequence} is longer than a record can be"
+            "record {sequence} exceeds the maximum size of a record"
         )));
     }
     let bytes = answer.bytes().await.map_err(failed)?;
-    // That of a large record takes long.
+    // Decoding a large record takes long.
     let decoded = blocking::run(location.threads(), move || Record::decode(&bytes)).await?;
     let damaged = |error: Error| {
         let what = match error.kind() {
             ErrorKind::Corrupt => "is damaged",
             _ => "cannot be read",
         };
-        // Without the location, because a task is told of damage.
+        // Omit the location, because tasks see messages about damage.
         let what = format!("record {sequence} {what}");
         Error::new(error.kind(), what).with_source(error)
     };
     let record = decoded.map_err(damaged)?;
     match record.fits(sequence) {
         true => Ok(Some(record)),
-        false => Err(damaged(Error::corrupt("a record of another slot"))),
+        false => Err(damaged(Error::corrupt(
+            "the record belongs to another slot",
+        ))),
     }
 }
 
 /// Puts a record in an empty slot.
 ///
-/// A store may report a conflict with the very put that it reports on, when it retried one whose
-/// answer was lost. So the slot is read back, and the write-id tells whose the record is.
+/// A store that retries a put whose answer was lost may report a conflict with that very put. So
+/// the slot is read back, and the write-id tells whose record it holds.
 ///
 /// # Errors
-/// Only those after which the record stands in no slot and never will, and `Corrupt` if the slot
-/// holds no record.
+/// Only errors after which the record is in no slot and never will be, and `Corrupt` if the slot
+/// does not hold a valid record.
 pub(crate) async fn put(
     location: &OpenLocation,
     sequence: u64,
@@ -154,7 +157,7 @@ pub(crate) async fn put(
         Ok(_) => return Ok(Put::Committed),
         Err(object_store::Error::AlreadyExists { .. }) => None,
         Err(error) => {
-            let error = location.error(format!("record {sequence} cannot be put"), error);
+            let error = location.error(format!("cannot put record {sequence}"), error);
             match error.kind() {
                 ErrorKind::ReadOnly | ErrorKind::InvalidLocation | ErrorKind::QuotaExceeded => {
                     return Err(error);
@@ -165,7 +168,7 @@ pub(crate) async fn put(
     };
     match (read(location, sequence).await, error) {
         (Ok(Some(record)), None) if record.write_id() == write_id => Ok(Put::Committed),
-        // The name of the record may not be durable, if that is what failed.
+        // If syncing failed, the record's name may not be durable.
         (Ok(Some(record)), Some(error)) if record.write_id() == write_id => {
             match sync(location).await {
                 Ok(()) => Ok(Put::Committed),
@@ -180,7 +183,7 @@ pub(crate) async fn put(
     }
 }
 
-/// Makes the names of the log's records durable, where that is a thing of its own.
+/// Makes the names of the log's records durable, where the storage requires a separate sync.
 async fn sync(location: &OpenLocation) -> Result<()> {
     if let Some(dir) = location.local_dir() {
         let dir = dir.join("log");
@@ -188,7 +191,7 @@ async fn sync(location: &OpenLocation) -> Result<()> {
             std::fs::File::open(dir)?.sync_all()
         });
         return synced.await?.map_err(|source| {
-            Error::new(ErrorKind::Unavailable, "the log cannot be synced").with_source(source)
+            Error::new(ErrorKind::Unavailable, "cannot sync the log directory").with_source(source)
         });
     }
     Ok(())
