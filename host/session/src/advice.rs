@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::clock;
+use checkpoint_storage::Clock;
 
 /// The share of its time that a guest waits for saves, if it follows the advice: 5 %. A task that loses
 /// its progress loses more.
@@ -30,8 +30,11 @@ impl Default for SaveAdvice {
 }
 
 /// Asks a guest to stop. Clones ask the same guest.
-#[derive(Clone, Debug, Default)]
-pub struct StopHandle(Arc<Mutex<Option<Stop>>>);
+#[derive(Clone, Debug)]
+pub struct StopHandle {
+    stop: Arc<Mutex<Option<Stop>>>,
+    clock: Arc<dyn Clock>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Stop {
@@ -42,10 +45,17 @@ struct Stop {
 }
 
 impl StopHandle {
+    fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            stop: Arc::default(),
+            clock,
+        }
+    }
+
     /// Asks the guest, at its next `should-save`, to save and return within this time. Ending it after
     /// that is up to the host. A later call does not extend the time.
     pub fn stop(&self, grace: Duration) {
-        let asked = clock::now();
+        let asked = self.clock.instant();
         let deadline = asked.checked_add(grace).unwrap_or(asked);
         self.lock().get_or_insert(Stop {
             asked,
@@ -62,7 +72,7 @@ impl StopHandle {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Stop>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stop.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -89,12 +99,12 @@ pub struct Advice {
 }
 
 impl Advisor {
-    /// For a guest that begins `now`.
-    pub(crate) fn new(advice: SaveAdvice, now: Instant) -> Self {
+    /// For a guest that begins now.
+    pub(crate) fn new(advice: SaveAdvice, clock: Arc<dyn Clock>) -> Self {
         Self {
             advice,
-            stop: StopHandle::default(),
-            began: now,
+            began: clock.instant(),
+            stop: StopHandle::new(clock),
             last_save: None,
             cost: Duration::ZERO,
             waited: Duration::ZERO,
@@ -150,17 +160,53 @@ impl Advisor {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// A clock that stands still until a test moves it.
+    #[derive(Clone, Debug)]
+    struct TestClock(Arc<Mutex<Instant>>);
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "an Instant cannot be made otherwise"
+    )]
+    impl TestClock {
+        fn new() -> Self {
+            Self(Arc::new(Mutex::new(Instant::now())))
+        }
+
+        fn advance(&self, time: Duration) {
+            *self.0.lock().unwrap() += time;
+        }
+    }
+
+    impl Clock for TestClock {
+        fn now(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH
+        }
+
+        fn instant(&self) -> Instant {
+            *self.0.lock().unwrap()
+        }
+    }
+
+    /// An advisor, and the clock by which its guest begins.
+    fn advisor(advice: SaveAdvice) -> (Advisor, TestClock) {
+        let clock = TestClock::new();
+        (Advisor::new(advice, Arc::new(clock.clone())), clock)
+    }
+
     #[test]
     fn saves_are_advised_as_often_as_the_overhead_permits() {
-        let start = Instant::now();
-        let mut advisor = Advisor::new(SaveAdvice::default(), start);
+        let (mut advisor, clock) = advisor(SaveAdvice::default());
+        let start = clock.instant();
         assert!(!advisor.advise(start).now);
         assert!(advisor.advise(start + SECOND).now);
-        // It takes a second, and 19 others are to pass for each that is waited.
+        // The save takes one second, so 19 others must pass before the next.
         advisor.note_save(start + SECOND, start + 2 * SECOND);
         assert!(!advisor.advise(start + 20 * SECOND).now);
         assert!(advisor.advise(start + 21 * SECOND).now);
@@ -168,8 +214,8 @@ mod tests {
 
     #[test]
     fn saves_are_advised_whenever_the_time_has_passed() {
-        let start = Instant::now();
-        let mut advisor = Advisor::new(SaveAdvice::Every(10 * SECOND), start);
+        let (mut advisor, clock) = advisor(SaveAdvice::Every(10 * SECOND));
+        let start = clock.instant();
         assert!(!advisor.advise(start + 9 * SECOND).now);
         assert!(advisor.advise(start + 10 * SECOND).now);
         advisor.note_save(start + 10 * SECOND, start + 12 * SECOND);
@@ -177,17 +223,22 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_that_is_to_stop_saves_once_more() {
-        let mut advisor = Advisor::new(SaveAdvice::default(), Instant::now());
-        advisor.stop.stop(30 * SECOND);
-        advisor.stop.stop(90 * SECOND);
-        let now = Instant::now();
-        let answer = advisor.advise(now);
-        assert!(answer.now);
-        assert!(answer.stopping.is_some_and(|left| left <= 30 * SECOND));
-        advisor.note_save(now, Instant::now());
-        assert!(!advisor.advise(Instant::now()).now);
-        let late = advisor.advise(now + 60 * SECOND);
+    fn a_guest_that_is_asked_to_stop_is_advised_to_save_once_more() {
+        let (mut advisor, clock) = advisor(SaveAdvice::default());
+        let stop = advisor.stop_handle();
+        stop.stop(30 * SECOND);
+        // A later call does not extend the time.
+        stop.stop(90 * SECOND);
+        assert!(!stop.was_told());
+        let answer = advisor.advise(clock.instant());
+        assert!(answer.now && stop.was_told());
+        assert_eq!(answer.stopping, Some(30 * SECOND));
+        let began = clock.instant();
+        clock.advance(SECOND);
+        advisor.note_save(began, clock.instant());
+        assert!(!advisor.advise(clock.instant()).now);
+        clock.advance(60 * SECOND);
+        let late = advisor.advise(clock.instant());
         assert_eq!(late.stopping, Some(Duration::ZERO));
     }
 }

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use checkpoint_storage::{Error, ErrorKind, Result};
 
-use crate::clock;
 use crate::error::{GuestError, Misuse};
 use crate::session::{Answer, Session};
 
@@ -55,7 +54,7 @@ impl Session {
 
     /// The answer to a save, for which the guest has waited since `began`.
     pub(crate) fn saved<T>(&self, began: Instant, answer: Result<T>) -> Answer<T> {
-        let now = clock::now();
+        let now = self.now();
         match answer {
             Ok(_) => self.advisor().note_save(began, now),
             Err(_) => self.advisor().note_wait(began, now),

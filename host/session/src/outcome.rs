@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use checkpoint_storage::{Error, ErrorKind, Totals};
 
-use crate::clock;
 use crate::session::Session;
 
 /// The longest that [`Session::finish`] waits for deletions. What is left, the next attempt sweeps.
@@ -41,7 +40,7 @@ impl Session {
     }
 
     async fn end(&self, timeout: Duration) -> Outcome {
-        let began = clock::now();
+        let began = self.now();
         self.shared.is_finished.store(true, Ordering::Release);
         let background = &self.shared.background;
         let lost = match tokio::time::timeout(timeout, background.end()).await {
@@ -52,7 +51,7 @@ impl Session {
                 Some(Error::new(ErrorKind::Unavailable, what))
             }
         };
-        let left = timeout.saturating_sub(clock::now().saturating_duration_since(began));
+        let left = timeout.saturating_sub(self.now().saturating_duration_since(began));
         let settling = self.attempt().settle();
         // Not needed for anything to be durable.
         let _ = tokio::time::timeout(left.min(DELETIONS), settling).await;

@@ -14,7 +14,6 @@ use tokio::sync::OnceCell;
 
 use crate::advice::{Advice, Advisor, StopHandle};
 use crate::background::BackgroundSaves;
-use crate::clock;
 use crate::error::GuestError;
 use crate::outcome::Outcome;
 use crate::settings::{OnFailure, SessionSettings};
@@ -79,11 +78,12 @@ impl Session {
     #[must_use]
     pub fn new(attempt: Arc<Attempt>, settings: SessionSettings) -> Self {
         let SessionSettings { advice, on_failure } = settings;
+        let clock = attempt.location().environment().clock().clone();
         Self {
             shared: Arc::new(Shared {
                 background: BackgroundSaves::new(attempt.clone()),
                 attempt,
-                advisor: Mutex::new(Advisor::new(advice, clock::now())),
+                advisor: Mutex::new(Advisor::new(advice, clock)),
                 failure: Mutex::default(),
                 on_failure,
                 writing: Slot::default(),
@@ -134,7 +134,7 @@ impl Session {
         let age = match &point {
             ResumePoint::Fresh => Duration::ZERO,
             ResumePoint::Resumed(checkpoint) | ResumePoint::FellBack { checkpoint, .. } => {
-                clock::age(checkpoint.saved_at)
+                self.age(checkpoint.saved_at)
             }
         };
         Ok(Resume { point, age })
@@ -158,7 +158,7 @@ impl Session {
     /// # Errors
     /// Those of [`Attempt::write`], or the failure of a save in the background; then nothing is saved.
     pub async fn write(&self, contents: Bytes, annotations: Annotations) -> Answer<Saved> {
-        let began = clock::now();
+        let began = self.now();
         let saved = match self.supersede().await {
             Ok(()) => {
                 let save = self.attempt().write(contents);
@@ -175,7 +175,7 @@ impl Session {
     /// # Errors
     /// Those of [`write`](Self::write).
     pub async fn write_borrowed(&self, contents: &[u8], annotations: Annotations) -> Answer<Saved> {
-        let began = clock::now();
+        let began = self.now();
         let saved = match self.supersede().await {
             Ok(()) => {
                 let save = self.attempt().write_borrowed(contents);
@@ -196,7 +196,7 @@ impl Session {
         contents: Bytes,
         annotations: Annotations,
     ) -> Answer<()> {
-        let began = clock::now();
+        let began = self.now();
         let staged = match self.check_open() {
             Ok(()) => {
                 let background = &self.shared.background;
@@ -218,7 +218,7 @@ impl Session {
         source: Result<impl TreeSource>,
         annotations: Annotations,
     ) -> Answer<Saved> {
-        let began = clock::now();
+        let began = self.now();
         let saved = match source {
             Ok(source) => match self.supersede().await {
                 Ok(()) => {
@@ -242,7 +242,7 @@ impl Session {
         source: Result<impl TreeSource>,
         annotations: Annotations,
     ) -> Answer<()> {
-        let began = clock::now();
+        let began = self.now();
         let staged = match (source, self.check_open()) {
             (Ok(source), Ok(())) => {
                 let background = &self.shared.background;
@@ -280,9 +280,9 @@ impl Session {
     /// # Errors
     /// The failure of an earlier save in the background.
     pub async fn flush(&self) -> Answer<Option<Saved>> {
-        let began = clock::now();
+        let began = self.now();
         let flushed = self.shared.background.flush().await;
-        self.advisor().note_wait(began, clock::now());
+        self.advisor().note_wait(began, self.now());
         self.answer(flushed)
     }
 
@@ -298,7 +298,7 @@ impl Session {
     /// Whether this is a good time to save, and whether the guest is to stop.
     #[must_use]
     pub fn should_save(&self) -> Advice {
-        self.advisor().advise(clock::now())
+        self.advisor().advise(self.now())
     }
 
     /// What the guest may store.

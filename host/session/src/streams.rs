@@ -6,7 +6,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use checkpoint_storage::{CheckpointInfo, Error, ErrorKind, Result, Saved};
 
-use crate::clock;
 use crate::error::{GuestError, Misuse};
 use crate::session::{Annotations, Answer, Session, metadata};
 use crate::slot::{Held, Slot};
@@ -103,7 +102,7 @@ impl SaveStream {
     /// The first failure of the stream; [`GuestError::Other`] if another number of bytes has arrived;
     /// those of [`Session::write`].
     pub async fn commit(self, size: u64) -> Answer<Saved> {
-        self.commit_since(clock::now(), size).await
+        self.commit_since(self.session.now(), size).await
     }
 
     /// [Writes](Self::write) pieces until one is empty, and [commits](Self::commit).
@@ -115,7 +114,7 @@ impl SaveStream {
         size: u64,
         mut next_piece: impl FnMut() -> Result<Bytes>,
     ) -> Answer<Saved> {
-        let began = clock::now();
+        let began = self.session.now();
         while self.stream.is_ok() {
             match next_piece() {
                 Ok(piece) if piece.is_empty() => break,

@@ -67,8 +67,8 @@ impl Environment {
     }
 
     /// Returns the clock.
-    pub fn clock(&self) -> &dyn Clock {
-        &*self.clock
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 
     pub(crate) fn write_id(&self) -> Result<WriteId> {
