@@ -80,7 +80,9 @@ fn build_task(workspace: &Path) -> Result<PathBuf> {
         .args(["--package", "task-checkpoint", "--example", "digits-task"])
         .arg("--target-dir")
         .arg(&target_dir)
-        .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo")
+        // As build.rs builds the components, or the macros would be built once more.
+        .env("CARGO_PROFILE_RELEASE_LTO", "true")
+        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
         .env_remove("RUSTFLAGS")
         .current_dir(workspace)
         .status()?;
