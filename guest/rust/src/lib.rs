@@ -41,7 +41,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 mod advice;
-#[expect(missing_docs, reason = "wit-bindgen documents only what wit/ documents")]
+#[expect(missing_docs, reason = "wit-bindgen documents only what wit/ does")]
 pub mod bindings;
 mod error;
 mod files;

@@ -119,7 +119,11 @@ pub fn save_reader(mut reader: impl Read) -> Result<Saved> {
             Ok(0) => return stream.commit(),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Error::Other(format!("cannot read the contents to save: {error}"))),
+            Err(error) => {
+                return Err(Error::Other(format!(
+                    "cannot read the contents to save: {error}"
+                )));
+            }
         };
         if stream.write_all(&buffer[..read]).is_err() {
             // The commit fails with the reason.

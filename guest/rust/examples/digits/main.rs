@@ -46,7 +46,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut state = match task_checkpoint::read()? {
         Some(bytes) => {
-            let state = State::from_bytes(&bytes).ok_or("the checkpoint belongs to another task; use another location")?;
+            let state = State::from_bytes(&bytes)
+                .ok_or("the checkpoint belongs to another task; use another location")?;
             println!("resumed after epoch {}", state.epoch);
             state
         }
