@@ -1,4 +1,4 @@
-//! What every storage has to do for checkpoints, asked of the storage crate on that storage.
+//! Tests that every storage must pass, run through the storage crate on that storage.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -14,10 +14,10 @@ use crate::support::{Random, tree};
 
 const MIB: usize = 1 << 20;
 
-/// A location of this name, which nothing has used before.
+/// Opens an unused location with this name.
 type Open<'a> = &'a (dyn Fn(&str) -> OpenLocation + Sync);
 
-/// Demands everything of the storage that these locations lie in.
+/// Runs every test on the storage that contains these locations.
 pub(super) async fn demand_all(open: Open<'_>) {
     goes_on_from_what_is_there(open("bytes")).await;
     fences_stale_attempts(open("fencing")).await;
@@ -36,7 +36,7 @@ async fn begin_keeping(location: &OpenLocation, keep: usize) -> Arc<Attempt> {
     Arc::new(Attempt::begin(location.clone(), settings).await.unwrap())
 }
 
-/// Reads all of it.
+/// Asserts that verification finds no damage.
 async fn is_whole(location: &OpenLocation) {
     let checked = location.verify().await.unwrap();
     assert!(checked.findings.is_empty(), "{:?}", checked.findings);
@@ -95,7 +95,7 @@ async fn keeps_large_contents(location: OpenLocation) {
     let mut contents = noise(5, 24 * MIB);
     let attempt = begin(&location).await;
     attempt.write(contents.clone().into()).await.unwrap();
-    // What is there already is not stored again, by a later attempt neither.
+    // Data that is already stored is not uploaded again, even by a later attempt.
     contents[9 * MIB..10 * MIB].fill(7);
     let next = begin(&location).await;
     let mut stream = next.write_stream(Metadata::default()).await.unwrap();
@@ -158,7 +158,10 @@ async fn keeps_the_newest_only(location: OpenLocation) {
     }
     let checked = location.verify().await.unwrap();
     assert!(checked.findings.is_empty(), "{:?}", checked.findings);
-    assert_eq!(checked.objects, 2, "one each, and nothing else");
+    assert_eq!(
+        checked.objects, 2,
+        "one object per checkpoint, and nothing else"
+    );
     let read = begin(&location).await.read().await.unwrap();
     assert!(read.unwrap() == newest);
 }

@@ -1,4 +1,4 @@
-//! Servers that are programs of their own, on loopback ports, for as long as a test needs them.
+//! Runs servers as child processes on loopback ports, for the duration of a test.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -16,28 +16,28 @@ use super::{BUCKET, Env, env};
 const ACCESS_KEY: &str = "test-key";
 const SECRET_KEY: &str = "test-secret";
 
-/// The account that every Azurite has, with its published key.
+/// The default account of Azurite, with its published key.
 const AZURITE_ACCOUNT: &str = "devstoreaccount1";
 const AZURITE_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-/// How long a server may take to listen. Ceph formats a disk first.
+/// Maximum time for a server to start listening. Ceph formats a disk first.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A server with one bucket. It is killed, with the programs that it has started, when this is dropped.
+/// A server with one bucket. Dropping this kills the server and the processes that it has started.
 pub(super) struct Program {
-    /// It has ports besides the one that it is given.
+    /// Held by a server that also uses fixed ports, so that only one runs at a time.
     only_one: Option<MutexGuard<'static, ()>>,
     command: Command,
     child: Child,
     port: u16,
     dir: TempDir,
-    /// The environment by which a client reaches it.
+    /// The environment variables with which a client connects to it.
     pub(super) env: Env,
 }
 
 impl Program {
-    /// A real S3 server, in Go.
+    /// Starts SeaweedFS, a real S3 server written in Go.
     pub(super) fn seaweedfs() -> Self {
         static ONE: Mutex<()> = Mutex::new(());
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,7 +55,7 @@ impl Program {
         server
     }
 
-    /// A real S3 server, in C++, with a different store beneath.
+    /// Starts the gateway of Ceph, a real S3 server written in C++ with a different storage layer.
     pub(super) fn radosgw() -> Self {
         let port = free_port();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("servers/radosgw");
@@ -73,7 +73,7 @@ impl Program {
         server
     }
 
-    /// A real S3 server that ignores the condition of a create-only put.
+    /// Starts rclone, a real S3 server that ignores the condition of a create-only put.
     pub(super) fn rclone() -> Self {
         let port = free_port();
         Self::start(s3(port), port, |dir| {
@@ -86,7 +86,7 @@ impl Program {
         })
     }
 
-    /// Microsoft's own fake of Azure's blob storage.
+    /// Starts Azurite, Microsoft's emulator of Azure Blob Storage.
     pub(super) fn azurite() -> Self {
         let port = free_port();
         let endpoint = format!("http://127.0.0.1:{port}/{AZURITE_ACCOUNT}");
@@ -117,7 +117,7 @@ impl Program {
         let log: PathBuf = dir.path().with_extension("log");
         let output = std::fs::File::create(&log).unwrap();
         let mut command = command(dir.path());
-        // Servers name themselves by these, and some take them for their own.
+        // Some servers read their own credentials from these variables.
         command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY);
         command.env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
         command
@@ -137,7 +137,7 @@ impl Program {
         server
     }
 
-    /// Kills it, and starts it again on what it has stored.
+    /// Kills the server and restarts it on its stored data.
     pub(super) fn restart(&mut self) {
         self.kill();
         self.child = spawn(&mut self.command);
@@ -151,9 +151,9 @@ impl Program {
             if ended.is_some() || began.elapsed() > PATIENCE {
                 let said = std::fs::read_to_string(self.log()).unwrap();
                 let program = self.command.get_program();
-                panic!("{program:?} does not listen ({ended:?}): {said}");
+                panic!("{program:?} did not start listening ({ended:?}): {said}");
             }
-            // There is nothing to wait on but the port itself.
+            // There is no event to wait for, so this polls the port.
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -161,7 +161,7 @@ impl Program {
     fn kill(&mut self) {
         let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         if let Some(group) = group {
-            // It may have ended by itself.
+            // Ignores the error, because the server may have ended by itself.
             let _ = kill_process_group(group, Signal::KILL);
         }
         drop(self.child.wait());
@@ -194,8 +194,8 @@ fn spawn(command: &mut Command) -> Child {
     child.unwrap_or_else(|e| panic!("{:?}: {e}", command.get_program()))
 }
 
-/// Makes the bucket, which object_store cannot. A server that listens may not serve yet, so rclone tries
-/// again.
+/// Creates the bucket with rclone, because object_store cannot. A server that listens may not serve requests
+/// yet, so rclone retries.
 fn rclone_mkdir(remote: [(&str, &str); 4]) {
     let mut command = Command::new("rclone");
     command.args(["mkdir", "--retries", "20", "--retries-sleep", "1s"]);
@@ -225,7 +225,7 @@ fn flag(name: &str, path: &Path) -> String {
     format!("{name}{}", path.display())
 }
 
-/// One that nothing listens on. Another program may take it first, which the test would say.
+/// Returns a port that nothing listens on. If another program takes it first, the test fails.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()

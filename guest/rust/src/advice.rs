@@ -1,12 +1,13 @@
-//! What the host advises and permits.
+//! The host's advice and limits.
 
 use std::time::Duration;
 
 use crate::Result;
 use crate::bindings::task::checkpoint::checkpointer::{self, Limits};
 
-/// Whether this is a good time to save, from how often the host was asked to save or from what saving
-/// has cost so far. True once more when the task is to stop. Costs little: ask at every step.
+/// Returns whether this is a good time to save. The host decides by the save interval that it was given,
+/// or by what saving has cost so far. Returns true once more when the task should stop. This call is
+/// cheap: a task may make it at every step.
 ///
 /// ```no_run
 /// for step in 0..1_000_u32 {
@@ -21,7 +22,7 @@ pub fn save_due() -> bool {
     checkpointer::should_save().now
 }
 
-/// Whether the task is to stop: the time until the host ends it. Save, and return.
+/// Returns the time until the host ends the task, if it has asked the task to stop. Save, then return.
 ///
 /// ```no_run
 /// # let state = [0];
@@ -37,11 +38,12 @@ pub fn stopping() -> Option<Duration> {
         .map(Duration::from_millis)
 }
 
-/// What the host permits. Whatever exceeds it fails with [`Error::QuotaExceeded`](crate::Error).
+/// Returns the host's limits. A call that would exceed one fails with
+/// [`Error::QuotaExceeded`](crate::Error).
 ///
 /// # Errors
 ///
-/// Those of the host.
+/// Any error of the host.
 ///
 /// ```no_run
 /// let state = vec![0; 1 << 20];

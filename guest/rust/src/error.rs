@@ -4,40 +4,42 @@ use std::fmt;
 
 use crate::bindings::task::checkpoint::types;
 
-/// Why a call failed: one case for each reaction of the caller.
+/// Why a call failed. There is one case for each way that a caller can react.
 ///
-/// The text that a case carries is for people. No failed call changes what is committed.
+/// The text in a case is for people. A call that fails has not changed what is committed. After
+/// [`Unavailable`](Self::Unavailable) a save may still take effect later; see [`write()`](crate::write()).
 ///
 /// ```no_run
 /// use task_checkpoint::Error;
 ///
-/// /// Whether the same call may go through later.
-/// fn is_worth_another_try(error: &Error) -> bool {
+/// /// Whether the same call may succeed later.
+/// fn is_retryable(error: &Error) -> bool {
 ///     matches!(error, Error::Unavailable(_))
 /// }
 /// ```
-// Exhaustive, because the WIT variant is: a case more is another version of the package.
+// Exhaustive like the WIT variant: adding a case needs a new version of the package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// A newer attempt of this task has begun. Nothing that this attempt saves counts any more;
-    /// every later save fails alike. Stop.
+    /// A newer attempt of this task has begun, so this attempt can save nothing more. Every later save
+    /// fails in the same way. Stop.
     Fenced,
-    /// The checkpoint holds this many files, not one. Use [`restore`](crate::restore).
+    /// The checkpoint holds this number of files instead of one. Use [`restore`](crate::restore).
     NotSingle(u64),
-    /// Every checkpoint that could be given is damaged. Retrying does not help; an operator may.
+    /// Every checkpoint that could be returned is damaged. Retrying does not help; an operator must
+    /// look into it.
     Corrupt(String),
-    /// The storage cannot be reached, or refuses for now. Trying again later may help.
+    /// The storage cannot be reached or temporarily refuses requests. Retry later.
     Unavailable(String),
-    /// The host's cap of this name is reached. Save less.
+    /// The named limit of the host is reached. Save less, or less often.
     QuotaExceeded(String),
-    /// The path leads out of the directories that the host lends, does not name what the call
-    /// needs, or has a form that no checkpoint can hold.
+    /// The path leads out of the preopened directories, does not name what the call needs, or cannot be
+    /// stored in a checkpoint.
     InvalidPath(String),
-    /// The target, or the storage, may not be written by this task.
+    /// This task is not permitted to write to the target or to the storage.
     ReadOnly(String),
-    /// The checkpoint was saved under another schema than this attempt's.
+    /// The checkpoint's schema is not the one that this task declared.
     SchemaMismatch(String),
-    /// Anything else.
+    /// Any other error.
     Other(String),
 }
 

@@ -1,4 +1,4 @@
-//! From a path, as the standard library takes it, to a directory that the host lends and a path in it.
+//! Saves and restores files and directories, and resolves paths against the preopened directories.
 
 use std::path::Path;
 
@@ -8,39 +8,40 @@ use wasip2::filesystem::types::Descriptor;
 use crate::bindings::task::checkpoint::files::{self, Existing};
 use crate::{Error, Result, SaveOptions, Saved};
 
-/// Replaces the checkpoint by the file or directory at `path`.
+/// Replaces the checkpoint with the file or directory at `path`.
 ///
-/// Kept are names, contents, empty files and directories, permission bits (of `0o777`), modification
-/// times, and symbolic links as links. A file that changes while it is saved is saved with some
-/// contents that it had, so do not write files that belong together meanwhile.
+/// The checkpoint keeps names, contents, empty files and directories, permission bits (of `0o777`) and
+/// modification times. It keeps symbolic links as links. A file that changes while it is being saved is
+/// saved with some contents that it had. To keep files consistent with each other, do not write to them
+/// during the save.
 ///
-/// A path is looked up in the directories that the host lends, as `std::fs` does; a relative one
-/// in the directory `.` or `/`.
+/// The path is resolved against the preopened directories, as in `std::fs`; a relative path against
+/// the directory `.` or `/`.
 ///
 /// # Errors
 ///
-/// [`Error::InvalidPath`] if there is nothing at `path`, if the path lies in none of those
-/// directories or leads out of it, or if something beneath it cannot be kept: a socket, a name that
-/// is not Unicode. Nothing is saved then. [`Error::Fenced`] once a newer attempt has begun.
+/// [`Error::InvalidPath`] if there is nothing at `path`, if the path is in no preopened directory or
+/// leads out of it, or if something beneath it cannot be kept, such as a socket or a name that is not
+/// Unicode. Nothing is saved then. [`Error::Fenced`] once a newer attempt has begun.
 ///
 /// ```no_run
 /// std::fs::write("/data/weights", [0; 4096])?;
 /// std::fs::write("/data/optimizer", [0; 4096])?;
 /// let saved = task_checkpoint::save("/data")?;
-/// println!("{} of {} bytes went up", saved.uploaded_bytes, saved.logical_bytes);
+/// println!("uploaded {} of {} bytes", saved.uploaded_bytes, saved.logical_bytes);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn save(path: impl AsRef<Path>) -> Result<Saved> {
     SaveOptions::new().save(path)
 }
 
-/// [`save`]s while the task goes on: returns when the host has copied what is at `path`, which may
-/// change then. See [`write_in_background`](crate::write_in_background).
+/// Like [`save`], but in the background. Returns once the host has copied what is at `path`, which may
+/// change afterwards. See [`write_in_background`](crate::write_in_background).
 ///
 /// # Errors
 ///
-/// That of an earlier save in the background, which is told once; this one is not made then. Those of
-/// reading what is at `path`, as for [`save`].
+/// The error of an earlier background save, which is returned once; this save is not made then. Errors
+/// from reading what is at `path`, as for [`save`].
 ///
 /// ```no_run
 /// task_checkpoint::save_in_background("/data")?;
@@ -52,17 +53,17 @@ pub fn save_in_background(path: impl AsRef<Path>) -> Result<()> {
 }
 
 /// Makes `path` equal to the checkpoint: a file if a file or bytes were saved, a directory if a
-/// directory was. Gives the checkpoint's position in the log, or `None` if there is no checkpoint.
+/// directory was saved. Returns the checkpoint's position in the log, or `None` if there is no checkpoint.
 ///
-/// What was saved from a path is restored by the same path. Missing parents are created. If the
-/// target already equals the checkpoint, nothing is written and the answer is the same.
+/// A path that was saved is restored with the same path. Missing parent directories are created. If the
+/// target already equals the checkpoint, nothing is written and the result is the same.
 ///
 /// # Errors
 ///
-/// [`Error::InvalidPath`] if the target has other content than the checkpoint, which is left as it
-/// is ([`restore_replacing`] removes it), and for a path as in [`save`]. [`Error::ReadOnly`]
-/// if the host does not permit writing there. [`Error::Corrupt`] and [`Error::Unavailable`] if there may
-/// be a checkpoint that cannot be had: neither is `None`.
+/// [`Error::InvalidPath`] if the target has other content than the checkpoint, which is left unchanged
+/// ([`restore_replacing`] removes it), and for a path as in [`save`]. [`Error::ReadOnly`] if the host
+/// does not permit writing there. [`Error::Corrupt`] and [`Error::Unavailable`] if there may be a
+/// checkpoint that cannot be read; neither means that there is none.
 ///
 /// ```no_run
 /// if task_checkpoint::restore("/data")?.is_none() {
@@ -74,14 +75,14 @@ pub fn restore(path: impl AsRef<Path>) -> Result<Option<u64>> {
     restore_over(path.as_ref(), Existing::Refuse)
 }
 
-/// [`restore`], but removes what is at `path` and not in the checkpoint.
+/// Like [`restore`], but removes what is at `path` and not in the checkpoint.
 ///
 /// # Errors
 ///
-/// As [`restore`], other content apart.
+/// As [`restore`], except that other content is not an error.
 ///
 /// ```no_run
-/// // What the attempt before left in its scratch directory does not count.
+/// // Discard what the previous attempt left in its scratch directory.
 /// task_checkpoint::restore_replacing("/data")?;
 /// # Ok::<(), task_checkpoint::Error>(())
 /// ```
@@ -94,25 +95,25 @@ fn restore_over(path: &Path, existing: Existing) -> Result<Option<u64>> {
     Ok(files::restore(&dir, &path, existing)?)
 }
 
-/// There is no way from a `std::fs::File` to its descriptor, so this takes the preopened directory
-/// that the standard library would take.
+/// Resolves a path to a preopened directory and a path beneath it, as the standard library would. The
+/// standard library does not expose the descriptor of a `std::fs::File`.
 pub(crate) fn locate(path: &Path) -> Result<(Descriptor, String)> {
     let refused = |why| Error::InvalidPath(format!("{path:?}: {why}"));
     let text = path
         .to_str()
         .ok_or_else(|| refused("the path is not Unicode"))?;
     if text.is_empty() {
-        // Beneath a directory this would mean the directory: no slip should save or replace it all.
+        // The host would take it as the whole directory, which no slip should save or replace.
         return Err(refused("the path is empty"));
     }
     get_directories()
         .into_iter()
         .filter_map(|(dir, name)| Some((dir, beneath(&name, text)?)))
         .min_by_key(|(_, rest)| rest.len())
-        .ok_or_else(|| refused("the path lies in no directory that the host lends"))
+        .ok_or_else(|| refused("the path is in no preopened directory; ask the host to preopen one that contains it"))
 }
 
-/// What is left of `path` beneath the directory of this name; shorter if the name is longer.
+/// Returns `path` relative to the directory `name`, or `None` if it is not beneath it.
 fn beneath(name: &str, path: &str) -> Option<String> {
     let mut rest = parts(path);
     for part in parts(name) {
@@ -123,7 +124,8 @@ fn beneath(name: &str, path: &str) -> Option<String> {
     Some(rest.collect::<Vec<_>>().join("/"))
 }
 
-/// The working directory is the root, as in the standard library on WASI, so both spell one path.
+/// Splits a path into its names. The working directory is the root, as in the standard library on WASI,
+/// so absolute and relative paths are the same.
 fn parts(path: &str) -> impl Iterator<Item = &str> {
     path.split('/')
         .filter(|part| !part.is_empty() && *part != ".")
@@ -134,7 +136,7 @@ mod tests {
     use super::beneath;
 
     #[test]
-    fn a_path_is_found_in_the_directories_that_hold_it() {
+    fn a_path_is_relative_to_the_directory_that_contains_it() {
         assert_eq!(beneath("/data", "/data/a/b").as_deref(), Some("a/b"));
         assert_eq!(beneath("/data/", "/data").as_deref(), Some(""));
         assert_eq!(beneath("/", "/data/a").as_deref(), Some("data/a"));
@@ -143,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_with_a_longer_name_does_not_hold_the_path() {
+    fn a_directory_does_not_contain_a_path_that_only_starts_like_its_name() {
         assert_eq!(beneath("/data", "/database"), None);
         assert_eq!(beneath("/data/a", "/data"), None);
         assert_eq!(beneath("/data", "../work"), None);
     }
 
     #[test]
-    fn parents_are_left_to_the_host_to_judge() {
+    fn parent_components_are_passed_to_the_host() {
         assert_eq!(beneath("/data", "/data/../a").as_deref(), Some("../a"));
     }
 }

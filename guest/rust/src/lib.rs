@@ -1,7 +1,7 @@
-//! Saves the progress of a WebAssembly task, so that its next attempt goes on from there.
+//! Saves the progress of a WebAssembly task, so that its next attempt resumes from there.
 //!
-//! A *task* is a program that the host runs until it is done. When it dies, the host runs it again:
-//! another *attempt*. What one attempt has saved, as a *checkpoint*, the next one reads.
+//! A *task* is a program that the host runs until it is done. When it dies, the host runs it again in
+//! another *attempt*, which reads the *checkpoint* that the previous one saved.
 //!
 //! ```no_run
 //! fn main() -> task_checkpoint::Result<()> {
@@ -17,26 +17,26 @@
 //! }
 //! ```
 //!
-//! | what | bytes | a file or directory | a stream | any serde type |
+//! | | bytes | a file or directory | a stream | any serde type |
 //! |---|---|---|---|---|
 //! | save | [`write()`] | [`save`] | [`save_reader`], [`SaveStream`] | `store` |
 //! | save while computing | [`write_in_background`] | [`save_in_background`] | | |
-//! | go on | [`read`] | [`restore`], [`restore_replacing`] | [`read_stream`] | `load` |
+//! | resume | [`read`] | [`restore`], [`restore_replacing`] | [`read_stream`] | `load` |
 //!
-//! [`SaveOptions`] say something about a checkpoint, such as its step. [`save_due`] asks the host whether
-//! this is a good time to save, and [`stopping`] whether the task is to end.
+//! [`SaveOptions`] add annotations to a checkpoint, such as its step. [`save_due`] asks the host whether
+//! this is a good time to save, and [`stopping`] whether the task should stop.
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `serde` | no | `store` and `load` of any type that serde knows, as CBOR |
+//! | `serde` | no | `store` and `load` for any serde type, as CBOR |
 //!
-//! A save is atomic and replaces the checkpoint as a whole: when it returns `Ok` the new one is
-//! durable, and a task that dies a moment earlier finds the old one. A task reads its own saves. Once a
-//! newer attempt has begun, saves of this one fail with [`Error::Fenced`].
+//! A save atomically replaces the whole checkpoint. When it returns `Ok` the new checkpoint is durable; a
+//! task that dies before that finds the new checkpoint or the old one. A task reads its own saves. Once a
+//! newer attempt has begun, saves of this attempt fail with [`Error::Fenced`].
 //!
-//! Build for `wasm32-wasip2`, and run with `wasm-checkpoint run` or in any host that offers the import
-//! `task:checkpoint`. The crate also compiles for other targets, so that a task's own tests do; its
-//! functions panic there.
+//! Build for `wasm32-wasip2`, and run with `wasm-checkpoint run` or in any host that provides the import
+//! `task:checkpoint`. The crate also compiles for other targets, so that the tests of a task compile
+//! there; its functions panic there.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
@@ -64,15 +64,15 @@ pub use stream::{ReadStream, SaveStream, read_stream, save_reader};
 #[cfg(feature = "serde")]
 pub use typed::{load, store};
 
-/// A result of this crate.
+/// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Whether there is a checkpoint that [`read`] or [`restore`] would give.
+/// Returns whether there is a checkpoint that [`read`] or [`restore`] would return.
 ///
 /// # Errors
 ///
-/// [`Error::Corrupt`] if there are checkpoints but each of them is damaged, [`Error::Unavailable`]
-/// if the storage cannot be asked: neither is a "no".
+/// [`Error::Corrupt`] if there are checkpoints but all of them are damaged, [`Error::Unavailable`] if the
+/// storage cannot be reached. Neither means that there is no checkpoint.
 ///
 /// ```no_run
 /// if !task_checkpoint::prev_exists()? {
@@ -84,7 +84,7 @@ pub fn prev_exists() -> Result<bool> {
     Ok(checkpointer::prev_exists()?)
 }
 
-/// What this attempt goes on from. Its own saves do not change the answer; damage that is found
+/// Returns what this attempt resumes from. Its own saves do not change the result; damage that is found
 /// later does.
 ///
 /// # Errors
@@ -95,9 +95,9 @@ pub fn prev_exists() -> Result<bool> {
 /// use task_checkpoint::ResumePoint;
 ///
 /// match task_checkpoint::resume()? {
-///     ResumePoint::Fresh => println!("the first attempt that counts"),
+///     ResumePoint::Fresh => println!("nothing to resume"),
 ///     ResumePoint::Resumed(from) => println!("saved {} ms ago", from.age),
-///     ResumePoint::FellBack(past) => println!("an older checkpoint, because {}", past.reason),
+///     ResumePoint::FellBack(past) => println!("fell back to an older checkpoint: {}", past.reason),
 /// }
 /// # Ok::<(), task_checkpoint::Error>(())
 /// ```
@@ -105,13 +105,14 @@ pub fn resume() -> Result<ResumePoint> {
     Ok(checkpointer::resume()?)
 }
 
-/// The contents of this attempt's newest save if there is one, else of the newest checkpoint that
-/// earlier attempts left; `None` if there is no checkpoint. Empty contents are contents.
+/// Returns the contents of this attempt's newest save, or, if it has not saved yet, of the newest checkpoint
+/// of the earlier attempts. Returns `None` if there is no checkpoint; a checkpoint with empty contents is
+/// not `None`.
 ///
 /// # Errors
 ///
-/// [`Error::NotSingle`] if the checkpoint is a directory with any number of files but one. Otherwise
-/// as [`prev_exists`].
+/// [`Error::NotSingle`] if the checkpoint is a directory that holds no file or more than one. Otherwise as
+/// [`prev_exists`].
 ///
 /// ```no_run
 /// let state = task_checkpoint::read()?.unwrap_or_default();
@@ -121,13 +122,13 @@ pub fn read() -> Result<Option<Vec<u8>>> {
     Ok(checkpointer::read()?)
 }
 
-/// Replaces the checkpoint by these contents. When it returns `Ok` the checkpoint is durable.
+/// Replaces the checkpoint with these contents. The checkpoint is durable when this returns `Ok`.
 ///
 /// # Errors
 ///
 /// [`Error::Fenced`] once a newer attempt has begun. After [`Error::Unavailable`] the save may still
-/// take effect later, as a whole, but never over a later save. [`Error::QuotaExceeded`] if it is more
-/// than [`limits`] permit.
+/// take effect later, as a whole, but never overwrites a later save. [`Error::QuotaExceeded`] if it
+/// exceeds the [`limits`].
 ///
 /// ```no_run
 /// let saved = task_checkpoint::write(b"step 7")?;
@@ -138,13 +139,13 @@ pub fn write(contents: impl AsRef<[u8]>) -> Result<Saved> {
     SaveOptions::new().write(contents)
 }
 
-/// [`write()`]s while the task goes on: returns when the host has a copy. At most one save is being
-/// made and one waits, which a newer one replaces. What the host has a copy of is committed when the
-/// task ends, however it does.
+/// Like [`write()`], but in the background. Returns once the host has its own copy. At most one background
+/// save is in flight and at most one is queued; a newer save replaces the queued one. When the task
+/// ends, for whatever reason, the host commits the copy that it still holds.
 ///
 /// # Errors
 ///
-/// That of an earlier save in the background, which is told once; this one is not made then.
+/// The error of an earlier background save, which is returned once; this save is not made then.
 ///
 /// ```no_run
 /// let mut weights = vec![0; 1 << 20];
@@ -161,16 +162,16 @@ pub fn write_in_background(contents: impl AsRef<[u8]>) -> Result<()> {
     SaveOptions::new().write_in_background(contents)
 }
 
-/// Waits until nothing is left to be saved in the background, and says what the newest of these saves
-/// did, if one was made since the last call.
+/// Waits until no background save is in flight or queued. Returns the result of the newest one completed
+/// since the last call, or `None` if there was none.
 ///
 /// # Errors
 ///
-/// That of a save in the background, which is told once.
+/// The error of a background save, which is returned once.
 ///
 /// ```no_run
 /// task_checkpoint::write_in_background("the end")?;
-/// let saved = task_checkpoint::flush()?.expect("a save was made");
+/// let saved = task_checkpoint::flush()?.expect("one background save was made");
 /// println!("checkpoint {} is durable", saved.sequence);
 /// # Ok::<(), task_checkpoint::Error>(())
 /// ```
@@ -178,17 +179,17 @@ pub fn flush() -> Result<Option<Saved>> {
     Ok(checkpointer::flush()?)
 }
 
-/// Declares the form of what this task saves, and what to do with a checkpoint in another one. To be
-/// called before anything is read; saves from here on carry it.
+/// Declares the schema of what this task saves, and what to do with a checkpoint of another schema. Call it
+/// before reading anything. Later saves of this attempt carry the schema.
 ///
 /// # Errors
 ///
-/// [`Error::QuotaExceeded`] if the name is longer than annotations may be.
+/// [`Error::QuotaExceeded`] if the name exceeds the limit for annotations.
 ///
 /// ```no_run
 /// use task_checkpoint::SchemaChange;
 ///
-/// // A task that was changed begins anew rather than misread what its predecessor saved.
+/// // Start fresh rather than misread what an older version of this task saved.
 /// task_checkpoint::declare_schema("weights/2", SchemaChange::StartFresh)?;
 /// # Ok::<(), task_checkpoint::Error>(())
 /// ```

@@ -1,4 +1,4 @@
-//! What a task says about a checkpoint.
+//! Options of a save.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use crate::bindings::task::checkpoint::{checkpointer, files};
 use crate::files::locate;
 use crate::{Result, SaveStream, Saved};
 
-/// A save with something said about it, for people and tools.
+/// A save with annotations for people and tools.
 ///
 /// ```no_run
 /// use task_checkpoint::SaveOptions;
@@ -24,19 +24,19 @@ pub struct SaveOptions {
 }
 
 impl SaveOptions {
-    /// Says nothing yet.
+    /// Creates options without annotations.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Says this about the checkpoint. Of a key that is given twice, the last value counts.
+    /// Adds an annotation. If a key is repeated, the last value counts.
     #[must_use]
     pub fn annotate(mut self, key: impl Into<String>, value: impl ToString) -> Self {
         self.annotations.push((key.into(), value.to_string()));
         self
     }
 
-    /// See [`write()`](crate::write()).
+    /// Saves bytes. See [`write()`](crate::write()).
     ///
     /// # Errors
     ///
@@ -45,7 +45,7 @@ impl SaveOptions {
         Ok(checkpointer::write(contents.as_ref(), &self.annotations)?)
     }
 
-    /// See [`write_in_background`](crate::write_in_background).
+    /// Saves bytes in the background. See [`write_in_background`](crate::write_in_background).
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl SaveOptions {
         )?)
     }
 
-    /// See [`save`](crate::save).
+    /// Saves a file or directory. See [`save`](crate::save).
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl SaveOptions {
         Ok(files::save(&dir, &path, &self.annotations)?)
     }
 
-    /// See [`save_in_background`](crate::save_in_background).
+    /// Saves a file or directory in the background. See [`save_in_background`](crate::save_in_background).
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl SaveOptions {
         Ok(files::save_in_background(&dir, &path, &self.annotations)?)
     }
 
-    /// See [`SaveStream`].
+    /// Begins a save whose contents are streamed. See [`SaveStream`].
     ///
     /// # Errors
     ///

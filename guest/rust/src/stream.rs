@@ -1,4 +1,4 @@
-//! Saving and reading contents that are larger than the task's memory.
+//! Saves and reads contents that are larger than the task's memory.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -8,8 +8,8 @@ use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 use crate::bindings::task::checkpoint::streams;
 use crate::{Error, Result, Saved};
 
-/// Contents that are written piece by piece, of which nothing is visible before they are
-/// [committed](Self::commit). Dropped before that, nothing was saved.
+/// A save whose contents are written piece by piece. Nothing is visible until it is
+/// [committed](Self::commit); dropping it before that saves nothing.
 ///
 /// ```no_run
 /// use std::io::Write;
@@ -22,12 +22,12 @@ use crate::{Error, Result, Saved};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct SaveStream {
-    // Dropped before the save that it belongs to.
+    // Declared first, because it must be dropped before `save`.
     contents: OutputStream,
     save: streams::SaveStream,
-    /// How much the host takes without being asked again.
+    /// Number of bytes that the host accepts before the next `check_write`.
     permit: usize,
-    /// How much it has taken.
+    /// Number of bytes that the host has accepted.
     written_bytes: u64,
 }
 
@@ -36,7 +36,8 @@ impl SaveStream {
     ///
     /// # Errors
     ///
-    /// [`Error::Fenced`] once a newer attempt has begun, [`Error::QuotaExceeded`] for too many saves.
+    /// [`Error::Fenced`] once a newer attempt has begun, [`Error::QuotaExceeded`] if another
+    /// stream is open or there were too many saves.
     pub fn begin() -> Result<Self> {
         Self::begin_with(&[])
     }
@@ -51,13 +52,13 @@ impl SaveStream {
         })
     }
 
-    /// Replaces the checkpoint by what was written. When it returns `Ok` the checkpoint is durable.
+    /// Replaces the checkpoint with what was written. The checkpoint is durable when this returns `Ok`.
     ///
     /// # Errors
     ///
-    /// What went wrong on the way, if writing failed. Otherwise as [`write()`](crate::write()).
+    /// The error of the stream, if writing failed. Otherwise as [`write()`](crate::write()).
     pub fn commit(self) -> Result<Saved> {
-        // What fails here has not arrived, so the commit fails and says why.
+        // If the flush fails, data has not arrived, so the commit fails with the reason.
         let _ = self.contents.blocking_flush();
         drop(self.contents);
         let saved = streams::SaveStream::commit(self.save, self.written_bytes);
@@ -72,7 +73,7 @@ impl Write for SaveStream {
         }
         while self.permit == 0 {
             let permit = self.contents.check_write().map_err(io_error)?;
-            // On a 32-bit guest no slice is longer than this.
+            // On a 32-bit guest, no slice is longer than `usize::MAX`.
             self.permit = usize::try_from(permit).unwrap_or(usize::MAX);
             if self.permit == 0 {
                 self.contents.subscribe().block();
@@ -81,12 +82,12 @@ impl Write for SaveStream {
         let taken = bytes.len().min(self.permit);
         self.contents.write(&bytes[..taken]).map_err(io_error)?;
         self.written_bytes += taken as u64;
-        // The host may take less now, so it is asked again.
+        // The host may accept less now, so the next write checks again.
         self.permit = 0;
         Ok(taken)
     }
 
-    /// Does nothing: contents are durable when they are committed, and not before.
+    /// Does nothing, because contents become durable only when they are committed.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -98,7 +99,7 @@ impl fmt::Debug for SaveStream {
     }
 }
 
-/// [`write()`](crate::write())s what a reader gives, up to its end, in constant memory.
+/// Saves everything that a reader returns until its end, in constant memory.
 ///
 /// # Errors
 ///
@@ -118,32 +119,36 @@ pub fn save_reader(mut reader: impl Read) -> Result<Saved> {
             Ok(0) => return stream.commit(),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Error::Other(format!("reading what to save: {error}"))),
+            Err(error) => {
+                return Err(Error::Other(format!(
+                    "cannot read the contents to save: {error}"
+                )));
+            }
         };
         if stream.write_all(&buffer[..read]).is_err() {
-            // The commit says why.
+            // The commit fails with the reason.
             return stream.commit();
         }
     }
 }
 
-/// The memory through which a reader is saved.
+/// Size of the buffer between the reader and the stream.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// The contents of a checkpoint, piece by piece, which are not deleted while they are read.
+/// The contents of a checkpoint, read piece by piece. They are not deleted while they are being read.
 ///
-/// Reading fails if they turn out damaged; [`read_stream`] then gives an older checkpoint.
+/// Reading fails if damage is found; another [`read_stream`] then returns an older checkpoint.
 pub struct ReadStream {
     contents: InputStream,
     size_bytes: u64,
     sequence: u64,
 }
 
-/// What [`read`](crate::read) would give as a stream, for contents that are larger than memory.
+/// Returns what [`read`](crate::read) would return as a stream, for contents that are larger than memory.
 ///
 /// # Errors
 ///
-/// Those of [`read`](crate::read).
+/// Those of [`read`](crate::read), and [`Error::QuotaExceeded`] if the host permits no other open stream.
 ///
 /// ```no_run
 /// use std::io::Read;
@@ -164,12 +169,12 @@ pub fn read_stream() -> Result<Option<ReadStream>> {
 }
 
 impl ReadStream {
-    /// The size of the contents.
+    /// Returns the size of the contents.
     pub fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
 
-    /// The checkpoint's position in the log.
+    /// Returns the checkpoint's position in the log.
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
@@ -182,7 +187,7 @@ impl Read for ReadStream {
         }
         match self.contents.blocking_read(into.len() as u64) {
             Ok(bytes) => {
-                // The host gives no more than was asked for.
+                // The host returns no more bytes than requested.
                 into[..bytes.len()].copy_from_slice(&bytes);
                 Ok(bytes.len())
             }
@@ -205,7 +210,7 @@ fn io_error(error: StreamError) -> io::Error {
     match error {
         StreamError::Closed => io::Error::new(
             io::ErrorKind::BrokenPipe,
-            "the save has failed; its commit says why",
+            "the save has failed; commit it to get the reason",
         ),
         StreamError::LastOperationFailed(error) => io::Error::other(error.to_debug_string()),
     }

@@ -1,5 +1,5 @@
-//! The import as a component on the stock command line, against `wasm-checkpoint run`: the same task on
-//! locations of the same disk.
+//! Compares a composed task on the stock `wasmtime run` with the same task on `wasm-checkpoint run`. Both
+//! use locations on the same disk.
 
 use std::fs;
 use std::path::Path;
@@ -25,20 +25,20 @@ pub(crate) async fn speed() {
     }
     let what = "composed: save of a 256 MiB file / wasm-checkpoint run";
     row(what, saves, Target::Nothing);
-    let what = "composed: restore of it / wasm-checkpoint run";
+    let what = "composed: restore of that file / wasm-checkpoint run";
     row(what, restores, Target::Nothing);
     for (name, option) in [("directories", ""), ("S3", "--s3")] {
         let size = |path: &Path| fs::metadata(path).unwrap().len();
         let task = guest("verbs");
         let grown = size(&composed(&task, option)) - size(&task);
         note(&format!(
-            "with {name}, a task grows by {}",
+            "composing for {name} adds {} to a task",
             human_size(grown)
         ));
     }
 }
 
-/// How long a task waits for a save, and for a restore to another file.
+/// Measures how long a task waits for a save, and for a restore to another file.
 fn times(host: Host, work: &Path) -> (Duration, Duration) {
     let store = tempfile::tempdir().unwrap();
     let mut running = Cli::on(host, store.path())

@@ -1,4 +1,5 @@
-//! A directory of many files on S3, against flytekit's SyncCheckpoint on the same server.
+//! Compares saving and restoring a directory of many files on S3 with flytekit's `SyncCheckpoint` on the
+//! same server.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -19,7 +20,7 @@ const FILE: usize = 16 << 10;
 const SAVE: &str = "save 5,000 files x 16 KiB to S3: speed / flytekit";
 const RESTORE: &str = "restore 5,000 files x 16 KiB from S3: speed / flytekit";
 
-/// The times of saving and of restoring, and the requests of both together.
+/// The times of a save and a restore, and their total number of requests.
 struct Measured {
     save: Duration,
     restore: Duration,
@@ -29,7 +30,7 @@ struct Measured {
 
 pub(crate) async fn files() {
     let Some(python) = python() else {
-        let missing = "a Python with flytekit; FLYTEKIT_PYTHON may name one";
+        let missing = "a Python with flytekit; set FLYTEKIT_PYTHON to its path";
         not_at_hand(SAVE, missing);
         not_at_hand(RESTORE, missing);
         return;
@@ -59,7 +60,7 @@ pub(crate) async fn files() {
             moved,
         } = by;
         note(&format!(
-            "{name}: {requests} requests, {moved}; the last round {save:.2?} and {restore:.2?}"
+            "{name}: {requests} requests, {moved}; last round: save {save:.2?}, restore {restore:.2?}"
         ));
     }
 }
@@ -89,7 +90,7 @@ async fn ours(source: &Path) -> Measured {
 
 async fn flytekit(python: &str, source: &Path) -> Measured {
     let server = Server::start();
-    // Its client makes the bucket first, which this server has as soon as it is named.
+    // The client of flytekit creates the bucket first. On this server every bucket exists already.
     server.on_request(|seen| match (seen.method, seen.path) {
         ("PUT", "/bucket" | "/bucket/") => Fate::Failed(200),
         _ => Fate::Served,
@@ -114,13 +115,16 @@ async fn flytekit(python: &str, source: &Path) -> Measured {
     let child = child.unwrap();
     let ended = tokio::task::spawn_blocking(move || child.wait_with_output());
     let ended = ended.await.unwrap().unwrap();
-    assert!(ended.status.success(), "flytekit failed; see above");
+    assert!(
+        ended.status.success(),
+        "flytekit failed; see its output above"
+    );
     assert_eq!(count(target.path()), FILES);
     let printed = String::from_utf8(ended.stdout).unwrap();
     let mut seconds = printed
         .split_whitespace()
         .map(|word| Duration::from_secs_f64(word.parse().unwrap()));
-    // What lies in the bucket went up once and came down once.
+    // The contents of the bucket were uploaded once and downloaded once.
     let stored = human_size((FILES * FILE) as u64);
     Measured {
         save: seconds.next().unwrap(),
@@ -134,7 +138,7 @@ fn count(dir: &Path) -> usize {
     std::fs::read_dir(dir).unwrap().count()
 }
 
-/// A Python that has flytekit.
+/// Returns the path of a Python that has flytekit, if there is one.
 fn python() -> Option<String> {
     let python = std::env::var("FLYTEKIT_PYTHON").unwrap_or_else(|_| "python3".into());
     let mut command = Command::new(&python);

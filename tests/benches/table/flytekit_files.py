@@ -1,4 +1,4 @@
-"""Saves a directory with flytekit's SyncCheckpoint, restores it to another one, prints the two times.
+"""Saves a directory with flytekit's SyncCheckpoint, restores it to another one, and prints both times.
 
 Usage: flytekit_files.py PREFIX SOURCE TARGET
 """
@@ -17,7 +17,7 @@ def timed(work):
 
 
 prefix, source, target = sys.argv[1:]
-# Not its time: the client is made here.
+# Create the client here, so that the measured times do not include it.
 FlyteContextManager.current_context().file_access.get_filesystem_for_path(prefix)
 save = timed(lambda: SyncCheckpoint(checkpoint_dest=prefix).save(source))
 earlier = SyncCheckpoint(checkpoint_dest=prefix, checkpoint_src=prefix)

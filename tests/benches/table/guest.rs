@@ -1,7 +1,7 @@
-//! What a guest waits for, against the same work in the host.
+//! Compares the time that a guest waits for a call with the same work in the host.
 //!
-//! The guest is `verbs` of the tests. It is given its contents as an argument, and its calls are timed by
-//! the lines that it prints before and after them.
+//! The guest is the tests' `verbs`. It receives the contents as an argument, and prints a line before and
+//! after each call, from which the call is timed.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::noise::noise;
 
 const LARGEST: usize = 256 * MIB;
 
-/// The sizes that are written, and how often: small writes are measured in noise.
+/// The sizes to write, and the number of rounds. Small writes need more rounds, because their times are noisy.
 const WRITES: [(&str, usize, usize, Target); 4] = [
     ("1 KiB", 1024, 100, Target::Nothing),
     ("1 MiB", MIB, 50, Target::AtMost(1.1)),
@@ -26,13 +26,13 @@ const WRITES: [(&str, usize, usize, Target); 4] = [
     ("256 MiB", LARGEST, ROUNDS, Target::AtMost(1.1)),
 ];
 
-/// The guest goes on as soon as the host has its own copy.
+/// Compares a background save with a memcpy, because it returns once the host has its own copy.
 pub(crate) async fn background() {
     let contents = text();
     let host = Embedder::new();
     let mut waits = Vec::new();
     for round in 0..ROUNDS {
-        // Into fresh memory, as the host's copy is; without the zeros, an allocator gives used memory.
+        // Copies into fresh memory, as the host does. Without zeroing, the allocator would reuse memory.
         let copy = time(async {
             let mut copy = vec![0; contents.len()];
             copy.copy_from_slice(contents.as_bytes());
@@ -42,7 +42,7 @@ pub(crate) async fn background() {
         let ((copy, _), wait) = in_turn(round, copy, wait).await;
         waits.push(ratio(wait, copy));
     }
-    let what = "background save of 256 MiB: the guest's wait / a memcpy";
+    let what = "background save of 256 MiB: time in a guest / one memcpy";
     row(what, waits, Target::AtMost(2.0));
 }
 
@@ -68,7 +68,7 @@ pub(crate) async fn write() {
     }
 }
 
-/// An argument is text; this does not compress.
+/// Returns incompressible text, because an argument must be text.
 fn text() -> String {
     let bytes = noise(0, LARGEST);
     bytes.iter().map(|b| char::from(b'0' + b % 64)).collect()
@@ -91,7 +91,7 @@ async fn wait_for(host: &Embedder, call: &str, contents: &str) -> Duration {
     lines[1] - lines[0]
 }
 
-/// A stdout that keeps only when each line came.
+/// A stdout that records only the time of each line.
 #[derive(Clone, Default)]
 struct Stamps(Arc<Mutex<Vec<Instant>>>);
 
@@ -102,7 +102,7 @@ impl IsTerminal for Stamps {
 }
 
 impl StdoutStream for Stamps {
-    // Of WASI 0.3, which the guest does not use.
+    // For WASI 0.3, which the guest does not use.
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(tokio::io::sink())
     }

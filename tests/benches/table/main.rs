@@ -1,11 +1,12 @@
-//! The speed table: each row against what its task would cost otherwise, in turn, in one run.
+//! The speed table. Each row compares an operation with a baseline; the two are measured alternately in
+//! one run.
 //!
-//! `cargo bench -p checkpoint-tests` prints all of it, and with `-- WORD` the rows whose names hold that
-//! word. A row gives medians of ratios, because absolute times say little: they are of whatever machine
-//! this runs on. The least and the most show how noisy it was.
+//! `cargo bench -p checkpoint-tests` prints the whole table; with `-- WORD`, only the parts whose names
+//! contain the word. A row shows the median of ratios, because absolute times depend on the machine. The
+//! minimum and the maximum show how noisy the measurement was.
 //!
-//! Two rows need what may not be at hand, and say so: flytekit, in the Python that `FLYTEKIT_PYTHON`
-//! names or in `python3`, and the command `wasmtime`, which `WASMTIME` may name.
+//! Two parts need programs that may be missing, and print so: flytekit in `python3` or the Python that
+//! `FLYTEKIT_PYTHON` names, and `wasmtime`, whose path `WASMTIME` may give.
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 mod composed;
@@ -33,10 +34,10 @@ mod s3;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-// For the allocator of the command line, which is what most tasks are run with.
+// Uses the allocator of the command line, with which most tasks run.
 use wasm_checkpoint as _;
 
-/// A name by which it can be asked for, and what prints it.
+/// A name to select a part of the table by, and the function that prints the part.
 type Part = (&'static str, fn() -> BoxFuture<'static, ()>);
 
 const PARTS: [Part; 10] = [
@@ -54,7 +55,7 @@ const PARTS: [Part; 10] = [
 
 #[tokio::main]
 async fn main() {
-    // Cargo adds `--bench`.
+    // Skips the `--bench` that Cargo adds.
     let arguments = std::env::args().skip(1);
     let words: Vec<_> = arguments.filter(|word| !word.starts_with("--")).collect();
     for (name, measure) in PARTS {

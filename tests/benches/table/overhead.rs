@@ -1,4 +1,4 @@
-//! What saving costs a task that computes all the time.
+//! Measures what saving costs a task that computes all the time.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::measure::{MIB, Target, note, ratio, row, time};
 
-/// Each takes three runs, as long as some saves a second need.
+/// Few, because each round takes three runs, long enough for several saves at one save per second.
 const ROUNDS: usize = 3;
 
-/// The state that the task changes all of in each of its rounds.
+/// Size of the state. The task modifies all of it in each of its rounds.
 const STATE: usize = 16 * MIB;
 const TASK_ROUNDS: usize = 1500;
 
@@ -31,10 +31,10 @@ pub(crate) async fn overhead() {
         last = Some((with, budgeted));
     }
     let (with, budgeted) = last.unwrap();
-    let what = "16 MiB of state saved every second: run time / without";
+    let what = "16 MiB of state saved every second: run time / no saves";
     row(what, every_second, Target::Nothing);
     note(&with.text());
-    let what = "the same as often as 5 % permit: run time / without";
+    let what = "16 MiB saved within a 5 % budget: run time / no saves";
     row(what, budget, Target::AtMost(1.05));
     note(&budgeted.text());
 }
@@ -47,7 +47,9 @@ impl Measured {
             saves,
         } = self;
         let share = 100.0 * ratio(*waited, *time);
-        format!("the last round: {saves} saves in {time:.1?}, {share:.1} % of it waited for them")
+        format!(
+            "last round: {saves} saves in {time:.1?}; {share:.1} % of the time waiting for them"
+        )
     }
 }
 

@@ -1,4 +1,4 @@
-//! The first run of a task that does nothing, compilation included, against `wasmtime run` of it.
+//! Compares the first run of a task that does nothing with `wasmtime run`, both including compilation.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ pub(crate) async fn start() {
         .stdout(Stdio::null())
         .status();
     if !asked.is_ok_and(|status| status.success()) {
-        not_at_hand(WHAT, "wasmtime; WASMTIME may name it");
+        not_at_hand(WHAT, "wasmtime; set WASMTIME to its path");
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -27,7 +27,10 @@ pub(crate) async fn start() {
         .args(["-O", "--target", "wasm32-wasip2", "-o"])
         .args([&task, &source])
         .status();
-    assert!(built.unwrap().success(), "rustc failed; see above");
+    assert!(
+        built.unwrap().success(),
+        "rustc failed; see its output above"
+    );
     let mut times = Vec::new();
     for round in 0..ROUNDS {
         let ours = cold(env!("CARGO_BIN_EXE_wasm-checkpoint-under-test"), &task);
@@ -38,7 +41,7 @@ pub(crate) async fn start() {
     row(WHAT, times, Target::AtMost(1.2));
 }
 
-/// A run with an empty cache, in an empty directory.
+/// Measures a run with an empty cache, in an empty directory.
 async fn cold(program: &str, task: &Path) -> Duration {
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(program);

@@ -1,7 +1,7 @@
-//! Whatever lies in a slot of the log: it is read or refused with a typed error, and takes neither the
-//! location nor the checkpoint below it from those who go on.
+//! Puts an arbitrary record into a slot of the log. It must be read or refused with a typed error, and must
+//! block neither the location nor the checkpoint below it for later attempts.
 //!
-//! The first byte of an input says how the rest is put there. See [`Slot`].
+//! The first byte of an input selects how the rest is stored. See [`Slot`].
 
 #![no_main]
 
@@ -16,11 +16,11 @@ use libfuzzer_sys::fuzz_target;
 
 const BELOW: &[u8] = b"below";
 
-/// A data object for commits to refer to: one chunk of these bytes, and 80 bytes of an index.
+/// Contents of the only chunk of the data object that commits may refer to. Its index takes another 80 bytes.
 const DATA: &[u8] = b"first";
 
 struct Slot {
-    /// Where it lies. Below are a claim and, if it is the third, a commit of [`BELOW`].
+    /// The slot, 2 or 3. Slot 1 holds a claim; if this is slot 3, slot 2 holds a commit of [`BELOW`].
     sequence: u64,
     bytes: Vec<u8>,
 }
@@ -30,7 +30,7 @@ impl Slot {
         let (how, rest) = input.split_first()?;
         let bytes = match how % 4 {
             0 => rest.to_vec(),
-            // Or no input would get past the hash.
+            // Forges the hash, which otherwise would reject every input.
             1 => forge::record(1, CLAIM, rest),
             2 => forge::record(1, COMMIT, rest),
             _ => {
@@ -53,7 +53,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// A location with the record in this slot.
+/// Creates a location with the record in the slot `sequence`.
 async fn place(slot: &Slot, sequence: u64) -> Place {
     let place = Place::default();
     place.put_record(1, forge::claim(1)).await;
@@ -81,12 +81,15 @@ async fn check(slot: Slot) {
         Err(error) => {
             match error.kind() {
                 ErrorKind::Corrupt => assert!(!below || !is_refused(&place).await, "{error}"),
-                // Of another version, which is no damage: nobody claims over what they cannot read.
+                // A record of another version is not damage; an attempt that cannot read it must not claim.
                 ErrorKind::Other => {
                     let begun = Attempt::begin(place.location.clone(), AttemptSettings::default());
                     let refused = begun.await.map(drop).map_err(|error| error.kind());
                     assert_eq!(refused, Err(ErrorKind::Other));
-                    assert!(!place.has_record(slot.sequence + 1).await, "it was claimed");
+                    assert!(
+                        !place.has_record(slot.sequence + 1).await,
+                        "an attempt claimed the location"
+                    );
                     return;
                 }
                 other => panic!("{other:?}: {error}"),
@@ -107,7 +110,7 @@ async fn check(slot: Slot) {
     let begun = Attempt::begin(place.location.clone(), AttemptSettings::default()).await;
     let attempt = match begun {
         Ok(attempt) => attempt,
-        // A claim that names a predecessor elsewhere, or one that is no URL.
+        // A claim names a predecessor in another store, or one that is not a URL.
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::InvalidLocation, "{error}");
             assert!(checkpoints.is_empty());
@@ -147,27 +150,36 @@ async fn check(slot: Slot) {
         .await
         .expect("the claim owns the location");
     let next = Attempt::begin(place.location.clone(), AttemptSettings::default()).await;
-    let read = next.expect("it can be taken over").read().await;
-    assert_eq!(read.expect("it is whole").as_deref(), Some(&b"above"[..]));
+    let read = next
+        .expect("a newer attempt can claim the location")
+        .read()
+        .await;
+    assert_eq!(
+        read.expect("the newest checkpoint is whole").as_deref(),
+        Some(&b"above"[..])
+    );
 }
 
-/// Whether the record above the one below is no record of its slot. One that is may lack its data, and
-/// leave nothing below it that can be restored.
+/// Returns whether the record in slot 3 is refused. A record that is accepted there may lack its data, and then
+/// nothing can be restored, not even from below it.
 async fn is_refused(place: &Place) -> bool {
     let report = place.location.verify().await.expect("damage is no error");
     let name = format!("log/{:020}", 3);
     report.findings.iter().any(|found| found.object == name)
 }
 
-/// What is a checkpoint in one slot is none in the next.
+/// Asserts that a checkpoint of one slot is refused in the next.
 async fn in_its_slot_alone(slot: &Slot) {
     let place = place(slot, slot.sequence + 1).await;
     let checkpoints = place.location.checkpoints().await.unwrap_or_default();
     let newest = checkpoints.first().map(|c| c.info().sequence);
-    assert!(newest <= Some(slot.sequence), "it is in two slots");
+    assert!(
+        newest <= Some(slot.sequence),
+        "the record is accepted in two slots"
+    );
 }
 
-/// The rules of `FORMAT.md` for a tree, of one that was not refused.
+/// Asserts that a tree which was not refused obeys the rules of `FORMAT.md`.
 fn check_tree(checkpoint: &Checkpoint) {
     let entries = checkpoint.tree().entries();
     let mut dirs = BTreeSet::new();

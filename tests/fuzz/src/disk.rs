@@ -1,4 +1,4 @@
-//! Directories that inputs are restored to, and what is in them.
+//! Directories that inputs are restored to, and snapshots of their contents.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// What lies in a directory while it is being restored.
+/// The name of the marker file in a directory that is being restored.
 pub const MARKER: &str = ".task-checkpoint-restoring";
 
-/// Everything at and beneath a path, links not followed.
+/// Everything at and beneath a path, without following links.
 pub type Snapshot = BTreeMap<PathBuf, Item>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +27,12 @@ pub enum What {
     Link(PathBuf),
 }
 
-/// What is at a path; empty if nothing is.
+/// Takes a snapshot of a path. It is empty if nothing exists there.
 pub fn snapshot(root: &Path) -> Snapshot {
     let mut found = Snapshot::new();
     let mut open = vec![PathBuf::new()];
     while let Some(path) = open.pop() {
-        // Not with an empty path: a slash at the end would follow a link.
+        // Joining an empty path would append a slash, which follows a link.
         let full = match path.as_os_str().is_empty() {
             true => root.to_owned(),
             false => root.join(&path),
@@ -60,7 +60,7 @@ pub fn snapshot(root: &Path) -> Snapshot {
     found
 }
 
-/// A directory for a guest, with something beside it that no input may change.
+/// A directory for a guest, next to a directory that no input may change.
 pub struct Sandbox {
     temp: TempDir,
     outside: Snapshot,
@@ -68,7 +68,7 @@ pub struct Sandbox {
 
 impl Default for Sandbox {
     fn default() -> Self {
-        // In memory, where there is such a thing: every file is synced.
+        // Uses a file system in memory where there is one, because every file is synced.
         let memory = Path::new("/dev/shm");
         let temp = match memory.is_dir() {
             true => tempfile::tempdir_in(memory),
@@ -84,21 +84,22 @@ impl Default for Sandbox {
 }
 
 impl Sandbox {
-    /// The guest's directory.
+    /// Returns the guest's directory.
     pub fn inside(&self) -> PathBuf {
         self.temp.path().join("inside")
     }
 
-    /// Nothing outside the guest's directory has changed, and nothing has come.
+    /// Asserts that nothing outside the guest's directory was changed or added.
     pub fn check(&self) {
         let mut names: Vec<_> = fs::read_dir(self.temp.path()).unwrap().collect();
         names.retain(|entry| entry.as_ref().is_ok_and(|e| e.file_name() != "inside"));
-        assert_eq!(names.len(), 1, "something new outside: {names:?}");
+        assert_eq!(names.len(), 1, "something was added outside: {names:?}");
         let outside = snapshot(&self.temp.path().join("outside"));
-        assert_eq!(outside, self.outside, "the outside has changed");
+        assert_eq!(outside, self.outside, "something outside was changed");
     }
 
-    /// Whether permission bits mean nothing to this process, so that it can look at what it restored.
+    /// Returns whether this process runs as root, which ignores permission bits and can read everything that it
+    /// restored.
     pub fn is_roots(&self) -> bool {
         fs::metadata(self.temp.path()).unwrap().uid() == 0
     }

@@ -1,4 +1,4 @@
-//! A guest that calls the import in any order, and checks each answer.
+//! A guest that calls the import in any order and checks each result.
 
 mod files;
 pub mod model;
@@ -21,10 +21,10 @@ use crate::Place;
 use crate::disk::{Sandbox, snapshot};
 use model::{Annotations, Content, Given, Model};
 
-/// How long the end of an attempt may take. Memory answers at once.
+/// Maximum time for the end of an attempt. Memory answers at once.
 const END: Duration = Duration::from_secs(60);
 
-/// A handle that the guest passes for a directory.
+/// A handle that the guest passes as a directory.
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handle {
     Dir,
@@ -34,7 +34,7 @@ pub enum Handle {
     Forged(u8),
 }
 
-/// The limits of attempts: those of a host that has little, or the defaults.
+/// Returns the limits of attempts: small ones, or the defaults.
 pub fn limits(small: bool) -> Limits {
     let mut limits = Limits::default();
     if small {
@@ -48,16 +48,16 @@ pub fn limits(small: bool) -> Limits {
     limits
 }
 
-/// One attempt, and what its guest holds.
+/// One attempt, and the handles that its guest holds.
 pub struct Guest {
     ctx: CheckpointCtx,
     table: ResourceTable,
     model: Model,
     limits: Limits,
     is_small: bool,
-    /// A newer attempt has begun.
+    /// Whether a newer attempt has begun.
     pub is_fenced: bool,
-    /// The position of what it found, and of its newest save.
+    /// Positions of the checkpoint that it found and of its newest save.
     found: Option<u64>,
     newest: u64,
     handles: [u32; 4],
@@ -66,12 +66,12 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Takes the location over from the attempt before.
+    /// Takes over the location from the previous attempt.
     pub async fn begin(place: &Place, before: Option<&Self>, disk: &Sandbox, small: bool) -> Self {
         let limits = limits(small);
         let settings = AttemptSettings::default().limits(limits);
         let begun = Attempt::begin(place.location.clone(), settings).await;
-        let attempt = Arc::new(begun.expect("memory takes every claim"));
+        let attempt = Arc::new(begun.expect("a store in memory accepts every claim"));
         let left = before.map_or_else(|| vec![None], |before| before.model.left());
         let found = place
             .location
@@ -124,7 +124,7 @@ impl Guest {
             push(dir(FsPerms::ReadOnly)),
             push(Descriptor::File(file)),
         ];
-        // Kept taken, or the next thing of the guest's would get its number.
+        // Reserves the number of the dropped handle; otherwise the next resource would reuse it.
         drop(
             table
                 .delete(Resource::<Descriptor>::new_own(dropped))
@@ -146,7 +146,7 @@ impl Guest {
         }
     }
 
-    /// The end of the guest: what it was told is staged is committed.
+    /// Ends the guest. This commits its staged saves.
     pub async fn end(&mut self) {
         self.reading = None;
         self.saving = None;
@@ -175,21 +175,21 @@ impl Guest {
         })
     }
 
-    /// What may go wrong with any call that waits for the background.
+    /// Checks an error that any call which waits for background saves may return.
     fn check_error(&mut self, error: &Error) {
         self.model.unsettled();
         match error {
-            Error::Fenced => assert!(self.is_fenced, "fenced by nobody"),
+            Error::Fenced => assert!(self.is_fenced, "fenced without a newer attempt"),
             Error::QuotaExceeded(text) => assert!(self.is_small, "{text}"),
             other => panic!("{other:?}"),
         }
     }
 
-    /// A save that has answered, of what is known to be sound.
+    /// Checks the result of a save whose contents are known to be valid.
     fn check_saved(&mut self, answer: Result<Saved, Error>, content: Content) {
         match answer {
             Ok(saved) => {
-                assert!(!self.is_fenced, "a save of a fenced attempt counts");
+                assert!(!self.is_fenced, "a save of a fenced attempt succeeded");
                 assert_eq!(saved.logical_bytes, content.size());
                 assert!(saved.sequence > self.newest.max(self.found.unwrap_or(0)));
                 assert!(content.size() <= self.limits.checkpoint_bytes);

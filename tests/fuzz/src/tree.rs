@@ -1,4 +1,4 @@
-//! Commits that may contradict themselves, and what `FORMAT.md` says of each.
+//! Commits that may contradict themselves, and the verdict of `FORMAT.md` on each.
 
 mod forged;
 mod verdict;
@@ -12,14 +12,14 @@ pub use forged::Forged;
 use forged::{Lie, Size, Stored, Target};
 pub use verdict::{Verdict, is_kept};
 
-/// An entry of the commit.
+/// An entry of a commit.
 pub struct Entry {
     pub path: String,
     pub size: Option<u64>,
     pub target: Option<String>,
     pub mode: u32,
     pub modified: (i64, u32),
-    /// Of a file whose size is no lie.
+    /// The contents, if this is a file and its size is correct.
     pub contents: Vec<u8>,
 }
 
@@ -31,11 +31,11 @@ pub struct Commit {
     references: Option<Vec<(u64, u64, u64)>>,
     chunks: Option<Vec<Chunk>>,
     objects: BTreeMap<(u64, u64), Vec<u8>>,
-    /// Whether its contents may be others than those of the entries.
+    /// Whether the stored contents may differ from those of the entries.
     is_changed: bool,
 }
 
-/// How many chunks a data object gets.
+/// Number of chunks per data object.
 const CHUNKS: usize = 3;
 
 impl Entry {
@@ -88,7 +88,7 @@ impl Entry {
 }
 
 impl Commit {
-    /// One that every target can hold.
+    /// Creates a commit of an empty directory, which every target can hold.
     pub fn empty_dir() -> Self {
         let root = Entry::new(String::new(), None, None, 0o755, (0, 0));
         Self::new(vec![root], Vec::new(), Stored::Inline { more: 0 })
@@ -210,7 +210,7 @@ impl Commit {
         match lie {
             Lie::ObjectSize(_, n) => *size = n,
             Lie::Epoch(_, n) => {
-                // It is there all the same, as if a newer attempt had stored it.
+                // Moves the object too, as if a newer attempt had stored it.
                 let (object, before) = (std::mem::take(object), (*epoch, *counter));
                 self.objects.remove(&before);
                 *epoch = n.into();
@@ -229,7 +229,7 @@ impl Commit {
         }
     }
 
-    /// Puts it in the second slot of a location.
+    /// Stores the commit in the second slot of a location.
     pub async fn put(&self, place: &Place) {
         let entries = self.entries.iter().map(Entry::encoded).collect();
         let mut fields = vec![(5, Cbor::Array(entries))];

@@ -1,8 +1,8 @@
-//! Learns to read handwritten digits, and survives its own death.
+//! Learns to read handwritten digits, and resumes after being killed.
 //!
 //! `digits <csv> <model-out> [epochs]` trains a small neural network by stochastic gradient descent. It
-//! saves a checkpoint after each epoch. An attempt that resumes computes exactly what the one that died
-//! would have: the random numbers are part of the checkpoint.
+//! saves a checkpoint after each epoch. The state of the random number generator is part of the checkpoint,
+//! so an attempt that resumes computes exactly what the killed one would have computed.
 
 mod network;
 
@@ -11,13 +11,13 @@ use std::fs;
 
 use network::Network;
 
-/// The last images of the file are held back to test on, as is usual for this data set.
+/// Number of images at the end of the file that are held back for testing, as is usual for this data set.
 const TESTED: usize = 297;
 const BATCH: usize = 10;
-/// Changes whenever the layout of the state does, so that bytes of something else are not taken for it.
+/// Identifies the layout of the state. Change it with the layout, so that other bytes are rejected.
 const MAGIC: &[u8; 8] = b"digits 1";
 
-/// An image of 8 × 8 grey values from 0 to 1, and the digit that it shows.
+/// An image of 8 × 8 grey values from 0 to 1, and the digit it shows.
 pub(crate) struct Example {
     pixels: [f32; 64],
     digit: usize,
@@ -41,12 +41,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let train_count = examples
         .len()
         .checked_sub(TESTED)
-        .ok_or("too few examples")?;
+        .ok_or("the file has too few images")?;
     let (train, test) = examples.split_at(train_count);
 
     let mut state = match task_checkpoint::read()? {
         Some(bytes) => {
-            let state = State::from_bytes(&bytes).ok_or("the checkpoint is of another task")?;
+            let state = State::from_bytes(&bytes)
+                .ok_or("the checkpoint belongs to another task; use another location")?;
             println!("resumed after epoch {}", state.epoch);
             state
         }
@@ -62,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             state.epoch
         );
         if task_checkpoint::stopping().is_some() {
-            // The same command again goes on from here.
+            // Rerunning the command resumes from here.
             return Ok(());
         }
     }
@@ -81,7 +82,7 @@ impl State {
         }
     }
 
-    /// One epoch: every example once, in an order of its own. Gives the mean loss.
+    /// Trains one epoch, on every example once in random order. Returns the mean loss.
     fn train(&mut self, examples: &[Example]) -> f32 {
         let mut order: Vec<&Example> = examples.iter().collect();
         for last in (1..order.len()).rev() {
@@ -115,7 +116,7 @@ impl State {
     }
 }
 
-/// Numbers that look random (splitmix64).
+/// A pseudo-random number generator (splitmix64).
 struct Random(u64);
 
 impl Random {
@@ -132,12 +133,12 @@ impl Random {
     }
 
     fn between_minus_one_and_one(&mut self) -> f32 {
-        // 24 bits, because an f32 holds no more of them exactly.
+        // 24 bits, because an f32 represents no more exactly.
         (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 }
 
-/// Lines of 64 pixels from 0 to 16, and the digit.
+/// Parses lines of 64 pixel values from 0 to 16, each followed by the digit.
 fn parse(csv: &str) -> Result<Vec<Example>, Box<dyn Error>> {
     csv.lines()
         .map(|line| {
@@ -147,7 +148,7 @@ fn parse(csv: &str) -> Result<Vec<Example>, Box<dyn Error>> {
                     pixels: std::array::from_fn(|i| f32::from(pixels[i]) / 16.0),
                     digit: digit.into(),
                 }),
-                _ => Err(format!("not 64 pixels and a digit: {line}").into()),
+                _ => Err(format!("expected 64 pixels and a digit, found {line:?}").into()),
             }
         })
         .collect()

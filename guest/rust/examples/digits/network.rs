@@ -1,4 +1,4 @@
-//! A network of 64 inputs, one hidden layer (ReLU) and ten outputs (softmax).
+//! A neural network of 64 inputs, one hidden layer (ReLU) and ten outputs (softmax).
 
 use crate::Example;
 
@@ -7,7 +7,7 @@ const HIDDEN: usize = 256;
 const OUTPUTS: usize = 10;
 const RATE: f32 = 0.05;
 
-/// For each neuron of a layer the weights of its inputs, and the bias at the end.
+/// The input weights and the bias of each neuron in a layer.
 type Layer<const IN: usize, const OUT: usize> = [([f32; IN], f32); OUT];
 
 #[derive(Clone)]
@@ -17,7 +17,7 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// `random` gives numbers between -1 and 1.
+    /// Creates an untrained network. `random` returns numbers between -1 and 1.
     pub(crate) fn new(mut random: impl FnMut() -> f32) -> Self {
         Self {
             hidden: layer(&mut random),
@@ -25,7 +25,7 @@ impl Network {
         }
     }
 
-    /// The digit that this image most likely shows.
+    /// Returns the digit that this image most likely shows.
     pub(crate) fn answer(&self, example: &Example) -> usize {
         let (_, chances) = self.forward(example);
         (0..OUTPUTS).fold(0, |best, digit| {
@@ -37,7 +37,7 @@ impl Network {
         })
     }
 
-    /// One step down the gradient of a batch. Gives the sum of the losses.
+    /// Takes one gradient descent step on a batch. Returns the sum of the losses.
     pub(crate) fn learn(&mut self, batch: &[&Example]) -> f32 {
         let before = self.clone();
         let rate = RATE / batch.len() as f32;
@@ -64,7 +64,7 @@ impl Network {
         loss
     }
 
-    /// What the hidden layer gives, and how likely each digit is.
+    /// Returns the outputs of the hidden layer, and the probability of each digit.
     fn forward(&self, example: &Example) -> ([f32; HIDDEN], [f32; OUTPUTS]) {
         let hidden = apply(&self.hidden, &example.pixels).map(|x| x.max(0.0));
         let outputs = apply(&self.output, &hidden);
@@ -96,7 +96,7 @@ impl Network {
 }
 
 fn layer<const IN: usize, const OUT: usize>(random: &mut impl FnMut() -> f32) -> Layer<IN, OUT> {
-    // So that a layer's outputs are about as large as its inputs.
+    // Keeps a layer's outputs about as large as its inputs.
     let scale = (6.0 / IN as f32).sqrt();
     std::array::from_fn(|_| (std::array::from_fn(|_| random() * scale), 0.0))
 }

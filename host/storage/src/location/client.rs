@@ -3,6 +3,8 @@
 //! `object_store` retries every connection that fails and every answer of 500 and above, and takes what remains
 //! for passing. Some of it is not: a certificate that nobody vouches for, a request that the server calls wrong.
 
+use std::fmt;
+
 use async_trait::async_trait;
 use object_store::ClientOptions;
 use object_store::client::{
@@ -17,11 +19,22 @@ use super::errors::causes;
 const MAX_EXPLANATION_BYTES: usize = 1024;
 
 /// What a retry cannot change, and what to do about it.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}")]
+#[derive(Debug)]
 pub(super) struct Permanent {
     what: String,
     source: Option<HttpError>,
+}
+
+impl fmt::Display for Permanent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Permanent {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| source as _)
+    }
 }
 
 /// A connector whose clients tell what is permanent from what passes.

@@ -1,4 +1,4 @@
-//! What `FORMAT.md` says of a commit, by rules of its own: not those of the storage.
+//! The verdict of `FORMAT.md` on a commit, implemented independently of the storage crate.
 
 use std::collections::BTreeSet;
 
@@ -7,21 +7,21 @@ use checkpoint_storage::{Entry as Stored, Limits, Node};
 use super::{Chunk, Commit, Entry};
 use crate::disk::{MARKER, Snapshot, What};
 
-/// What a restore has to say of a commit, whatever the target.
+/// The required outcome of restoring a commit, apart from problems of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Good,
-    /// It contradicts itself, or a data object is missing or of another size.
+    /// The commit contradicts itself, or a data object is missing or has the wrong size.
     Damaged,
-    /// It holds more than is permitted.
+    /// The commit exceeds a limit.
     TooLarge,
-    /// No disk holds its names.
+    /// No file system can hold its entries.
     Unholdable,
-    /// Its data is not what it says.
+    /// The stored data does not match the commit.
     WrongData,
 }
 
-/// Times that every disk can hold, in seconds.
+/// Times that every file system can hold, in seconds.
 const PLAIN_TIMES: std::ops::Range<i64> = 0..1 << 33;
 
 impl Commit {
@@ -46,7 +46,7 @@ impl Commit {
         }
     }
 
-    /// Whether it is one file.
+    /// Returns whether the commit is one file.
     pub fn is_file(&self) -> bool {
         self.entries.first().is_some_and(|root| root.size.is_some())
     }
@@ -106,7 +106,7 @@ impl Commit {
         contents.len() as u64 == chunk.size_bytes && blake3::hash(&contents) == chunk.hash
     }
 
-    /// Compares what was restored with the commit.
+    /// Asserts that what was restored equals the commit.
     pub fn check_restored(&self, found: &Snapshot) {
         let paths = self.entries.iter().map(|entry| entry.path.as_str());
         let paths: BTreeSet<_> = paths.collect();
@@ -140,7 +140,7 @@ impl Commit {
 }
 
 impl Entry {
-    /// Whether it is one of the three kinds, and what it says of itself can be.
+    /// Returns whether the entry has exactly one of the three kinds and valid fields.
     fn is_one(&self) -> bool {
         let target = self.target.as_ref();
         !(self.size.is_some() && target.is_some())
@@ -178,7 +178,7 @@ impl Chunk {
     }
 }
 
-/// Whether two entries are the same but for what a disk may not keep.
+/// Returns whether two entries are equal, apart from what a file system may not keep.
 pub fn is_kept(stored: &Stored, saved: &Stored) -> bool {
     let seconds = |entry: &Stored| {
         let since = entry.modified.duration_since(std::time::UNIX_EPOCH);

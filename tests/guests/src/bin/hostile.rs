@@ -1,17 +1,17 @@
-//! Misuses the import, as its argument says, and prints what came of it. Whatever it does, the host
-//! goes on.
+//! Misuses the import in the way that its argument selects, and prints the results. The host must survive
+//! all of it.
 //!
-//! | argument | what it tries |
+//! | argument | what the guest tries |
 //! |---|---|
-//! | `paths` | to save from and restore to paths outside its directory |
-//! | `not-a-directory` | to pass a file for a directory |
-//! | `forged-handle`, `dropped-handle`, `wrong-handle` | handles that are none, or none any more, or of another type |
-//! | `long-path`, `many-annotations`, `overlapping-annotations` | lists and strings as long as they get |
-//! | `many-streams` | to open streams without end |
-//! | `commit-while-writing`, `contents-twice` | to use a stream out of order |
-//! | `commit-of-more` | to commit more than was written |
-//! | `save-within-save` | to save while a stream is open |
-//! | `deep`, `wide` | directories as deep, or with as many entries, as they get |
+//! | `paths` | saving from and restoring to paths outside its directory |
+//! | `not-a-directory` | passing a file as a directory |
+//! | `forged-handle`, `dropped-handle`, `wrong-handle` | passing a handle that does not exist, was dropped or has another type |
+//! | `long-path`, `many-annotations`, `overlapping-annotations` | passing lists and strings of extreme length |
+//! | `many-streams` | opening several streams at once |
+//! | `commit-while-writing`, `contents-twice` | using a stream out of order |
+//! | `commit-of-more` | committing more than was written |
+//! | `save-within-save` | saving while a stream is open |
+//! | `deep`, `wide` | saving a directory that is too deep, or has too many entries |
 
 use std::fs;
 use std::io::Write;
@@ -35,20 +35,20 @@ fn main() {
             );
         }
         "forged-handle" => {
-            // SAFETY: it is none, which is the point: the host must find out.
+            // SAFETY: deliberately not a handle; the host must reject it.
             let forged = unsafe { Descriptor::from_handle(12_345) };
             say("save", files::save(&forged, "a", &[]));
         }
         "dropped-handle" => {
             let dir = data();
-            // SAFETY: the number is that of a handle, which is dropped before it is used.
+            // SAFETY: deliberately a dropped handle; the host must reject it.
             let again = unsafe { Descriptor::from_handle(dir.handle()) };
             drop(dir);
             say("save", files::save(&again, "a", &[]));
         }
         "wrong-handle" => {
             let stream = streams::SaveStream::begin(&[]).expect("a stream");
-            // SAFETY: the number is that of a handle of another type: the host must find out.
+            // SAFETY: deliberately a handle of another type; the host must reject it.
             let wrong = unsafe { Descriptor::from_handle(stream.handle()) };
             say("save", files::save(&wrong, "a", &[]));
         }
@@ -68,7 +68,7 @@ fn main() {
             say("write", checkpointer::write(b"x", &many));
         }
         "overlapping-annotations" => {
-            // Each pair names the same megabyte, so that little memory here is much there.
+            // Every pair passes a megabyte of key, so that a short list costs the host much memory.
             let key = "k".repeat(1 << 20);
             let pairs = vec![(key, String::new()); 8];
             say("write", checkpointer::write(b"x", &pairs));
@@ -88,7 +88,7 @@ fn main() {
             let stream = streams::SaveStream::begin(&[]).expect("a stream");
             let contents = stream.contents().expect("contents");
             say("commit", streams::SaveStream::commit(stream, 0));
-            // The stream leads nowhere now.
+            // The stream is closed now.
             println!("write {}", contents.check_write().is_err());
         }
         "commit-of-more" => {
@@ -139,7 +139,7 @@ fn main() {
             }
             say("save", files::save(&data(), "wide", &[]));
         }
-        other => panic!("no trick {other:?}"),
+        other => panic!("unknown argument {other:?}"),
     }
 }
 

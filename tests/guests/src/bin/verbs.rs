@@ -1,26 +1,26 @@
-//! Does what its arguments say, one after the other, and prints what came of each, one line a verb.
+//! Executes its arguments in order, and prints the result of each verb on a line.
 //!
-//! | verb | what it does |
+//! | verb | effect |
 //! |---|---|
-//! | `prev-exists`, `resume`, `read` | the call of that name |
+//! | `prev-exists`, `resume`, `read` | calls the function of that name |
 //! | `write=TEXT` | saves these bytes |
-//! | `write-random=COUNT` | saves that many bytes that do not compress |
-//! | `save=PATH`, `save-reader=PATH`, `restore=PATH`, `restore-replacing=PATH` | the call of that name |
-//! | `write-in-background=TEXT`, `save-in-background=PATH`, `flush` | the call of that name |
-//! | `annotate=KEY=VALUE` | says this about every later save with a verb of this table but `save-reader` |
-//! | `schema=NAME=refuse`, `…=start-fresh`, `…=allow` | `declare-schema` |
-//! | `stream=COUNT`, `stream-dropped=COUNT`, `read-stream` | that many random bytes as a stream, or those stored |
-//! | `limits`, `save-due` | the call of that name |
-//! | `until-stopping` | computes until it is told to stop |
-//! | `store=STEP`, `load` | a struct with this number, by serde |
-//! | `compute=ROUNDS=SIZE` | changes a state of that many bytes in each round, and saves it whenever it is due |
-//! | `burst=COUNT` | that many saves in the background, of their numbers |
-//! | `file=PATH=TEXT`, `files=PATH=COUNT`, `remove=PATH` | makes a file, or many, or removes what is there |
-//! | `environment`, `directories` | prints the names of its environment variables, or of what it was given |
-//! | `list=PATH` | prints how many names a directory holds |
-//! | `wait=PATH` | until there is something |
-//! | `strict` | from here on an error ends the program with exit code 1 |
-//! | `exit=CODE`, `trap`, `loop` | ends the program, or never does |
+//! | `write-random=COUNT` | saves that many incompressible bytes |
+//! | `save=PATH`, `save-reader=PATH`, `restore=PATH`, `restore-replacing=PATH` | calls the function of that name |
+//! | `write-in-background=TEXT`, `save-in-background=PATH`, `flush` | calls the function of that name |
+//! | `annotate=KEY=VALUE` | adds this annotation to every later save, except `save-reader`, `write-random` and `store` |
+//! | `schema=NAME=refuse`, `…=start-fresh`, `…=allow` | calls `declare-schema` |
+//! | `stream=COUNT`, `stream-dropped=COUNT`, `read-stream` | streams that many random bytes and commits, or drops the stream; or reads the checkpoint as a stream |
+//! | `limits`, `save-due` | calls the function of that name |
+//! | `until-stopping` | computes until the host asks it to stop |
+//! | `store=STEP`, `load` | saves or loads a struct with this number through serde |
+//! | `compute=ROUNDS=SIZE` | modifies a state of that many bytes in each round, and saves it whenever a save is due |
+//! | `burst=COUNT` | makes that many background saves, each of its number |
+//! | `file=PATH=TEXT`, `files=PATH=COUNT`, `remove=PATH` | creates one file or many, or removes what is at the path |
+//! | `environment`, `directories` | prints the names of its environment variables, or of its preopened directories |
+//! | `list=PATH` | prints the number of entries in a directory |
+//! | `wait=PATH` | waits until the path exists |
+//! | `strict` | makes any later error end the program with exit code 1 |
+//! | `exit=CODE`, `trap`, `loop` | ends the program, or loops forever |
 
 use std::fs;
 use std::io::{Read, Write};
@@ -79,14 +79,14 @@ fn act(verb: &str, rest: &str, options: SaveOptions) -> Result<String, Error> {
                 "refuse" => SchemaChange::Refuse,
                 "start-fresh" => SchemaChange::StartFresh,
                 "allow" => SchemaChange::Allow,
-                other => panic!("no change {other:?}"),
+                other => panic!("unknown schema change {other:?}"),
             };
             task_checkpoint::declare_schema(name, change)?;
             "declared".into()
         }
         "stream" => {
             let mut stream = options.stream()?;
-            // An error shows at the commit.
+            // The commit reports an error.
             let _ = write_random(&mut stream, number(rest));
             saved(stream.commit()?)
         }
@@ -202,7 +202,7 @@ fn act(verb: &str, rest: &str, options: SaveOptions) -> Result<String, Error> {
         "loop" => loop {
             std::hint::spin_loop();
         },
-        other => panic!("no verb {other:?}"),
+        other => panic!("unknown verb {other:?}"),
     })
 }
 
@@ -224,7 +224,7 @@ fn restored(sequence: Option<u64>) -> String {
     sequence.map_or("none".into(), |sequence| sequence.to_string())
 }
 
-/// Short contents as they are, long ones by length and a sum.
+/// Describes short contents as text, long ones by length and checksum.
 fn contents(contents: Option<Vec<u8>>) -> String {
     match contents {
         None => "none".into(),
@@ -252,14 +252,14 @@ fn sum_of(sum: u64, bytes: &[u8]) -> u64 {
     })
 }
 
-/// The same in every run, so that two runs save the same.
+/// Returns the same pseudo-random bytes in every run, so that two runs save the same data.
 fn random(count: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(count);
     write_random(&mut bytes, count).expect("memory");
     bytes
 }
 
-/// The same as a stream.
+/// Writes what [`random`] returns to a stream.
 fn write_random(into: &mut impl Write, count: usize) -> std::io::Result<()> {
     let mut state = 1u64;
     let mut buffer = vec![0; 1 << 16];
