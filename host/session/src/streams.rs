@@ -102,7 +102,8 @@ impl SaveStream {
     /// The first failure of the stream; [`GuestError::Other`] if another number of bytes has arrived;
     /// those of [`Session::write`].
     pub async fn commit(self, size: u64) -> Answer<Saved> {
-        self.commit_since(self.session.now(), size).await
+        let began = self.session.now();
+        self.commit_since(began, size).await
     }
 
     /// [Writes](Self::write) pieces until one is empty, and [commits](Self::commit).
