@@ -8,5 +8,6 @@ pub(crate) mod lease;
 pub(crate) mod objects;
 pub(crate) mod packer;
 pub(crate) mod read;
+pub(crate) mod regular;
 pub(crate) mod sizes;
 pub(crate) mod stage;

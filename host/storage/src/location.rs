@@ -128,7 +128,7 @@ impl OpenLocation {
     }
 
     /// Its directory on this machine, if it has one.
-    pub(crate) fn local_dir(&self) -> Option<&std::path::Path> {
+    pub fn local_dir(&self) -> Option<&std::path::Path> {
         self.local.as_deref()
     }
 

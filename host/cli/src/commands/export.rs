@@ -7,6 +7,7 @@ use checkpoint_storage::{DirTree, Existing, Limits};
 use serde::Serialize;
 
 use super::CheckpointRow;
+use crate::output;
 use crate::progress::{Counted, Progress};
 
 /// Restore a checkpoint to a directory, or to a file if it is one
@@ -22,6 +23,9 @@ pub(crate) struct Args {
     /// The sequence number of the checkpoint [default: the newest]
     #[arg(long = "seq", value_name = "N")]
     sequence: Option<u64>,
+    /// Replace what the target holds, if it is not empty
+    #[arg(long)]
+    replace: bool,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -43,20 +47,24 @@ impl Args {
         let progress = Progress::start("exporting");
         progress.set_total(info.logical_bytes);
         let limits = Limits::default();
+        let existing = match self.replace {
+            true => Existing::Replace,
+            false => Existing::Refuse,
+        };
         checkpoint
-            .restore(Counted::new(target, &progress), Existing::Refuse, &limits)
+            .restore(Counted::new(target, &progress), existing, &limits)
             .await?;
         drop(progress);
         let target = self.target.display().to_string();
         if self.json {
-            super::print_json(&Exported {
+            output::print_json(&Exported {
                 location: self.location,
                 target,
                 checkpoint: info.into(),
             })?;
         } else {
             let sequence = info.sequence;
-            eprintln!("wasm-checkpoint: exported checkpoint {sequence} to {target}");
+            output::say(format!("exported checkpoint {sequence} to {target}"));
         }
         Ok(ExitCode::SUCCESS)
     }

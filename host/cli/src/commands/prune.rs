@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use checkpoint_storage::{Attempt, AttemptSettings, Checkpoint, OpenLocation};
 use serde::Serialize;
 
+use crate::output;
+
 /// Delete all but the newest checkpoints of a location
 ///
 /// Claims the location like an attempt: a task that is running there is fenced, and its later saves
@@ -39,6 +41,9 @@ impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         let location = OpenLocation::parse(&self.location)?;
         let mut kept = sequences(&location.checkpoints().await?);
+        if kept.is_empty() {
+            super::must_exist(&location).await?;
+        }
         let deleted = kept.split_off(self.keep.get().min(kept.len()));
         if !self.dry_run && !kept.is_empty() {
             let settings = AttemptSettings::default().keep(self.keep);
@@ -49,7 +54,7 @@ impl Args {
             kept = sequences(&location.checkpoints().await?);
         }
         if self.json {
-            super::print_json(&Pruned {
+            output::print_json(&Pruned {
                 location: self.location,
                 dry_run: self.dry_run,
                 deleted,
@@ -61,7 +66,7 @@ impl Args {
                 false => "deleted",
             };
             let kept = kept.len();
-            eprintln!("wasm-checkpoint: {verb} checkpoints {deleted:?}, {kept} kept");
+            output::say(format!("{verb} checkpoints {deleted:?}, {kept} kept"));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::codec;
+use super::{codec, regular};
 use crate::error::{Error, Result};
 use crate::format::{Chunk, Commit, Contents, ObjectName};
 use crate::location::OpenLocation;
@@ -131,6 +131,7 @@ pub(crate) async fn get_range(
 ) -> Result<Bytes> {
     let path = paths::object(location.prefix(), object);
     let name = path.filename().unwrap_or_default();
+    regular::check(location, &path).await?;
     match location.store().get_range(&path, range.clone()).await {
         Ok(bytes) if bytes.len() as u64 == range.end - range.start => Ok(bytes),
         Ok(_) => Err(Error::corrupt(format!("data object {name} is cut short"))),

@@ -7,6 +7,7 @@ use object_store::ObjectStoreExt;
 
 use crate::checkpoint::Checkpoint;
 use crate::contents::read::{self, list_objects};
+use crate::contents::regular;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{ObjectName, Record, pack};
 use crate::location::OpenLocation;
@@ -271,6 +272,7 @@ async fn verify_object(location: &OpenLocation, name: ObjectName, size_bytes: u6
     }
     let path = paths::object(location.prefix(), name);
     let failed = |e| location.error("a data object cannot be read", e);
+    regular::check(location, &path).await?;
     let bytes = match location.store().get(&path).await {
         Ok(answer) => answer.bytes().await.map_err(failed)?,
         Err(object_store::Error::NotFound { .. }) => return Err(Error::corrupt("missing")),

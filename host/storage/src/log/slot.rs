@@ -3,6 +3,7 @@
 use futures::TryStreamExt;
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
+use crate::contents::regular;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{MAX_RECORD_BYTES, Record, WriteId};
 use crate::location::OpenLocation;
@@ -102,6 +103,7 @@ pub(crate) fn next(sequence: u64) -> Result<u64> {
 pub(crate) async fn read(location: &OpenLocation, sequence: u64) -> Result<Option<Record>> {
     let path = paths::record(location.prefix(), sequence);
     let failed = |e| location.error(format!("record {sequence} cannot be read"), e);
+    regular::check(location, &path).await?;
     let answer = match location.store().get(&path).await {
         Ok(answer) => answer,
         Err(object_store::Error::NotFound { .. }) => return Ok(None),
