@@ -84,7 +84,7 @@ fn a_full_disk_costs_the_save_that_does_not_fit_and_nothing_else() {
             "write 6",
             "read \"three\"",
             // Not even a claim fits.
-            "ended 125",
+            "ended 69",
             "read \"three\"",
             "write 8",
             "read \"five\"",
@@ -110,7 +110,7 @@ fn a_disk_for_reading_only_can_be_read_by_an_operator_and_begins_no_task() {
         return;
     };
     assert_ne!(output.status.code(), Some(99), "{output:?}");
-    printed(&output, &["write 2", "ended 125", "verified 0", "one"]);
+    printed(&output, &["write 2", "ended 69", "verified 0", "one"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("Read-only file system"), "{stderr}");
 }

@@ -188,7 +188,7 @@ async fn a_source_without_anything_is_named_and_nobody_is_fenced() {
 
 #[tokio::test]
 async fn a_source_that_fails_half_way_leaves_the_checkpoint_that_was_there() {
-    const UNAVAILABLE: i32 = 125;
+    const UNAVAILABLE: i32 = 69;
     let server = Server::start();
     upload(&server, "run/1", &save_directory()).await;
     let place = Place::new();

@@ -55,7 +55,7 @@ pub(crate) async fn prepare<T: FileTree>(
     if existing == Existing::Refuse {
         return Err(Error::new(
             ErrorKind::InvalidPath,
-            "the target has other content than the checkpoint; name an empty one, or ask for it to be replaced",
+            "the target has other content than the checkpoint; name an empty one, or ask for it to be replaced (`export --replace`)",
         ));
     }
     Ok(Some(target))
