@@ -106,7 +106,7 @@ fn a_directory_that_shows_checkpoints_is_refused_before_anything_begins() {
     symlink(&store, work.join("link")).unwrap();
     let before = tree(store.parent().unwrap());
     let dotted = work.join("../store");
-    let around = [
+    let around: [&Path; 5] = [
         store.parent().unwrap(),
         Path::new("/"),
         &store,
@@ -139,11 +139,7 @@ fn a_directory_that_shows_checkpoints_is_refused_before_anything_begins() {
                 option,
                 dir,
             );
-            let previous = [
-                "--store".as_ref(),
-                "memory:///x".as_ref(),
-                "--prev".as_ref(),
-            ];
+            let previous = ["--store", "memory:///x", "--prev"];
             refused(run(&place).options(previous).options([&store]), option, dir);
         }
         for dir in &in_default {

@@ -53,7 +53,7 @@ fn command_line(task: &Path, output: &Path, store: StoreKind) -> String {
     let name = task.file_stem().unwrap_or_default().display();
     let output = output.display();
     match store {
-        // The same directory as that of `wasm-checkpoint run`.
+        // `wasm-checkpoint run --store` of the same directory resumes from it too.
         StoreKind::Directories => format!(
             "mkdir -p checkpoints/{name} && wasmtime run --dir checkpoints/{name}::/checkpoint {output}"
         ),
