@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, OpenLocation};
+use checkpoint_storage::{Attempt, ErrorKind, OpenLocation};
 use wasmtime_checkpoint::{CheckpointCtx, SaveAdvice, StopHandle};
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::filesystem::FsPerms;

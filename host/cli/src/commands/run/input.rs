@@ -4,7 +4,7 @@
 mod spool;
 
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -147,7 +147,7 @@ impl Replay {
 
 impl IsTerminal for Replay {
     fn is_terminal(&self) -> bool {
-        io::stdin().is_terminal()
+        IsTerminal::is_terminal(&io::stdin())
     }
 }
 
