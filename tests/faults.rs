@@ -110,7 +110,7 @@ fn a_disk_for_reading_only_can_be_read_by_an_operator_and_begins_no_task() {
         return;
     };
     assert_ne!(output.status.code(), Some(99), "{output:?}");
-    printed(&output, &["write 2", "ended 69", "verified 0", "one"]);
+    printed(&output, &["write 2", "ended 77", "verified 0", "one"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("Read-only file system"), "{stderr}");
 }

@@ -53,31 +53,34 @@ pub(crate) fn print(print: impl FnOnce(&mut Lines) -> io::Result<()>) -> anyhow:
 /// Prints the result of a command, one object, on stdout.
 pub(crate) fn print_json(result: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(result)?;
-    print(|out| {
-        for line in text.lines() {
-            writeln!(out.0, "{}", escape_json(line))?;
-        }
-        Ok(())
-    })
+    print(|out| writeln!(out.0, "{}", escape_json(&text)))
 }
 
 /// Escapes what a terminal would act upon, as Rust does: `\u{1b}`.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
-    escape_as(text, |c, escaped| {
+    escape_as(text, acts, |c, escaped| {
         escaped.extend(c.escape_default());
     })
 }
 
-/// The same within the strings of serialized JSON.
+/// The same of serialized JSON, within its strings. The newlines between its tokens stay.
 pub(crate) fn escape_json(json: &str) -> Cow<'_, str> {
-    escape_as(json, |c, escaped| {
-        // All of them lie in the plane that JSON needs no pair of escapes for.
-        let _ = write!(escaped, "\\u{:04x}", u32::from(c));
-    })
+    escape_as(
+        json,
+        |c| acts(c) && c != '\n',
+        |c, escaped| {
+            // All of them lie in the plane that JSON needs no pair of escapes for.
+            let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+        },
+    )
 }
 
-fn escape_as(text: &str, escape: impl Fn(char, &mut String)) -> Cow<'_, str> {
-    if !text.contains(acts) {
+fn escape_as(
+    text: &str,
+    acts: impl Fn(char) -> bool,
+    escape: impl Fn(char, &mut String),
+) -> Cow<'_, str> {
+    if !text.contains(&acts) {
         return text.into();
     }
     let mut escaped = String::with_capacity(text.len() + 16);
@@ -120,10 +123,11 @@ mod tests {
     #[test]
     fn json_is_escaped_and_keeps_its_meaning() {
         let text = "\u{1b}[31m \u{7f} \u{9b}2J \u{202e} \u{2028} \n ä \u{1f600}";
-        let json = serde_json::to_string(text).unwrap();
+        let json = serde_json::to_string_pretty(&[text]).unwrap();
         let escaped = escape_json(&json).into_owned();
-        assert!(!escaped.contains(acts), "{escaped:?}");
-        assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
+        assert!(!escaped.replace('\n', "").contains(acts), "{escaped:?}");
+        let parsed: Vec<String> = serde_json::from_str(&escaped).unwrap();
+        assert_eq!(parsed, [text]);
     }
 
     #[test]

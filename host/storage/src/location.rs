@@ -151,6 +151,7 @@ impl OpenLocation {
             | E::NotImplemented { .. }
             | E::NotSupported { .. }
             | E::InvalidPath { .. } => ErrorKind::InvalidLocation,
+            other if is_refused(other) => ErrorKind::ReadOnly,
             other => io_kind(other).map_or(ErrorKind::Unavailable, |kind| match kind {
                 std::io::ErrorKind::PermissionDenied
                 | std::io::ErrorKind::ReadOnlyFilesystem
@@ -259,6 +260,15 @@ fn url_path(url: &Url) -> Result<Path> {
 
 fn invalid(url: &str, what: &str) -> Error {
     Error::new(ErrorKind::InvalidLocation, format!("{url:?}: {what}"))
+}
+
+/// Whether a server refused a request because of who asked. `object_store` says so of lists in text only.
+fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    let refusals = ["status code: 401", "status code: 403"];
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        let text = error.to_string();
+        refusals.iter().any(|refusal| text.contains(refusal))
+    })
 }
 
 /// The kind of the first I/O error among the causes. Local storage wraps it, more than once.
