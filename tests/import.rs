@@ -188,7 +188,7 @@ async fn a_source_without_anything_is_named_and_nobody_is_fenced() {
 
 #[tokio::test]
 async fn a_source_that_fails_half_way_leaves_the_checkpoint_that_was_there() {
-    const UNAVAILABLE: i32 = 69;
+    const NO_PERMISSION: i32 = 77;
     let server = Server::start();
     upload(&server, "run/1", &save_directory()).await;
     let place = Place::new();
@@ -197,7 +197,7 @@ async fn a_source_that_fails_half_way_leaves_the_checkpoint_that_was_there() {
         ("GET", path) if path.ends_with("/sub-1") => Fate::Failed(403),
         _ => Fate::Served,
     });
-    let error = import_from(&server, "s3://bucket/run/1", &place).failed(UNAVAILABLE);
+    let error = import_from(&server, "s3://bucket/run/1", &place).failed(NO_PERMISSION);
     assert!(error.contains("run/1/sub-1"), "{error}");
     place.run("read").printed(["read \"before\""]);
 }

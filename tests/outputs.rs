@@ -25,7 +25,11 @@ fn json(file: &Path) -> serde_json::Value {
 fn a_stderr_that_takes_nothing_changes_no_exit_code_and_drops_no_retries() {
     let streams: [fn() -> Stdio; 2] = [|| full().into(), closed];
     for stderr in streams {
-        let code = |cli: Cli| cli.into_command().stderr(stderr()).status().unwrap().code();
+        let code = |cli: Cli| {
+            let mut command = cli.into_command();
+            let command = command.stdout(Stdio::null()).stderr(stderr());
+            command.status().unwrap().code()
+        };
         let place = Place::new();
         let retried = || place.cli().options(["--retries", "2"]);
         assert_eq!(code(place.cli().verbs("write=one eprint=x")), Some(0));
