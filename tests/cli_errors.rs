@@ -10,9 +10,10 @@ use crate::support::s3::{Fate, Server, environment};
 
 const NO_COMPONENT: i32 = 121;
 const UNKNOWN_IMPORT: i32 = 122;
-const WRONG_LOCATION: i32 = 123;
 const TIMEOUT: i32 = 124;
-const UNAVAILABLE: i32 = 125;
+const UNAVAILABLE: i32 = 69;
+const NO_PERMISSION: i32 = 77;
+const WRONG_LOCATION: i32 = 78;
 const TRAP: i32 = 134;
 
 fn run_file(place: &Place, task: &Path) -> (i32, String) {
@@ -84,7 +85,7 @@ fn a_location_that_cannot_be_written_is_refused_before_the_task_runs() {
     let file = place.work().join("file");
     fs::write(&file, "").unwrap();
     let outcome = Cli::verbs_on(file.join("store"), "read");
-    outcome.failed(UNAVAILABLE);
+    outcome.failed(NO_PERMISSION);
     assert!(outcome.lines.is_empty());
     assert_eq!(fs::read(&file).unwrap(), b"");
 }
@@ -111,7 +112,7 @@ fn storage_that_refuses_a_key_is_reported_before_the_task_runs() {
         .envs(server.env())
         .verbs("prev-exists")
         .outcome();
-    outcome.failed(UNAVAILABLE);
+    outcome.failed(NO_PERMISSION);
     assert!(outcome.lines.is_empty());
 }
 

@@ -242,7 +242,7 @@ fn an_earlier_location_is_searched() {
     after("read directories").printed(["read \"one\"", "directories /data"]);
     // Another host knows no such directory. It says so, and does not begin anew.
     let next = next.across();
-    let error = next.run("read").failed(123);
+    let error = next.run("read").failed(78);
     assert!(error.contains("dir:///prev"), "{error}");
     let store = place.store();
     let named = next.cli().options(["--prev".as_ref(), store.as_os_str()]);

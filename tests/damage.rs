@@ -154,7 +154,7 @@ fn a_task_that_gives_up_on_damage_ends_with_the_code_for_that() {
     for sequence in [2, 3] {
         flip_a_bit(&record(&place, sequence), &mut Random::new(sequence));
     }
-    place.run("strict read").failed(126);
+    place.run("strict read").failed(65);
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn a_full_disk_fails_only_the_save_that_does_not_fit() {
             "write 6",
             "read \"three\"",
             // Not even a claim fits.
-            "ended 125",
+            "ended 69",
             "read \"three\"",
             "write 8",
             "read \"five\"",
@@ -110,7 +110,7 @@ fn a_read_only_disk_can_be_inspected_but_starts_no_task() {
         return;
     };
     assert_ne!(output.status.code(), Some(99), "{output:?}");
-    printed(&output, &["write 2", "ended 125", "verified 0", "one"]);
+    printed(&output, &["write 2", "ended 77", "verified 0", "one"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("Read-only file system"), "{stderr}");
 }

@@ -189,7 +189,7 @@ async fn an_empty_source_is_named_and_fences_nobody() {
 
 #[tokio::test]
 async fn an_import_that_fails_halfway_keeps_the_existing_checkpoint() {
-    const UNAVAILABLE: i32 = 125;
+    const NO_PERMISSION: i32 = 77;
     let server = Server::start();
     upload(&server, "run/1", &save_directory()).await;
     let place = Place::new();
@@ -198,7 +198,7 @@ async fn an_import_that_fails_halfway_keeps_the_existing_checkpoint() {
         ("GET", path) if path.ends_with("/sub-1") => Fate::Failed(403),
         _ => Fate::Served,
     });
-    let error = import_from(&server, "s3://bucket/run/1", &place).failed(UNAVAILABLE);
+    let error = import_from(&server, "s3://bucket/run/1", &place).failed(NO_PERMISSION);
     assert!(error.contains("run/1/sub-1"), "{error}");
     place.run("read").printed(["read \"before\""]);
 }

@@ -71,7 +71,8 @@ fn an_imported_tree_is_listed_and_exported_unchanged() {
     assert_eq!(tree(&to), tree(&from));
     // A directory with other content is not merged into.
     fs::write(to.join("other"), "").unwrap();
-    operate(&place, "export", &[to.to_str().unwrap()]).failed(1);
+    let refused = operate(&place, "export", &[to.to_str().unwrap()]).failed(1);
+    assert!(refused.contains("--replace"), "{refused}");
     assert!(to.join("other").exists());
     // Whatever else lies there.
     fs::write(to.join(".task-checkpoint-restoring"), "").unwrap();
@@ -100,7 +101,7 @@ fn every_listed_checkpoint_can_be_exported() {
     let to = place.work().join("to");
     operate(&place, "export", &[to.to_str().unwrap(), "--seq", "4"]);
     assert_eq!(fs::read(&to).unwrap(), b"three");
-    let missing = operate(&place, "export", &["elsewhere", "--seq", "2"]).failed(1);
+    let missing = operate(&place, "export", &["elsewhere", "--seq", "2"]).failed(66);
     assert!(missing.contains("no checkpoint 2"), "{missing}");
 }
 
@@ -130,7 +131,7 @@ fn verify_names_the_damage_and_the_checkpoints_it_costs() {
     fs::write(&object, bytes).unwrap();
     let damaged = tree(&place.store());
     let outcome = operate(&place, "verify", &["--json"]);
-    assert_eq!(outcome.code, Some(126), "{}", outcome.text());
+    assert_eq!(outcome.code, Some(65), "{}", outcome.text());
     let report = json(&outcome);
     assert_eq!(report["findings"][0]["object"], "data/3-0");
     assert_eq!(report["findings"][0]["costs"], serde_json::json!([4]));
@@ -167,10 +168,11 @@ fn doctor_passes_fit_storage_and_leaves_no_files() {
     assert_eq!(outcome.code, Some(0), "{}", outcome.text());
     assert_eq!(outcome.lines.len(), 5);
     assert!(outcome.lines.iter().all(|line| line.starts_with("yes ")));
-    assert_eq!(
-        fs::read_dir(place.store().join("doctor")).unwrap().count(),
-        0
-    );
+    assert!(!place.store().exists());
+    place.run("write=one");
+    let before = tree(&place.store());
+    assert_eq!(operate(&place, "doctor", &[]).code, Some(0));
+    assert_eq!(tree(&place.store()), before);
 
     let server = Server::start();
     let url = "s3://bucket/task";
@@ -275,14 +277,80 @@ fn annotations_of_a_checkpoint_are_listed() {
 }
 
 #[test]
+fn a_location_that_does_not_exist_has_an_exit_code_of_its_own() {
+    let place = Place::new();
+    let target = place.work().join("target");
+    let target = target.to_str().unwrap();
+    let lines: [(&str, &[&str]); 8] = [
+        ("ls", &[]),
+        ("ls", &["--json"]),
+        ("show", &[]),
+        ("show", &["7"]),
+        ("export", &[target]),
+        ("verify", &[]),
+        ("prune", &["--keep", "2"]),
+        ("prune", &["--keep", "2", "--dry-run"]),
+    ];
+    for (verb, args) in lines {
+        let outcome = operate(&place, verb, args);
+        let error = outcome.failed(66);
+        assert!(error.contains("no such location"), "{verb}: {error}");
+        assert!(outcome.lines.is_empty(), "{}", outcome.text());
+    }
+    assert!(!place.store().exists(), "nothing is claimed");
+    // A directory that holds something else is no location either.
+    fs::create_dir_all(place.store().join("log")).unwrap();
+    fs::write(place.store().join("notes"), "").unwrap();
+    operate(&place, "ls", &[]).failed(66);
+
+    let server = Server::start();
+    for verb in ["ls", "verify", "show"] {
+        let cli = Cli::new([verb, "s3://bucket/nowhere"]).envs(server.env());
+        cli.outcome().failed(66);
+    }
+}
+
+#[test]
 fn listing_and_pruning_an_empty_location_do_nothing() {
     let place = Place::new();
+    // It is claimed, and holds no checkpoint.
+    place.run("read").printed(["read none"]);
+    let before = tree(&place.store());
     let listed = json(&operate(&place, "ls", &["--json"]));
     assert_eq!(listed["checkpoints"], serde_json::json!([]));
     let pruned = json(&operate(&place, "prune", &["--keep", "2", "--json"]));
     assert_eq!(pruned["deleted"], serde_json::json!([]));
     assert_eq!(pruned["kept"], serde_json::json!([]));
-    assert!(!place.store().exists(), "nothing is claimed");
+    assert_eq!(operate(&place, "verify", &[]).code, Some(0));
+    for (verb, args) in [("show", &[][..]), ("export", &["target"])] {
+        let error = operate(&place, verb, args).failed(66);
+        assert!(error.contains("no checkpoint"), "{error}");
+    }
+    assert_eq!(tree(&place.store()), before, "nothing is claimed");
+}
+
+#[test]
+fn a_tree_that_cannot_be_saved_fences_nobody() {
+    let place = Place::new();
+    place.run("write=one");
+    let before = tree(&place.store());
+    let from = place.work().join("from");
+    // After enough that is whole to make a data object.
+    fs::create_dir_all(from.join("z")).unwrap();
+    fs::write(from.join("a"), Random::new(1).bytes(3 << 20)).unwrap();
+    let pipe = from.join("z/pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    import(&place, from.to_str().unwrap()).failed(1);
+    fs::remove_file(&pipe).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(&pipe).unwrap();
+    import(&place, from.to_str().unwrap()).failed(1);
+    drop(socket);
+    fs::remove_file(&pipe).unwrap();
+    let not_unicode = std::os::unix::ffi::OsStrExt::from_bytes(b"\xff");
+    fs::write(from.join("z").join::<&std::ffi::OsStr>(not_unicode), "").unwrap();
+    import(&place, from.to_str().unwrap()).failed(1);
+    assert_eq!(tree(&place.store()), before);
 }
 
 #[test]

@@ -162,11 +162,11 @@ fn a_server_that_ignores_conditions_is_refused() {
     let server = Program::rclone();
     let url = format!("s3://{BUCKET}/task");
     let doctor = doctor(&url, &server.env);
-    assert_eq!(doctor.code, Some(123), "{}", doctor.text());
+    assert_eq!(doctor.code, Some(78), "{}", doctor.text());
     let refused = "NO   only one of several writers creates an object";
     let refused = doctor.lines.iter().any(|line| line.starts_with(refused));
     assert!(refused, "{}", doctor.text());
     // Nor does a task begin there.
     let run = Cli::run(["--store", &url]).envs(server.env.clone());
-    run.verbs("write=one").outcome().failed(123);
+    run.verbs("write=one").outcome().failed(78);
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -48,6 +48,7 @@ pub(crate) enum Host {
 /// A command line of the program.
 pub(crate) struct Cli {
     command: Command,
+    stdin: Stdio,
     host: Host,
     /// The option of `compose` for the storage that is needed.
     reach: &'static str,
@@ -67,7 +68,8 @@ pub(crate) struct Running {
     child: Child,
     stdout: BufReader<ChildStdout>,
     lines: Vec<String>,
-    stderr: Option<JoinHandle<String>>,
+    said: Arc<Mutex<Vec<u8>>>,
+    stderr: Option<JoinHandle<()>>,
 }
 
 impl Cli {
@@ -88,6 +90,7 @@ impl Cli {
         }
         Self {
             command,
+            stdin: Stdio::null(),
             host,
             reach: "",
         }
@@ -139,9 +142,26 @@ impl Cli {
         self.options(["--env", &format!("{name}={value}")])
     }
 
-    /// `wasm-checkpoint run` with these options, up to the task.
+    /// `wasm-checkpoint run` with these options, up to the task. Its attempts follow one another at once.
     pub(crate) fn run<S: AsRef<OsStr>>(options: impl IntoIterator<Item = S>) -> Self {
-        Self::new(["run"]).options(options)
+        Self::new(["run", "--retry-delay", "0s"]).options(options)
+    }
+
+    /// What the program reads from stdin, which is empty otherwise.
+    pub(crate) fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.stdin = stdin.into();
+        self
+    }
+
+    pub(crate) fn without(mut self, variable: &str) -> Self {
+        self.command.env_remove(variable);
+        self
+    }
+
+    /// The command, for what only that can say of its streams.
+    pub(crate) fn into_command(mut self) -> Command {
+        self.command.stdin(self.stdin);
+        self.command
     }
 
     pub(crate) fn options<S: AsRef<OsStr>>(mut self, options: impl IntoIterator<Item = S>) -> Self {
@@ -217,21 +237,28 @@ impl Cli {
     }
 
     pub(crate) fn start(mut self) -> Running {
-        let command = self.command.stdin(Stdio::null());
+        let command = self.command.stdin(self.stdin);
         let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let mut stderr = child.stderr.take().unwrap();
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let sink = said.clone();
         // Beside stdout, or a full pipe could stop the child.
         let stderr = std::thread::spawn(move || {
-            let mut text = String::new();
-            stderr.read_to_string(&mut text).unwrap();
-            text
+            let mut piece = [0; 4096];
+            loop {
+                match stderr.read(&mut piece).unwrap() {
+                    0 => break,
+                    read => sink.lock().unwrap().extend_from_slice(&piece[..read]),
+                }
+            }
         });
         Running {
             child,
             stdout,
             lines: Vec::new(),
+            said,
             stderr: Some(stderr),
         }
     }
@@ -271,6 +298,12 @@ impl Running {
         }
     }
 
+    /// Waits until it has said this on stderr, or has ended.
+    pub(crate) fn until_said(&mut self, text: &str) -> bool {
+        let said = self.said.clone();
+        self.until(|| String::from_utf8_lossy(&said.lock().unwrap()).contains(text))
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).unwrap();
@@ -286,7 +319,8 @@ impl Running {
     pub(crate) fn finish(mut self) -> Outcome {
         while self.line().is_some() {}
         let code = self.child.wait().unwrap().code();
-        let stderr = self.stderr.take().unwrap().join().unwrap();
+        self.stderr.take().unwrap().join().unwrap();
+        let stderr = String::from_utf8(self.said.lock().unwrap().clone()).unwrap();
         Outcome {
             lines: std::mem::take(&mut self.lines),
             stderr,

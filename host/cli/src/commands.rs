@@ -11,7 +11,6 @@ mod show;
 mod verify;
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -19,6 +18,7 @@ use checkpoint_storage::{Checkpoint, CheckpointInfo};
 use clap::Subcommand;
 use serde::Serialize;
 
+use crate::exit::{Code, failure};
 use crate::options::LocationArg;
 
 #[derive(Debug, Subcommand)]
@@ -85,24 +85,35 @@ fn rfc3339(time: SystemTime) -> String {
     }
 }
 
-/// Prints the result of a command, one object, on stdout.
-fn print_json(result: &impl Serialize) -> anyhow::Result<()> {
-    let text = serde_json::to_string_pretty(result)?;
-    writeln!(std::io::stdout().lock(), "{text}")?;
-    Ok(())
-}
-
 /// The checkpoint of this number, or the newest one.
 async fn find(location: &LocationArg, sequence: Option<u64>) -> anyhow::Result<Checkpoint> {
-    let checkpoints = location.open()?.checkpoints().await?;
+    let opened = location.open()?;
+    let checkpoints = opened.checkpoints().await?;
+    if checkpoints.is_empty() {
+        must_exist(&opened).await?;
+    }
     let found = checkpoints
         .into_iter()
         .find(|c| sequence.is_none_or(|sequence| c.info().sequence == sequence));
-    match (found, sequence) {
-        (Some(checkpoint), _) => Ok(checkpoint),
-        (None, None) => anyhow::bail!("{location}: no checkpoint"),
-        (None, Some(sequence)) => anyhow::bail!(
+    let what = match (found, sequence) {
+        (Some(checkpoint), _) => return Ok(checkpoint),
+        (None, None) => format!("{location}: no checkpoint"),
+        (None, Some(sequence)) => format!(
             "{location}: no checkpoint {sequence} that can be restored; `wasm-checkpoint ls` lists them"
         ),
+    };
+    Err(failure(Code::NoInput, what))
+}
+
+/// # Errors
+/// With a code of its own if there is no such location: a name that was mistyped must not pass for a location
+/// without checkpoints.
+async fn must_exist(location: &OpenLocation) -> anyhow::Result<()> {
+    match location.exists().await? {
+        true => Ok(()),
+        false => Err(failure(
+            Code::NoInput,
+            format!("{location}: no such location"),
+        )),
     }
 }

@@ -1,10 +1,12 @@
-//! The exit codes. A task's own code passes through, so the host's failures lie where programs and
-//! shells have few.
+//! The exit codes. A task's own code passes through, so the host's failures lie where few programs have theirs: in
+//! the range of sysexits(3), and beside the shell's 124. 125 is docker's, 126 and 127 are the shell's.
 
 use std::fmt;
 use std::process::ExitCode;
 
 use checkpoint_storage::ErrorKind;
+
+use crate::output;
 
 /// The table, for `--help`.
 pub(crate) const HELP: &str = "\
@@ -12,30 +14,34 @@ Exit codes:
   0    the task succeeded
   1    the task failed without a code of its own, or this program did
   2    wrong usage
-  121  the file cannot be read, or is no component that can be run
+  65   every checkpoint is damaged, or `verify` has found damage
+  66   there is no such location, or no such checkpoint in it
+  69   the storage cannot be reached
+  76   a newer attempt, elsewhere, has claimed the location
+  77   the storage may not be read or written
+  78   the location, or what the environment says about it, is wrong
+  121  the file cannot be read, or is not a component that can be run
   122  the component imports something that this host does not have
-  123  the location, or what the environment says about it, is wrong
   124  the last attempt ran out of time
-  125  the storage cannot be reached or may not be written
-  126  every checkpoint is damaged
-  127  a newer attempt, elsewhere, has claimed the location
-  130  SIGINT came: the task was told to stop, or was ended after the grace period
+  130  stopped by SIGINT; rerun the command to resume
   134  the last attempt trapped
-  143  SIGTERM came, likewise; the same command again goes on
-Whatever a task returns once it was told to stop, it counts as stopped. Any other code is the task's own, of
-its last attempt. Rust's standard library for wasm32-wasip2 reports each of its codes but 0 as 1.";
+  143  stopped by SIGTERM; rerun the command to resume
+A task that was told to stop counts as stopped, whatever it returns. Any other code is that of the task's last
+attempt. Rust's standard library for wasm32-wasip2 reports each of its codes but 0 as 1.";
 
 /// A failure that has an exit code of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     Usage = 2,
+    Corrupt = 65,
+    NoInput = 66,
+    Unavailable = 69,
+    Fenced = 76,
+    NoPermission = 77,
+    WrongLocation = 78,
     NotComponent = 121,
     UnknownImport = 122,
-    WrongLocation = 123,
     Timeout = 124,
-    Unavailable = 125,
-    Corrupt = 126,
-    Fenced = 127,
     Trap = 134,
 }
 
@@ -73,7 +79,8 @@ pub(crate) fn code_of(kind: ErrorKind) -> Option<Code> {
     match kind {
         ErrorKind::Fenced => Some(Code::Fenced),
         ErrorKind::Corrupt => Some(Code::Corrupt),
-        ErrorKind::Unavailable | ErrorKind::ReadOnly => Some(Code::Unavailable),
+        ErrorKind::Unavailable => Some(Code::Unavailable),
+        ErrorKind::ReadOnly => Some(Code::NoPermission),
         ErrorKind::InvalidLocation => Some(Code::WrongLocation),
         _ => None,
     }
@@ -81,7 +88,7 @@ pub(crate) fn code_of(kind: ErrorKind) -> Option<Code> {
 
 /// Prints an error with its causes, in one line, and returns its code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("wasm-checkpoint: error: {}", one_line(error));
+    output::say(format!("error: {}", one_line(error)));
     code_for(error)
 }
 
@@ -105,4 +112,36 @@ fn code(error: &anyhow::Error) -> Option<Code> {
 /// An error and its causes in one line.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
     checkpoint_storage::causes(error.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Those of docker, and of shells for what cannot be executed or found.
+    const TAKEN: [u8; 3] = [125, 126, 127];
+
+    #[test]
+    fn no_code_is_one_of_dockers_or_the_shells() {
+        let codes = [
+            Code::Usage,
+            Code::Corrupt,
+            Code::NoInput,
+            Code::Unavailable,
+            Code::Fenced,
+            Code::NoPermission,
+            Code::WrongLocation,
+            Code::NotComponent,
+            Code::UnknownImport,
+            Code::Timeout,
+            Code::Trap,
+        ];
+        for code in codes {
+            assert!(!TAKEN.contains(&(code as u8)), "{code:?}");
+            assert!(
+                HELP.contains(&format!("\n  {:<4} ", code as u8)),
+                "{code:?}"
+            );
+        }
+    }
 }

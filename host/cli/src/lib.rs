@@ -7,6 +7,7 @@ mod compose;
 mod exit;
 mod memory;
 mod options;
+mod output;
 mod progress;
 mod signals;
 mod task;

@@ -1,5 +1,6 @@
 //! SIGTERM and SIGINT.
 
+use std::fmt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -15,6 +16,15 @@ impl Signal {
     /// The code that shells use for a process that a signal has ended.
     pub(crate) fn code(self) -> u8 {
         128 + self.number
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.number {
+            2 => "SIGINT",
+            _ => "SIGTERM",
+        })
     }
 }
 

@@ -28,6 +28,8 @@ use crate::tree::{Entry, Node};
 /// The name that flytekit gives to bytes and readers.
 const BYTES_NAME: &str = "_dst_cp";
 
+/// The memory through which files are read to see whether they can be.
+const CHECK_BYTES: usize = 256 << 10;
 /// The plain objects beneath a URL, to be saved as a checkpoint. They are only read.
 ///
 /// The layout is that of `flytekit.core.checkpointer`, as its class `SyncCheckpoint` writes it:
@@ -96,6 +98,40 @@ impl FlytekitObjects {
             planned: objects.plan(location, limits)?.into(),
         };
         Ok(Self { source })
+    }
+
+    /// Whether a save of this would succeed, as far as that does not depend on the location. The files of this
+    /// machine are read in full; objects are not, of which the list says all that a save could refuse.
+    ///
+    /// # Errors
+    /// Those of [`list`](Self::list), and [`ErrorKind::QuotaExceeded`] if it is larger than the limits permit.
+    pub async fn check(&self, limits: &Limits) -> Result<()> {
+        let (source, limits) = (self.clone(), *limits);
+        blocking::run(Threads::default(), move || source.check_now(&limits)).await?
+    }
+
+    fn check_now(&self, limits: &Limits) -> Result<()> {
+        let mut reader = self.reader(limits)?;
+        let mut size_bytes = 0;
+        match &self.source {
+            Source::Objects { planned, .. } => {
+                let objects = planned.iter().filter_map(|planned| planned.object.as_ref());
+                size_bytes = objects.map(|object| object.size).sum();
+            }
+            Source::Files(_) => {
+                let mut piece = vec![0; CHECK_BYTES];
+                loop {
+                    match reader.read(&mut piece)? {
+                        0 => break,
+                        read => size_bytes += read as u64,
+                    }
+                    limits.check_size(size_bytes)?;
+                }
+            }
+        }
+        limits.check_size(size_bytes)?;
+        reader.finish()?;
+        Ok(())
     }
 
     /// Returns the current total size of the files, or `None` if it cannot be determined.

@@ -2,4 +2,5 @@
 //! suitable.
 
 pub(crate) mod doctor;
+mod exists;
 pub(crate) mod verify;

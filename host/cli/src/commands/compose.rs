@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::compose::{StoreKind, compose};
+use crate::output::{say, say_raw};
 use crate::task;
 
 /// Make a component that plain `wasmtime run` runs
@@ -38,10 +39,11 @@ impl Args {
         let output = self.output.display();
         std::fs::write(&self.output, composed)
             .with_context(|| format!("{output}: it cannot be written"))?;
-        eprintln!(
-            "wasm-checkpoint: composed {output}; run it, and run it again when it has died, by"
-        );
-        eprintln!("    {}", command_line(&self.task, &self.output, store));
+        say(format!(
+            "composed {output}; run it, and run it again when it has died, by"
+        ));
+        let line = command_line(&self.task, &self.output, store);
+        say_raw(&format!("    {line}"));
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -51,7 +53,7 @@ fn command_line(task: &Path, output: &Path, store: StoreKind) -> String {
     let name = task.file_stem().unwrap_or_default().display();
     let output = output.display();
     match store {
-        // The same directory as that of `wasm-checkpoint run`.
+        // `wasm-checkpoint run --store` of the same directory resumes from it too.
         StoreKind::Directories => format!(
             "mkdir -p checkpoints/{name} && wasmtime run --dir checkpoints/{name}::/checkpoint {output}"
         ),

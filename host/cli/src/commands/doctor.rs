@@ -1,17 +1,17 @@
 //! `wasm-checkpoint doctor`
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
 
 use crate::exit::Code;
 use crate::options::LocationArg;
+use crate::output;
 
 /// Ask a storage whether it is fit to hold checkpoints
 ///
 /// Lets writers race for a name, among others, in a folder of the location that is removed again. Exits
-/// with 123 if the storage is not fit.
+/// with 78 if the storage is not fit.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The URL or path of the location
@@ -49,23 +49,25 @@ impl Args {
             probes,
         };
         if self.json {
-            super::print_json(&report)?;
+            output::print_json(&report)?;
         } else {
-            let mut out = std::io::stdout().lock();
-            for row in &report.probes {
-                match &row.fault {
-                    None => writeln!(out, "yes  {}", row.probe)?,
-                    Some(fault) => writeln!(out, "NO   {}: {fault}", row.probe)?,
+            output::print(|out| {
+                for row in &report.probes {
+                    match &row.fault {
+                        None => out.line(format_args!("yes  {}", row.probe))?,
+                        Some(fault) => out.line(format_args!("NO   {}: {fault}", row.probe))?,
+                    }
                 }
-            }
+                Ok(())
+            })?;
         }
         if report.fit {
             return Ok(ExitCode::SUCCESS);
         }
-        eprintln!(
-            "wasm-checkpoint: {} is not fit to hold checkpoints",
+        output::say(format!(
+            "{} is not fit to hold checkpoints",
             report.location
-        );
+        ));
         Ok(Code::WrongLocation.into())
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::CheckpointRow;
 use crate::options::LocationArg;
+use crate::output;
 use crate::progress::{Counted, Progress};
 
 /// Restore a checkpoint to a directory, or to a file if it is one
@@ -59,14 +60,14 @@ impl Args {
         drop(progress);
         let target = self.target.display().to_string();
         if self.json {
-            super::print_json(&Exported {
+            output::print_json(&Exported {
                 location: self.location.to_string(),
                 target,
                 checkpoint: info.into(),
             })?;
         } else {
             let sequence = info.sequence;
-            eprintln!("wasm-checkpoint: exported checkpoint {sequence} to {target}");
+            output::say(format!("exported checkpoint {sequence} to {target}"));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::exit::{Code, failure};
 use crate::options::{LocationArg, human_size};
+use crate::output;
 use crate::progress::{Counted, Progress};
 
 /// Save a directory, a file, or what flytekit has stored, as the newest checkpoint of a location
@@ -39,9 +40,10 @@ struct Imported {
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         let location = self.location.open()?;
-        // Before the claim: what cannot be read must not fence anybody.
+        // Before the claim: what cannot be saved must not fence anybody.
         let source = self.source.open()?;
-        let source = FlytekitObjects::list(&source, &Limits::default()).await?;
+        let limits = Limits::default();
+        let source = FlytekitObjects::list(&source, &limits).await?;
         if source.holds(&location) {
             let what = format!(
                 "{} lies in {}, which would be imported into itself; name another location",
@@ -49,6 +51,7 @@ impl Args {
             );
             return Err(failure(Code::Usage, what));
         }
+        source.check(&limits).await?;
         let progress = Progress::start("importing");
         if Progress::is_seen()
             && let Some(total) = source.size_bytes().await
@@ -59,19 +62,19 @@ impl Args {
         let saved = attempt.save(Counted::new(source, &progress)).await?;
         drop(progress);
         if self.json {
-            super::print_json(&Imported {
+            output::print_json(&Imported {
                 location: self.location.to_string(),
                 sequence: saved.sequence,
                 logical_bytes: saved.logical_bytes,
                 uploaded_bytes: saved.uploaded_bytes,
             })?;
         } else {
-            eprintln!(
-                "wasm-checkpoint: imported checkpoint {}, {} ({} uploaded)",
+            output::say(format!(
+                "imported checkpoint {}, {} ({} uploaded)",
                 saved.sequence,
                 human_size(saved.logical_bytes),
                 human_size(saved.uploaded_bytes)
-            );
+            ));
         }
         Ok(ExitCode::SUCCESS)
     }

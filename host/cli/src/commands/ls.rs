@@ -1,6 +1,5 @@
 //! `wasm-checkpoint ls`
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use checkpoint_storage::Checkpoint;
@@ -8,6 +7,7 @@ use serde::Serialize;
 
 use super::CheckpointRow;
 use crate::options::{LocationArg, human_size};
+use crate::output;
 
 /// List the checkpoints of a location that can be restored, newest first
 ///
@@ -29,34 +29,38 @@ struct Listed {
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
-        let checkpoints = self.location.open()?.checkpoints().await?;
+        let location = self.location.open()?;
+        let checkpoints = location.checkpoints().await?;
+        if checkpoints.is_empty() {
+            super::must_exist(&location).await?;
+        }
         let rows = checkpoints.iter().map(Checkpoint::info);
         let listed = Listed {
             location: self.location.to_string(),
             checkpoints: rows.map(CheckpointRow::from).collect(),
         };
         if self.json {
-            super::print_json(&listed)?;
+            output::print_json(&listed)?;
             return Ok(ExitCode::SUCCESS);
         }
         if listed.checkpoints.is_empty() {
-            eprintln!("wasm-checkpoint: no checkpoints in {}", listed.location);
+            output::say(format!("no checkpoints in {}", listed.location));
             return Ok(ExitCode::SUCCESS);
         }
-        let mut out = std::io::stdout().lock();
-        writeln!(
-            out,
-            "{:>10} {:>8} {:<20} {:>8} {:>10}",
-            "SEQUENCE", "ATTEMPT", "SAVED", "FILES", "SIZE"
-        )?;
-        for row in listed.checkpoints {
-            let size = human_size(row.logical_bytes);
-            writeln!(
-                out,
-                "{:>10} {:>8} {:<20} {:>8} {size:>10}",
-                row.sequence, row.attempt, row.saved_at, row.files
-            )?;
-        }
+        output::print(|out| {
+            out.line(format_args!(
+                "{:>10} {:>8} {:<20} {:>8} {:>10}",
+                "SEQUENCE", "ATTEMPT", "SAVED", "FILES", "SIZE"
+            ))?;
+            for row in listed.checkpoints {
+                let size = human_size(row.logical_bytes);
+                out.line(format_args!(
+                    "{:>10} {:>8} {:<20} {:>8} {size:>10}",
+                    row.sequence, row.attempt, row.saved_at, row.files
+                ))?;
+            }
+            Ok(())
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -7,6 +7,7 @@ use checkpoint_storage::{Attempt, AttemptSettings, Checkpoint};
 use serde::Serialize;
 
 use crate::options::LocationArg;
+use crate::output;
 
 /// Delete all but the newest checkpoints of a location
 ///
@@ -41,6 +42,9 @@ impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         let location = self.location.open()?;
         let mut kept = sequences(&location.checkpoints().await?);
+        if kept.is_empty() {
+            super::must_exist(&location).await?;
+        }
         let deleted = kept.split_off(self.keep.get().min(kept.len()));
         if !self.dry_run && !kept.is_empty() {
             let settings = AttemptSettings::default().keep(self.keep);
@@ -51,7 +55,7 @@ impl Args {
             kept = sequences(&location.checkpoints().await?);
         }
         if self.json {
-            super::print_json(&Pruned {
+            output::print_json(&Pruned {
                 location: self.location.to_string(),
                 dry_run: self.dry_run,
                 deleted,
@@ -63,7 +67,7 @@ impl Args {
                 false => "deleted",
             };
             let kept = kept.len();
-            eprintln!("wasm-checkpoint: {verb} checkpoints {deleted:?}, {kept} kept");
+            output::say(format!("{verb} checkpoints {deleted:?}, {kept} kept"));
         }
         Ok(ExitCode::SUCCESS)
     }

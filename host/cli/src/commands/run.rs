@@ -1,6 +1,11 @@
 //! `wasm-checkpoint run`
 
+mod attempts;
+mod delay;
+mod input;
 mod limits;
+mod report;
+mod store;
 mod summary;
 
 use std::ffi::OsString;
@@ -12,15 +17,19 @@ use std::time::Duration;
 
 use anyhow::Context;
 use checkpoint_session::{Outcome, SaveAdvice, Session, SessionSettings, StopHandle};
-use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, Location, OpenLocation};
+use checkpoint_storage::{Attempt, Location, OpenLocation};
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::filesystem::FsPerms;
 
 use crate::exit::{self, Code, Failure, failure};
 use crate::options::{FlyteUrl, LocationArg, SharedDir, Variable, duration, percent, size};
-use crate::signals::Signals;
-use crate::task::{End, Task};
+use crate::output::say;
+use crate::task::End;
+use attempts::Run;
+use input::Input;
 use limits::LimitArgs;
+use report::ReportFile;
+use store::Private;
 use summary::Summary;
 
 /// Run a task; each attempt goes on from the last committed checkpoint
@@ -31,7 +40,8 @@ use summary::Summary;
 #[command(after_help = exit::HELP)]
 pub(crate) struct Args {
     /// The location of this task's checkpoints: a URL or a path
-    /// [default: ./checkpoints/<name of the file>]
+    /// [default: a directory in $XDG_STATE_HOME/wasm-checkpoint or ~/.local/state/wasm-checkpoint that is named
+    /// after the task's absolute path; in a container whose home does not outlive it, name one that does]
     #[arg(long, value_name = "URL")]
     store: Option<LocationArg>,
     /// The location of an earlier attempt, where that is another one
@@ -43,9 +53,14 @@ pub(crate) struct Args {
     /// The same as --prev, as Flyte passes it: blank, '""', None and {{…}} mean none
     #[arg(long, value_name = "URL", conflicts_with = "prev")]
     prev_checkpoint: Option<FlyteUrl>,
-    /// How many further attempts follow one that failed
+    /// How many further attempts follow one that failed. Each reads stdin from its start: a file is rewound, of a
+    /// pipe up to 64 MiB are kept
     #[arg(long, value_name = "N", default_value_t = 0)]
     retries: u32,
+    /// Delay before the second attempt, such as 10s. It doubles before each further one, up to a minute, and a
+    /// random part of it, at most half, is left out
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1s")]
+    retry_delay: Duration,
     /// The time that an attempt may take, such as 90s or 2h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
@@ -65,15 +80,19 @@ pub(crate) struct Args {
     save_overhead: Option<f64>,
     #[command(flatten)]
     limits: LimitArgs,
-    /// Write what the attempts did to this file, as JSON
+    /// Write what the attempts did to this file, as JSON. A file is replaced, a link too; a pipe or a device is
+    /// written
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// How many checkpoints are kept
     #[arg(long, value_name = "N", default_value = "3")]
     keep: NonZeroUsize,
-    /// Give the task a directory
+    /// Give the task a directory. One that contains checkpoints is refused
     #[arg(long = "dir", value_name = "HOST[::GUEST]")]
     dirs: Vec<SharedDir>,
+    /// The same, for reading only
+    #[arg(long = "dir-ro", value_name = "HOST[::GUEST]")]
+    read_only_dirs: Vec<SharedDir>,
     /// Give the task a variable; without a value, that of this environment
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     variables: Vec<Variable>,
@@ -85,120 +104,21 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
+        let report = self.report.as_deref().map(ReportFile::open).transpose()?;
         let mut summary = Summary::default();
-        let code = self.attempts(&mut summary).await?;
-        if let Some(file) = &self.report {
-            summary.write(file)?;
+        let run = Run::prepare(&self)?;
+        let ended = run.attempts(&mut summary).await;
+        if let Some(report) = report
+            && let Err(error) = summary.write(report)
+        {
+            // The task has ended as it did all the same.
+            say(format!("warning: the report is not written: {error:#}"));
         }
-        Ok(code)
-    }
-
-    /// Runs attempts until one succeeds, none is left, or a signal comes.
-    async fn attempts(&self, summary: &mut Summary) -> anyhow::Result<ExitCode> {
-        let location = self.location()?;
-        let previous = self.previous()?;
-        // Before anything is claimed: a task that cannot run must not fence one that does.
-        let task = Task::load(self.file())?;
-        self.wasi()?;
-        let signals = Signals::listen().context("signals cannot be received")?;
-        let first = first_attempt();
-        loop {
-            let number = first.saturating_add(summary.attempts);
-            let mut settings = AttemptSettings::default()
-                .number(number)
-                .component(task.digest)
-                .limits(self.limits.limits())
-                .keep(self.keep);
-            if let Some(previous) = &previous {
-                settings = settings.previous(previous.clone());
-            }
-            let last = summary.attempts >= self.retries;
-            summary.attempts += 1;
-            let attempt = match summary.begin(location.clone(), settings).await {
-                Ok(attempt) => Arc::new(attempt),
-                Err(error) if error.kind() == ErrorKind::Unavailable && !last => {
-                    let error = anyhow::Error::new(error);
-                    say(&format!(
-                        "attempt {number} cannot begin: {}",
-                        exit::one_line(&error)
-                    ));
-                    continue;
-                }
-                // Nothing has run, so there is nothing to sum up.
-                Err(error) if summary.attempts == 1 => return Err(error.into()),
-                Err(error) => {
-                    let error = anyhow::Error::new(error);
-                    say(&format!(
-                        "failed after {}: {}",
-                        summary.text(),
-                        exit::one_line(&error)
-                    ));
-                    return Ok(exit::code_for(&error));
-                }
-            };
-            let Attempted {
-                end,
-                stop,
-                outcome:
-                    Outcome {
-                        lost,
-                        failure,
-                        waited,
-                        totals,
-                        ..
-                    },
-            } = self.attempt(&task, attempt, &signals).await?;
-            summary.ends(totals, waited);
-            if let Some(signal) = signals.received()
-                && (stop.was_told() || end == End::Stopped)
-            {
-                say(&format!("stopped after {}", summary.text()));
-                return Ok(signal.into());
-            }
-            let Some((reason, code)) = reason(&end, self.timeout) else {
-                // A task that succeeds counts on what it was told is staged.
-                if let Some(lost) = lost {
-                    let lost = anyhow::Error::new(lost);
-                    let text = exit::one_line(&lost);
-                    say(&format!("failed after {}: {text}", summary.text()));
-                    return Ok(exit::code_for(&lost));
-                }
-                say(&format!("done after {}", summary.text()));
-                return Ok(ExitCode::SUCCESS);
-            };
-            let failure = failure.or(lost);
-            let kind = failure.as_ref().map(checkpoint_storage::Error::kind);
-            let reason = match failure {
-                None => reason,
-                Some(failure) => {
-                    let failure = anyhow::Error::new(failure);
-                    let failure = exit::one_line(&failure);
-                    format!("{reason} (its last failed call: {failure})")
-                }
-            };
-            // Another attempt has taken over; one more here would fence it in turn. And damage stays.
-            let hopeless = matches!(kind, Some(ErrorKind::Fenced | ErrorKind::Corrupt));
-            if last || hopeless || signals.received().is_some() {
-                say(&format!("failed after {}: {reason}", summary.text()));
-                // A task that passes an error on exits with 1. What the error was says more.
-                let known = kind.and_then(exit::code_of);
-                return Ok(match (&end, known) {
-                    (_, Some(Code::Fenced)) => Code::Fenced.into(),
-                    (End::Exit(1), Some(known)) => known.into(),
-                    _ => code,
-                });
-            }
-            say(&format!("attempt {number} failed: {reason}"));
-        }
+        ended
     }
 
     /// Runs one attempt, and commits what it has left staged.
-    async fn attempt(
-        &self,
-        task: &Task,
-        attempt: Arc<Attempt>,
-        signals: &Signals,
-    ) -> anyhow::Result<Attempted> {
+    async fn attempt(&self, run: &Run<'_>, attempt: Arc<Attempt>) -> anyhow::Result<Attempted> {
         let advice = match (self.save_every, self.save_overhead) {
             (Some(every), _) => SaveAdvice::Every(every),
             (None, Some(share)) => SaveAdvice::Overhead(share),
@@ -207,26 +127,29 @@ impl Args {
         let session = Session::new(attempt, SessionSettings::default().save_advice(advice));
         let stop = session.stop_handle();
         let cut = async {
-            let timeout = async {
-                match self.timeout {
-                    Some(timeout) => tokio::time::sleep(timeout).await,
-                    None => std::future::pending().await,
-                }
-            };
             let grace = async {
-                signals.first().await;
+                run.signals.first().await;
                 stop.stop(self.grace);
                 tokio::time::sleep(self.grace).await;
             };
             tokio::select! {
-                () = timeout => End::Timeout,
+                () = self.timeout() => End::Timeout,
                 () = grace => End::Stopped,
             }
         };
         let ctx = session.clone().into();
-        let end = task.run(self.wasi()?, ctx, self.max_memory, cut).await;
+        let wasi = self.wasi(&run.input)?;
+        let end = run.task.run(wasi, ctx, self.max_memory, cut).await;
         let outcome = session.finish(self.grace).await;
         Ok(Attempted { end, stop, outcome })
+    }
+
+    /// Waits for as long as an attempt may take.
+    async fn timeout(&self) {
+        match self.timeout {
+            Some(timeout) => tokio::time::sleep(timeout).await,
+            None => std::future::pending().await,
+        }
     }
 
     fn file(&self) -> &Path {
@@ -242,8 +165,8 @@ impl Args {
         Ok(match self.store.clone().or(flyte) {
             Some(location) => location.open()?,
             None => {
-                let name = self.file().file_stem().unwrap_or_default();
-                Location::from_path(Path::new("checkpoints").join(name)).open()?
+                let path = store::default_location(self.file())?;
+                Location::from_path(path).open()?
             }
         })
     }
@@ -254,10 +177,46 @@ impl Args {
         Ok(location.map(|location| location.open()).transpose()?)
     }
 
-    fn wasi(&self) -> anyhow::Result<WasiCtx> {
+    fn has_default_location(&self) -> bool {
+        let flyte = self
+            .checkpoint_path
+            .as_ref()
+            .is_some_and(|url| url.0.is_some());
+        self.store.is_none() && !flyte
+    }
+
+    /// # Errors
+    /// If the task would be given a directory of checkpoints. Asked before each attempt, because a task can turn what
+    /// it was given into a link.
+    fn check_dirs(
+        &self,
+        location: &OpenLocation,
+        previous: Option<&OpenLocation>,
+    ) -> anyhow::Result<()> {
+        let local = |what, location: &OpenLocation| {
+            let path = location.local_dir()?.to_owned();
+            Some(Private { what, path })
+        };
+        let private = [
+            local("the checkpoints of this run", location),
+            previous
+                .and_then(|previous| local("the checkpoints of the previous attempt", previous)),
+            store::root().map(|path| Private {
+                what: "the default location of all tasks",
+                path,
+            }),
+        ];
+        let private: Vec<_> = private.into_iter().flatten().collect();
+        store::check_dirs(self.dirs.iter().chain(&self.read_only_dirs), &private)
+    }
+
+    fn wasi(&self, input: &Input) -> anyhow::Result<WasiCtx> {
         let mut wasi = WasiCtx::builder();
-        wasi.inherit_stdio();
-        wasi.arg(self.file().to_string_lossy());
+        wasi.inherit_stdout().inherit_stderr();
+        input.give(&mut wasi);
+        // Its path is the host's.
+        let name = self.file().file_name().unwrap_or_default();
+        wasi.arg(name.to_string_lossy());
         for arg in self.args() {
             let arg = arg.to_str();
             wasi.arg(
@@ -267,13 +226,19 @@ impl Args {
         for Variable { name, value } in &self.variables {
             wasi.env(name, value);
         }
-        for SharedDir { host, guest } in &self.dirs {
-            wasi.preopened_dir(host, guest, FsPerms::ReadWrite)
-                .map_err(anyhow::Error::from)
-                .with_context(|| Failure {
-                    code: Code::Usage,
-                    message: format!("--dir {}: it cannot be opened", host.display()),
-                })?;
+        let given = [
+            ("--dir", &self.dirs, FsPerms::ReadWrite),
+            ("--dir-ro", &self.read_only_dirs, FsPerms::ReadOnly),
+        ];
+        for (option, dirs, permission) in given {
+            for SharedDir { host, guest } in dirs {
+                wasi.preopened_dir(host, guest, permission)
+                    .map_err(anyhow::Error::from)
+                    .with_context(|| Failure {
+                        code: Code::Usage,
+                        message: format!("{option} {}: it cannot be opened", host.display()),
+                    })?;
+            }
         }
         Ok(wasi.build())
     }
@@ -284,39 +249,6 @@ struct Attempted {
     end: End,
     stop: StopHandle,
     outcome: Outcome,
-}
-
-/// Why an attempt failed, and the code for it; `None` if it did not.
-fn reason(end: &End, timeout: Option<Duration>) -> Option<(String, ExitCode)> {
-    Some(match end {
-        End::Success => return None,
-        End::Exit(code) => (
-            format!("the task exited with {code}"),
-            ExitCode::from(*code),
-        ),
-        End::Trap(trap) => (format!("the task trapped: {trap}"), Code::Trap.into()),
-        End::Timeout => {
-            let time = humantime::format_duration(timeout.unwrap_or_default());
-            (
-                format!("the task took longer than {time}"),
-                Code::Timeout.into(),
-            )
-        }
-        End::Stopped => (
-            "the task did not stop within the grace period".to_owned(),
-            Code::Timeout.into(),
-        ),
-    })
-}
-
-/// The number of the first attempt of this process. Flyte runs each attempt in a process of its own.
-fn first_attempt() -> u32 {
-    let number = std::env::var("FLYTE_ATTEMPT_NUMBER").ok();
-    number.and_then(|number| number.parse().ok()).unwrap_or(0)
-}
-
-fn say(line: &str) {
-    eprintln!("wasm-checkpoint: {line}");
 }
 
 #[cfg(test)]
@@ -392,8 +324,7 @@ mod tests {
             &["--checkpoint-path", "{{.x}}", "a/t.wasm"],
         ] {
             let location = parse(line).unwrap().location().unwrap();
-            assert!(location.url().starts_with("file:///"));
-            assert!(location.url().ends_with("/checkpoints/t"));
+            assert!(location.url().contains("/wasm-checkpoint/t-"), "{location}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! `wasm-checkpoint show`
 
-use std::io::Write;
+use std::io;
 use std::process::ExitCode;
 
 use checkpoint_storage::Node;
@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{CheckpointRow, rfc3339};
 use crate::options::{LocationArg, human_size};
+use crate::output::{self, Lines};
 
 /// Show what a checkpoint holds
 #[derive(clap::Args, Debug)]
@@ -65,36 +66,41 @@ impl Args {
             entries: rows.collect(),
         };
         if self.json {
-            super::print_json(&shown)?;
-            return Ok(ExitCode::SUCCESS);
+            output::print_json(&shown)?;
+        } else {
+            output::print(|out| shown.print(out))?;
         }
-        let mut out = std::io::stdout().lock();
-        let about = shown.checkpoint;
-        writeln!(
-            out,
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Shown {
+    fn print(self, out: &mut Lines) -> io::Result<()> {
+        let about = self.checkpoint;
+        out.line(format_args!(
             "checkpoint {} of attempt {}, saved {}, {} in {} files",
             about.sequence,
             about.attempt,
             about.saved_at,
             human_size(about.logical_bytes),
             about.files
-        )?;
-        // Escaped, here and below: text of a task's may hold what moves a terminal's cursor.
+        ))?;
         if let Some(schema) = about.schema {
-            writeln!(out, "schema {schema:?}")?;
+            out.line(format_args!("schema {schema:?}"))?;
         }
         for (key, value) in about.annotations {
-            writeln!(out, "annotation {key:?}: {value:?}")?;
+            out.line(format_args!("annotation {key:?}: {value:?}"))?;
         }
-        for row in shown.entries {
+        for row in self.entries {
             let size = row.size_bytes.map(human_size).unwrap_or_default();
             let (kind, mode, modified) = (row.kind, row.mode, row.modified);
-            write!(out, "{kind:<4} {mode} {modified} {size:>10} {:?}", row.path)?;
-            match row.target {
-                Some(target) => writeln!(out, " -> {target:?}")?,
-                None => writeln!(out)?,
-            }
+            let target = row.target.map(|target| format!(" -> {target:?}"));
+            let target = target.unwrap_or_default();
+            let path = row.path;
+            out.line(format_args!(
+                "{kind:<4} {mode} {modified} {size:>10} {path:?}{target}"
+            ))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }

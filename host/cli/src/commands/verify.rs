@@ -1,17 +1,18 @@
 //! `wasm-checkpoint verify`
 
-use std::io::Write;
+use std::io;
 use std::process::ExitCode;
 
 use serde::Serialize;
 
 use crate::exit::Code;
 use crate::options::{LocationArg, human_size};
+use crate::output::{self, Lines};
 use crate::progress::Progress;
 
 /// Read everything that a location holds and report what is damaged
 ///
-/// Changes nothing. Exits with 126 if something is damaged. Shows how far it is if stderr is a terminal.
+/// Changes nothing. Exits with 65 if something is damaged. Shows how far it is if stderr is a terminal.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The URL or path of the location
@@ -49,6 +50,9 @@ impl Args {
             })
             .await?;
         drop(progress);
+        if found.records == 0 && found.objects == 0 {
+            super::must_exist(&location).await?;
+        }
         let findings = found.findings.into_iter().map(|finding| Row {
             object: finding.object,
             reason: finding.reason,
@@ -63,29 +67,34 @@ impl Args {
             findings: findings.collect(),
         };
         if self.json {
-            super::print_json(&report)?;
+            output::print_json(&report)?;
         } else {
-            let mut out = std::io::stdout().lock();
-            for finding in &report.findings {
-                write!(out, "{}: {}", finding.object, finding.reason)?;
-                match finding.costs.is_empty() {
-                    true => writeln!(out, "; no checkpoint needs it")?,
-                    false => writeln!(out, "; costs checkpoints {:?}", finding.costs)?,
-                }
-            }
-            writeln!(
-                out,
-                "{} records, {} data objects of {}, {} whole checkpoints, {} damaged objects",
-                report.records,
-                report.objects,
-                human_size(report.object_bytes),
-                report.whole_checkpoints.len(),
-                report.findings.len()
-            )?;
+            output::print(|out| report.print(out))?;
         }
         Ok(match report.findings.is_empty() {
             true => ExitCode::SUCCESS,
             false => Code::Corrupt.into(),
         })
+    }
+}
+
+impl Report {
+    fn print(&self, out: &mut Lines) -> io::Result<()> {
+        for finding in &self.findings {
+            let costs = match finding.costs.is_empty() {
+                true => "no checkpoint needs it".to_owned(),
+                false => format!("costs checkpoints {:?}", finding.costs),
+            };
+            let (object, reason) = (&finding.object, &finding.reason);
+            out.line(format_args!("{object}: {reason}; {costs}"))?;
+        }
+        out.line(format_args!(
+            "{} records, {} data objects of {}, {} whole checkpoints, {} damaged objects",
+            self.records,
+            self.objects,
+            human_size(self.object_bytes),
+            self.whole_checkpoints.len(),
+            self.findings.len()
+        ))
     }
 }

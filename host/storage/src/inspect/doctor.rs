@@ -1,11 +1,14 @@
 //! Checks whether a storage is fit to hold checkpoints.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::future::join_all;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutOptions};
 
+use crate::blocking;
 use crate::error::Result;
 use crate::format::WriteId;
 use crate::location::OpenLocation;
@@ -32,7 +35,8 @@ pub struct Probe {
 
 impl OpenLocation {
     /// Checks everything that checkpoints require of the storage, in a folder `doctor` of this
-    /// location, which is removed afterwards. Does not claim the location.
+    /// location, which is removed afterwards, as is every directory that was created for it. Does not
+    /// claim the location.
     ///
     /// A storage that fails any probe loses checkpoints: do not use it.
     ///
@@ -43,6 +47,7 @@ impl OpenLocation {
         let WriteId(random) = self.environment().write_id()?;
         let unique: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let folder = self.prefix().clone().join("doctor");
+        let made = self.missing_dirs().await?;
         let probes = self.probe(&folder, &unique).await;
         let left: Result<Vec<_>, _> = self.store().list(Some(&folder)).try_collect().await;
         for meta in left.unwrap_or_default() {
@@ -55,7 +60,29 @@ impl OpenLocation {
                 let _ = self.store().delete(&meta.location).await;
             }
         }
+        blocking::run(self.threads(), move || {
+            for dir in made {
+                // Only an empty one: an attempt may have begun meanwhile.
+                let _ = std::fs::remove_dir(dir);
+            }
+        })
+        .await?;
         probes
+    }
+
+    /// The directories of this machine that are made for the probes, innermost first.
+    async fn missing_dirs(&self) -> Result<Vec<PathBuf>> {
+        let Some(dir) = self.local_dir() else {
+            return Ok(Vec::new());
+        };
+        let folder = dir.join("doctor");
+        blocking::run(self.threads(), move || {
+            let ancestors = folder.ancestors().map(ToOwned::to_owned);
+            // One that is there, or that cannot be looked at, is not ours.
+            let missing = |dir: &PathBuf| dir.try_exists().is_ok_and(|exists| !exists);
+            ancestors.take_while(missing).collect()
+        })
+        .await
     }
 
     async fn probe(&self, folder: &Path, unique: &str) -> Result<Vec<Probe>> {

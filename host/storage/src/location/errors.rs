@@ -15,10 +15,20 @@ pub(super) fn kind(error: &object_store::Error) -> ErrorKind {
         | E::NotImplemented { .. }
         | E::NotSupported { .. }
         | E::InvalidPath { .. } => ErrorKind::InvalidLocation,
+        other if is_refused(other) => ErrorKind::ReadOnly,
         other => causes(other)
             .find_map(kind_of_cause)
             .unwrap_or(ErrorKind::Unavailable),
     }
+}
+
+/// Whether a server refused a list because of who asked, which `object_store` reports only as text.
+fn is_refused(error: &object_store::Error) -> bool {
+    let refusals = ["status code: 401", "status code: 403"];
+    causes(error).any(|cause| {
+        let text = cause.to_string();
+        refusals.iter().any(|refusal| text.contains(refusal))
+    })
 }
 
 fn kind_of_cause(cause: &(dyn StdError + 'static)) -> Option<ErrorKind> {

@@ -210,7 +210,7 @@ impl OpenLocation {
     }
 
     /// Its directory on this machine, if it has one.
-    pub(crate) fn local_dir(&self) -> Option<&std::path::Path> {
+    pub fn local_dir(&self) -> Option<&std::path::Path> {
         match &self.place {
             Place::Directory { path, .. } => Some(path),
             Place::Remote(_) | Place::Caller => None,

@@ -19,6 +19,10 @@
 //! | `environment`, `directories` | prints the names of its environment variables, or of its preopened directories |
 //! | `list=PATH` | prints the number of entries in a directory |
 //! | `wait=PATH` | waits until the path exists |
+//! | `line`, `stdin` | prints the next line of stdin, or the rest of it |
+//! | `fail-once=PATH` | if there is no such file, creates it and exits with 1 |
+//! | `argument-zero` | prints the name that the program was started by |
+//! | `eprint=TEXT` | prints on stderr, and ignores a failure of that |
 //! | `strict` | makes any later error end the program with exit code 1 |
 //! | `exit=CODE`, `trap`, `loop` | ends the program, or loops forever |
 
@@ -196,6 +200,28 @@ fn act(verb: &str, rest: &str, options: SaveOptions) -> Result<String, Error> {
                 std::thread::sleep(Duration::from_millis(1));
             }
             "over".into()
+        }
+        "line" => {
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).expect("stdin");
+            format!("{line:?}")
+        }
+        "stdin" => {
+            let mut all = Vec::new();
+            std::io::stdin().read_to_end(&mut all).expect("stdin");
+            contents(Some(all))
+        }
+        "fail-once" => {
+            if !fs::exists(rest).expect("a path") {
+                fs::write(rest, "").expect("a file");
+                std::process::exit(1);
+            }
+            "passed".into()
+        }
+        "argument-zero" => std::env::args().next().unwrap_or_default(),
+        "eprint" => {
+            let _ = writeln!(std::io::stderr(), "{rest}");
+            "done".into()
         }
         "exit" => std::process::exit(number(rest) as i32),
         "trap" => std::process::abort(),

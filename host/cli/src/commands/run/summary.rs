@@ -1,13 +1,12 @@
 //! What the attempts of a run did.
 
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
 use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, OpenLocation, ResumePoint, Totals};
 
-use super::say;
+use super::report::ReportFile;
 use crate::options::human_size;
+use crate::output::{escape_json, say};
 
 /// What is said of all attempts together.
 #[derive(Default)]
@@ -34,7 +33,7 @@ impl Summary {
                 damaged,
                 reason,
             }) => {
-                say(&format!(
+                say(format!(
                     "checkpoint {damaged} is damaged ({reason}); going on from {}",
                     checkpoint.sequence
                 ));
@@ -42,7 +41,7 @@ impl Summary {
             }
             // The task is told, and may know better than to end.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                say(&error.to_string());
+                say(error.to_string());
                 return Ok(attempt);
             }
             Err(error) => return Err(error),
@@ -79,7 +78,7 @@ impl Summary {
     }
 
     /// Writes the same as JSON.
-    pub(super) fn write(&self, file: &Path) -> anyhow::Result<()> {
+    pub(super) fn write(&self, file: ReportFile) -> anyhow::Result<()> {
         let report = Report {
             attempts: self.attempts,
             resumed_from: self.resumed.as_deref(),
@@ -88,9 +87,8 @@ impl Summary {
             uploaded_bytes: self.totals.uploaded_bytes,
             waited_seconds: self.waited.as_secs_f64(),
         };
-        let json = serde_json::to_vec_pretty(&report)?;
-        std::fs::write(file, json)
-            .with_context(|| format!("--report {}: it cannot be written", file.display()))
+        let json = serde_json::to_string_pretty(&report)?;
+        Ok(file.write(escape_json(&json).as_bytes())?)
     }
 }
 

@@ -1,0 +1,244 @@
+//! What comes before the attempts of a run, between them and after the last.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use checkpoint_session::Outcome;
+use checkpoint_storage::{Attempt, AttemptSettings, Error, ErrorKind, OpenLocation};
+
+use super::delay::Delay;
+use super::input::Input;
+use super::summary::Summary;
+use super::{Args, Attempted};
+use crate::exit::{self, Code, failure};
+use crate::output::say;
+use crate::signals::{Signal, Signals};
+use crate::task::{End, Task};
+
+/// What all attempts of a run need.
+pub(super) struct Run<'a> {
+    args: &'a Args,
+    location: OpenLocation,
+    previous: Option<OpenLocation>,
+    pub(super) task: Task,
+    pub(super) input: Input,
+    pub(super) signals: Signals,
+    /// The number of the first attempt of this process.
+    first: u32,
+}
+
+/// What follows an attempt.
+enum Next {
+    /// The run ends with this code.
+    End(ExitCode),
+    /// Another one, because this one has failed so.
+    Retry(String),
+}
+
+impl<'a> Run<'a> {
+    /// Finds what would prevent an attempt, before anything is claimed: a task that cannot run must not fence one
+    /// that does.
+    pub(super) fn prepare(args: &'a Args) -> anyhow::Result<Self> {
+        let location = args.location()?;
+        let previous = args.previous()?;
+        args.check_dirs(&location, previous.as_ref())?;
+        let task = Task::load(args.file())?;
+        let input = Input::open(args.retries).context("stdin cannot be opened")?;
+        args.wasi(&input)?;
+        if args.has_default_location() {
+            say(format!("checkpoints are stored in {location}"));
+        }
+        Ok(Self {
+            args,
+            location,
+            previous,
+            task,
+            input,
+            signals: Signals::listen().context("signals cannot be received")?,
+            first: first_attempt(),
+        })
+    }
+
+    /// Runs attempts until one succeeds, none is left, or a signal comes.
+    pub(super) async fn attempts(&self, summary: &mut Summary) -> anyhow::Result<ExitCode> {
+        let mut delay = Delay::new(self.args.retry_delay);
+        loop {
+            let failed = match self.next(summary).await? {
+                Next::End(code) => return Ok(code),
+                Next::Retry(failed) => failed,
+            };
+            let delay = delay.take();
+            match delay.is_zero() {
+                true => say(failed),
+                false => say(format!("{failed}; retrying in {}", rounded(delay))),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                signal = self.signals.first() => {
+                    say(format!("stopped by {signal} after {}", summary.text()));
+                    return Ok(signal.into());
+                }
+            }
+        }
+    }
+
+    /// Runs the next attempt.
+    async fn next(&self, summary: &mut Summary) -> anyhow::Result<Next> {
+        let number = self.first.saturating_add(summary.attempts);
+        let last = summary.attempts >= self.args.retries;
+        summary.attempts += 1;
+        let attempt = match self.begin(number, summary).await {
+            Ok(Begun::Attempt(attempt)) => Arc::new(attempt),
+            Ok(Begun::Stopped(signal)) => {
+                say(format!("stopped by {signal} before attempt {number} began"));
+                return Ok(Next::End(signal.into()));
+            }
+            Err(error) if !last && can_pass(&error) => {
+                let error = exit::one_line(&error);
+                return Ok(Next::Retry(format!(
+                    "attempt {number} cannot begin: {error}"
+                )));
+            }
+            // Nothing has run, so there is nothing to sum up.
+            Err(error) if summary.attempts == 1 => return Err(error),
+            Err(error) => {
+                let text = exit::one_line(&error);
+                say(format!("failed after {}: {text}", summary.text()));
+                return Ok(Next::End(exit::code_for(&error)));
+            }
+        };
+        self.args
+            .check_dirs(&self.location, self.previous.as_ref())?;
+        let attempted = self.args.attempt(self, attempt).await?;
+        summary.ends(attempted.outcome.totals, attempted.outcome.waited);
+        Ok(match self.judge(attempted, last, summary) {
+            Next::Retry(reason) => Next::Retry(format!("attempt {number} failed: {reason}")),
+            end => end,
+        })
+    }
+
+    /// Begins an attempt, for no longer than one may take, and until a signal comes.
+    async fn begin(&self, number: u32, summary: &mut Summary) -> anyhow::Result<Begun> {
+        let mut settings = AttemptSettings::default()
+            .number(number)
+            .component(self.task.digest)
+            .limits(self.args.limits.limits())
+            .keep(self.args.keep);
+        if let Some(previous) = &self.previous {
+            settings = settings.previous(previous.clone());
+        }
+        tokio::select! {
+            // A signal that came meanwhile is not for the task, which could save nothing yet.
+            biased;
+            signal = self.signals.first() => Ok(Begun::Stopped(signal)),
+            attempt = summary.begin(self.location.clone(), settings) => Ok(Begun::Attempt(attempt?)),
+            () = self.args.timeout() => {
+                let timeout = rounded(self.args.timeout.unwrap_or_default());
+                let what = format!("{}: it did not answer within {timeout}", self.location);
+                Err(failure(Code::Timeout, what))
+            }
+        }
+    }
+
+    /// What follows an attempt that has run, and says so if it is the end.
+    fn judge(&self, attempted: Attempted, last: bool, summary: &Summary) -> Next {
+        let Attempted { end, stop, outcome } = attempted;
+        let Outcome { lost, failure, .. } = outcome;
+        if let Some(signal) = self.signals.received()
+            && (stop.was_told() || end == End::Stopped)
+        {
+            say(format!("stopped by {signal} after {}", summary.text()));
+            return Next::End(signal.into());
+        }
+        let Some((reason, code)) = reason(&end, self.args.timeout) else {
+            return Next::End(succeeded(lost, summary));
+        };
+        let failure = failure.or(lost);
+        let kind = failure.as_ref().map(Error::kind);
+        let mut reason = match failure {
+            None => reason,
+            Some(failure) => {
+                let failure = exit::one_line(&failure.into());
+                format!("{reason} (its last failed call: {failure})")
+            }
+        };
+        // Another attempt has taken over; one more here would fence it in turn. And damage stays.
+        let hopeless = matches!(kind, Some(ErrorKind::Fenced | ErrorKind::Corrupt));
+        let over = last || hopeless || self.signals.received().is_some();
+        let unrepeatable = self.input.lost().filter(|_| !over);
+        if let Some(why) = &unrepeatable {
+            reason = format!("{reason}; not retried, because {why}");
+        }
+        if !over && unrepeatable.is_none() {
+            return Next::Retry(reason);
+        }
+        say(format!("failed after {}: {reason}", summary.text()));
+        // A task that passes an error on exits with 1. What the error was says more.
+        let known = kind.and_then(exit::code_of);
+        Next::End(match (&end, known) {
+            (_, Some(Code::Fenced)) => Code::Fenced.into(),
+            (End::Exit(1), Some(known)) => known.into(),
+            _ => code,
+        })
+    }
+}
+
+enum Begun {
+    Attempt(Attempt),
+    Stopped(Signal),
+}
+
+/// Whether another attempt might begin where this one could not.
+fn can_pass(error: &anyhow::Error) -> bool {
+    let unavailable = |error: &Error| error.kind() == ErrorKind::Unavailable;
+    error.downcast_ref().is_none_or(unavailable)
+}
+
+/// The code of a task that has succeeded. It counts on what it was told is staged.
+fn succeeded(lost: Option<Error>, summary: &Summary) -> ExitCode {
+    let Some(lost) = lost else {
+        say(format!("done after {}", summary.text()));
+        return ExitCode::SUCCESS;
+    };
+    let lost = anyhow::Error::new(lost);
+    let text = exit::one_line(&lost);
+    say(format!("failed after {}: {text}", summary.text()));
+    exit::code_for(&lost)
+}
+
+/// Why an attempt failed, and the code for it; `None` if it did not.
+fn reason(end: &End, timeout: Option<Duration>) -> Option<(String, ExitCode)> {
+    Some(match end {
+        End::Success => return None,
+        End::Exit(code) => (
+            format!("the task exited with {code}"),
+            ExitCode::from(*code),
+        ),
+        End::Trap(trap) => (format!("the task trapped: {trap}"), Code::Trap.into()),
+        End::Timeout => {
+            let time = humantime::format_duration(timeout.unwrap_or_default());
+            (
+                format!("the task took longer than {time}"),
+                Code::Timeout.into(),
+            )
+        }
+        End::Stopped => (
+            "the task did not stop within the grace period".to_owned(),
+            Code::Timeout.into(),
+        ),
+    })
+}
+
+/// The number of the first attempt of this process. Flyte runs each attempt in a process of its own.
+fn first_attempt() -> u32 {
+    let number = std::env::var("FLYTE_ATTEMPT_NUMBER").ok();
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// A duration for people.
+fn rounded(duration: Duration) -> humantime::FormattedDuration {
+    let millis = duration.subsec_millis();
+    humantime::format_duration(Duration::new(duration.as_secs(), millis * 1_000_000))
+}
