@@ -1,13 +1,13 @@
-//! A host of plugins: every component in a folder, all at once on one engine, each with checkpoints,
-//! a quota and a time limit of its own. One that traps, runs for ever or stores too much disturbs nobody,
-//! and is run again from its last checkpoint.
+//! A plugin host. It runs every component in a folder concurrently on one engine, each with its own
+//! checkpoints, quota and time limit. A plugin that traps, runs forever or stores too much does not
+//! affect the others, and the host retries it from its last checkpoint.
 //!
 //! ```text
 //! cargo run -p wasmtime-checkpoint --example plugins -- PLUGINS STATE
 //! ```
 //!
-//! Each file `PLUGINS/<name>.wasm` is a component of the world in `plugin.wit`, which lies beside this
-//! file; its checkpoints go to `STATE/<name>`, and a later run of the host finds them there.
+//! Each file `PLUGINS/<name>.wasm` is a component of the world in `plugin.wit`, next to this file. Its
+//! checkpoints are stored in `STATE/<name>`, from which a later run of the host resumes it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,25 +19,25 @@ use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
 use wasmtime_checkpoint::storage::{Attempt, AttemptSettings, Limits, Location};
 use wasmtime_checkpoint::{CheckpointCtx, CheckpointCtxView, CheckpointView};
 
-/// How often a plugin that failed is run, the first time included.
+/// The maximum number of attempts per plugin.
 const ATTEMPTS: u32 = 3;
 
-/// How long an attempt may take.
+/// The maximum time per attempt.
 const TIME: Duration = Duration::from_secs(5);
 
-/// How often a plugin that only computes lets the others run.
+/// How often a plugin that only computes yields to the others.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How much memory a plugin may use.
+/// The maximum memory of a plugin.
 const MEMORY_BYTES: usize = 16 << 20;
 
-/// How much a plugin may store, its older checkpoints included.
+/// The storage quota of a plugin, including its older checkpoints.
 const STORED_BYTES: u64 = 4 << 20;
 
-/// How long the end of an attempt waits for what it has saved in the background.
+/// How long the host waits for background saves at the end of an attempt.
 const FLUSH: Duration = Duration::from_secs(10);
 
-/// What the store of a plugin holds.
+/// The state of a plugin's store.
 struct Plugin {
     checkpoint: CheckpointCtx,
     // Without WASI there are no resources, and the table stays empty.
@@ -54,18 +54,18 @@ impl CheckpointView for Plugin {
     }
 }
 
-/// What became of a plugin.
+/// The result of running a plugin.
 #[derive(Debug)]
 pub(crate) struct Report {
-    /// The name of its file.
+    /// The name of its file, without the extension.
     pub(crate) name: String,
-    /// How often it was run.
+    /// The number of attempts.
     pub(crate) attempts: u32,
-    /// What it returned, or why its last attempt failed.
+    /// The result that it returned, or the error of its last attempt.
     pub(crate) result: Result<String, String>,
 }
 
-/// The parts that all plugins share. They hold nothing of any plugin's.
+/// The parts that all plugins share. They contain no state of a plugin.
 #[derive(Clone)]
 struct Host {
     engine: Engine,
@@ -75,7 +75,7 @@ struct Host {
 impl Host {
     fn new() -> wasmtime::Result<Self> {
         let mut config = Config::new();
-        // So that a plugin which never returns can be stopped.
+        // Lets the host stop a plugin that never returns.
         config.epoch_interruption(true);
         let engine = Engine::new(&config)?;
         let mut linker = Linker::new(&engine);
@@ -84,7 +84,7 @@ impl Host {
         Ok(Self { engine, linker })
     }
 
-    /// Runs a plugin until it returns, or has failed too often.
+    /// Runs a plugin until it returns or has used up its attempts.
     async fn run(self, file: PathBuf, state: PathBuf) -> Report {
         let name = file.file_stem().unwrap_or_default();
         let name = name.to_string_lossy().into_owned();
@@ -113,12 +113,12 @@ impl Host {
         name: &str,
         number: u32,
     ) -> wasmtime::Result<Result<String, String>> {
-        // Compiling takes a while, and would hold up the other plugins.
+        // Compiling takes a while and would block the other plugins.
         let (engine, path) = (self.engine.clone(), file.to_owned());
         let compiling = tokio::task::spawn_blocking(move || Component::from_file(&engine, path));
         let component = compiling.await??;
 
-        // From here on an older attempt of this plugin, should one still run, saves no more.
+        // From here on, an older attempt of this plugin that still runs can no longer save.
         let location = Location::from_path(state).open()?;
         let mut limits = Limits::default();
         limits.stored_bytes = STORED_BYTES;
@@ -136,7 +136,7 @@ impl Host {
             },
         );
         store.limiter(|plugin| &mut plugin.limits);
-        // In each call it passes no more to the host than its memory holds.
+        // A plugin never needs to pass more to the host in one call than its memory holds.
         store.set_hostcall_fuel(MEMORY_BYTES);
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
@@ -153,23 +153,23 @@ impl Host {
         };
         let result = match tokio::time::timeout(TIME, running).await {
             Ok(result) => result,
-            Err(_) => Err(wasmtime::Error::msg("it took too long")),
+            Err(_) => Err(wasmtime::Error::msg("the attempt timed out")),
         };
-        // However it ended: what it was told is staged is committed.
+        // Even if it trapped or timed out, commit the saves that were acknowledged to it.
         let outcome = store.data().checkpoint.finish(FLUSH).await;
         match outcome.lost {
-            // A plugin that succeeded counts on what it has staged.
+            // A plugin that returned success relies on its acknowledged saves.
             Some(lost) if matches!(result, Ok(Ok(_))) => Err(wasmtime::Error::new(lost)),
             _ => result,
         }
     }
 }
 
-/// Runs all plugins of a folder, and reports in the order of their names.
+/// Runs all plugins in a folder, and returns their reports in the order of their names.
 pub(crate) async fn run_all(plugins: &Path, state: &Path) -> wasmtime::Result<Vec<Report>> {
     let host = Host::new()?;
-    // A thread of its own: a plugin that never yields would keep a task from running. It ends with the
-    // engine.
+    // This needs its own thread, because a plugin that never yields would keep a task from running. The
+    // thread ends with the engine.
     let engine = host.engine.weak();
     std::thread::spawn(move || {
         while let Some(engine) = engine.upgrade() {
