@@ -1,5 +1,5 @@
-//! Provides the component that `compose` plugs into a task, without S3 and with it: built in the workspace,
-//! prebuilt in a package.
+//! Provides the components that `compose` plugs into a task, one without S3 and one with it. Builds them in
+//! the workspace; a published package contains them prebuilt.
 
 #[path = "build/wasm.rs"]
 mod wasm;
@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Where `.ci/package` puts the components. A checkout has no such folder.
 const PREBUILT: &str = "prebuilt";
-/// The features of each component, and its file.
+/// The features and the file name of each component.
 const COMPONENTS: [(&str, &str); 2] = [("", "component.wasm"), ("s3", "component-s3.wasm")];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -36,7 +36,7 @@ fn build(out_dir: &Path) -> Result<(), Box<dyn Error>> {
     let workspace = wasm::workspace("../..")?;
     if !workspace.join("host/component").exists() {
         return Err(
-            "this package lacks its prebuilt components; make it with `.ci/package`".into(),
+            "this package lacks its prebuilt components; create it with `.ci/package`".into(),
         );
     }
     let watched = [
@@ -54,7 +54,7 @@ fn build(out_dir: &Path) -> Result<(), Box<dyn Error>> {
         let built = wasm::build(&workspace, &target_dir, wasm::WASI, |cargo| {
             cargo
                 .args(["--package", "checkpoint-component", "--features", features])
-                // Hashing is twice as fast with it, and wasmtime supports it wherever it runs.
+                // SIMD makes hashing twice as fast, and wasmtime supports it on every platform.
                 .env("RUSTFLAGS", "-Ctarget-feature=+simd128")
                 .env("CARGO_PROFILE_RELEASE_LTO", "true")
                 .env("CARGO_PROFILE_RELEASE_STRIP", "symbols");

@@ -7,24 +7,24 @@ use std::process::Command;
 
 pub(crate) const WASI: &str = "wasm32-wasip2";
 
-/// What the outer cargo, or the caller for its sake, sets and the inner one must not see.
+/// Variables that the outer cargo or its caller sets, and that the inner cargo must not see.
 const OUTER: &[&str] = &[
     "CARGO_BUILD_BUILD_DIR",
     "CARGO_BUILD_RUSTFLAGS",
     "CARGO_BUILD_TARGET",
     "CARGO_ENCODED_RUSTFLAGS",
-    // Clippy, which builds nothing.
+    // Set by Clippy, which builds nothing.
     "RUSTC_WORKSPACE_WRAPPER",
     "RUSTC_WRAPPER",
     "RUSTFLAGS",
 ];
 
-/// The folder of the workspace, of which the package that is built is a member in `up`.
+/// Returns the folder of the workspace. `up` is its path relative to the package being built.
 pub(crate) fn workspace(up: &str) -> Result<PathBuf, Box<dyn Error>> {
     Ok(Path::new(&env::var("CARGO_MANIFEST_DIR")?).join(up))
 }
 
-/// Builds this script again when one of these changes.
+/// Reruns this build script when one of these paths changes.
 pub(crate) fn watch(workspace: &Path, paths: &[&str]) {
     for watched in ["Cargo.lock", "Cargo.toml"].iter().chain(paths) {
         let watched = workspace.join(watched);
@@ -32,8 +32,8 @@ pub(crate) fn watch(workspace: &Path, paths: &[&str]) {
     }
 }
 
-/// Runs `cargo build --release` for a target, with what else it is told. Returns the folder of what was
-/// built.
+/// Runs `cargo build --release` for a target, with the arguments and variables that `what` adds. Returns the
+/// folder of the artifacts.
 pub(crate) fn build(
     workspace: &Path,
     target_dir: &Path,
@@ -45,7 +45,7 @@ pub(crate) fn build(
         .args(["build", "--release", "--locked", "--target", target])
         .arg("--target-dir")
         .arg(target_dir)
-        // That of the standard library is ten times as large as the program.
+        // The standard library's debug info is ten times as large as the program.
         .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo")
         .current_dir(workspace);
     for name in OUTER {
@@ -54,12 +54,12 @@ pub(crate) fn build(
     what(&mut cargo);
     match cargo.status()?.success() {
         true => Ok(target_dir.join(target).join("release")),
-        false => Err("what is built for WebAssembly does not build; see above".into()),
+        false => Err("the build for WebAssembly failed; see the compiler's errors above".into()),
     }
 }
 
-/// The directory that everything for WebAssembly is built in, so that its macros are built once. It is not
-/// the outer cargo's, which holds the lock on its own.
+/// Returns the target directory for all WebAssembly builds. They share it, so that procedural macros are built
+/// once. It is not the outer cargo's, because the outer cargo holds the lock on that.
 pub(crate) fn target_dir() -> Result<PathBuf, Box<dyn Error>> {
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     let build = out_dir.ancestors().find(|dir| dir.ends_with("build"));
@@ -69,8 +69,8 @@ pub(crate) fn target_dir() -> Result<PathBuf, Box<dyn Error>> {
     Ok(profile.join("wasm"))
 }
 
-/// Adds a target that is missing, and says so. rustup adds those of `rust-toolchain.toml` by itself, except
-/// under `RUSTUP_AUTO_INSTALL=0`.
+/// Installs a target if it is missing, and prints a warning if it did. rustup installs the targets in
+/// `rust-toolchain.toml` itself, except under `RUSTUP_AUTO_INSTALL=0`.
 pub(crate) fn install_target(target: &str) -> Result<(), Box<dyn Error>> {
     let asked = Command::new(env::var("RUSTC")?)
         .args(["--print", "target-libdir", "--target", target])
@@ -82,7 +82,7 @@ pub(crate) fn install_target(target: &str) -> Result<(), Box<dyn Error>> {
         .args(["target", "add", target])
         .status();
     if added.is_ok_and(|status| status.success()) {
-        println!("cargo::warning=added the target {target} to this toolchain, by rustup");
+        println!("cargo::warning=added the target {target} to this toolchain with rustup");
         return Ok(());
     }
     let what = format!(

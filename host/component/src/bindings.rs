@@ -1,4 +1,4 @@
-//! What `wit-bindgen` makes of the world, over the WASI types of the crate `wasip2`.
+//! The bindings that `wit-bindgen` generates from the world, with the WASI types of the crate `wasip2`.
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "generated")]
 
 wit_bindgen::generate!({

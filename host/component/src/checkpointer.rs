@@ -39,7 +39,8 @@ impl Guest for Component {
         call(async |session| session.declare_schema(name, change.into()).await)
     }
 
-    /// Never asks to stop: `wasmtime run` passes no signal on. Costs little, so it claims nothing either.
+    /// Never asks the task to stop, because `wasmtime run` does not forward signals. Does not claim the
+    /// location, so that it stays cheap.
     fn should_save() -> Advice {
         match begun() {
             Some(session) => session.should_save().into(),

@@ -1,7 +1,8 @@
-//! What the task sees of the directories and variables that its host was given: all but this component's.
+//! Hides this component's directories and environment variables from the task.
 //!
-//! Both halves of a composed component are given the same by `wasmtime run`. The task could read its
-//! credentials and write into its own log, so it is given these in the place of WASI's own.
+//! `wasmtime run` gives the same directories and variables to both halves of a composed component. The
+//! task could therefore read the credentials and write to its own log, so it imports these filtered
+//! interfaces instead of WASI's own.
 
 use std::path::{Path, PathBuf};
 
@@ -32,16 +33,16 @@ impl preopens::Guest for Component {
     fn get_directories() -> Vec<(Descriptor, String)> {
         let mut directories = wasip2::filesystem::preopens::get_directories();
         let places: Vec<PathBuf> = directories.iter().map(|(_, name)| place(name)).collect();
-        // If a location is misspelt, none of them is known not to be it.
+        // If a location is invalid, any of the directories could be the one to hide, so hide them all.
         let Ok(own) = settings::directories() else {
             return Vec::new();
         };
         let mut hidden = Vec::new();
         for own in own {
             match index_of_holder(&places, &own) {
-                // All of that name: which of them is meant is for others to say.
+                // Several directories may have this name. Hide them all, because any could be meant.
                 Some((index, _)) => hidden.extend(places.get(index)),
-                // None of them is known not to be it.
+                // Any of the directories could be the one to hide, so hide them all.
                 None => return Vec::new(),
             }
         }
@@ -50,8 +51,8 @@ impl preopens::Guest for Component {
     }
 }
 
-/// The directory given to this component that holds `path`, and the rest of the path in it. Of several, the
-/// one with the longest name.
+/// Returns the preopened directory that contains `path`, and the rest of the path in it. If several do, picks
+/// the one with the longest name.
 pub(crate) fn holder(path: &Path) -> Option<(Descriptor, PathBuf)> {
     let mut directories = wasip2::filesystem::preopens::get_directories();
     let places: Vec<PathBuf> = directories.iter().map(|(_, name)| place(name)).collect();

@@ -1,13 +1,13 @@
-//! The import `task:checkpoint` as a component, for hosts that cannot be given an import of their own: the
+//! The import `task:checkpoint` as a component, for hosts that cannot add imports of their own, such as the
 //! stock `wasmtime run`. `wasm-checkpoint compose` plugs it into a task.
 //!
-//! It exports the interfaces of `task:checkpoint` and imports nothing but WASI, on the same storage crate as
-//! the other hosts. It is configured by environment variables, see `settings`. The task sees neither the directory in
-//! which its checkpoints lie nor the variables that say so, see `isolation`.
+//! It exports the interfaces of `task:checkpoint`, imports only WASI, and uses the same storage crate as the
+//! other hosts. Environment variables configure it; see `settings`. The task sees neither the directory that
+//! contains its checkpoints nor these variables; see `isolation`.
 //!
-//! There is one thread, so a save in the background is made at once.
+//! There is one thread, so a background save runs immediately.
 
-// Everything here is for the component that it is; there is nothing else to link.
+// This crate is only a WebAssembly component, so it is empty on other targets.
 #![cfg(target_family = "wasm")]
 
 mod bindings;
@@ -21,7 +21,7 @@ mod streams;
 mod task;
 mod tree;
 
-/// What the interfaces are exported by.
+/// Implements the exported interfaces.
 struct Component;
 
 bindings::export!(Component with_types_in bindings);

@@ -1,6 +1,6 @@
 //! S3 over `wasi:http`.
 //!
-//! object_store signs and retries; what it needs from outside is a way to send a request, and hashes.
+//! object_store signs and retries requests. It needs an HTTP client and hashes from outside.
 
 mod crypto;
 mod http;

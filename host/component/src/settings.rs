@@ -1,20 +1,20 @@
-//! The environment variables that say where checkpoints lie and what the task may store.
+//! The environment variables that configure where checkpoints are stored and how much the task may store.
 //!
-//! | variable | what it says | default |
+//! | variable | meaning | default |
 //! |---|---|---|
 //! | `CHECKPOINT_STORE` | the location: a directory as the component sees it, or `s3://bucket/prefix` | `/checkpoint` |
-//! | `CHECKPOINT_PREV` | an earlier attempt's location, where that is another one | none |
-//! | `CHECKPOINT_SCRATCH` | a directory for streams that are under way | the location, if it is a directory |
-//! | `CHECKPOINT_KEEP` | how many checkpoints are kept | 3 |
-//! | `CHECKPOINT_QUOTA` | the bytes that the location may hold | that of [`Limits`] |
-//! | `CHECKPOINT_MAX_CHECKPOINT` | the bytes of a checkpoint | likewise |
-//! | `CHECKPOINT_MAX_FILES` | its files, directories and links | likewise |
-//! | `CHECKPOINT_MAX_PATH` | the bytes of a path in it | likewise |
-//! | `CHECKPOINT_MAX_ANNOTATIONS` | the bytes of its annotations | likewise |
-//! | `CHECKPOINT_MAX_SAVES` | the saves in any minute | likewise |
-//! | `CHECKPOINT_SAVE_EVERY` | the seconds after which `should-save` says yes | 5 % of the run time |
+//! | `CHECKPOINT_PREV` | an earlier attempt's location, if it differs | none |
+//! | `CHECKPOINT_SCRATCH` | a directory for open streams | the location, if it is a directory |
+//! | `CHECKPOINT_KEEP` | how many checkpoints to keep | 3 |
+//! | `CHECKPOINT_QUOTA` | maximum bytes stored in the location | see [`Limits`] |
+//! | `CHECKPOINT_MAX_CHECKPOINT` | maximum bytes in a checkpoint | see [`Limits`] |
+//! | `CHECKPOINT_MAX_FILES` | maximum files, directories and links in a checkpoint | see [`Limits`] |
+//! | `CHECKPOINT_MAX_PATH` | maximum bytes in a path | see [`Limits`] |
+//! | `CHECKPOINT_MAX_ANNOTATIONS` | maximum bytes in a checkpoint's annotations | see [`Limits`] |
+//! | `CHECKPOINT_MAX_SAVES` | maximum saves in any minute | see [`Limits`] |
+//! | `CHECKPOINT_SAVE_EVERY` | the seconds between saves that `should-save` advises | as often as costs 5 % of the run time |
 //!
-//! Numbers are whole ones, without units. A variable that is blank counts as missing.
+//! Numbers are integers without units. A blank variable counts as unset.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -30,18 +30,18 @@ use checkpoint_storage::{
 
 use crate::isolation::holder;
 
-/// Where checkpoints lie unless the environment says otherwise.
+/// The default location.
 const DEFAULT_STORE: &str = "/checkpoint";
 
-/// What the variables that are kept from the task begin with.
+/// The prefixes of the variables that are hidden from the task.
 const OWN: [&str; 3] = ["CHECKPOINT_", "AWS_", "FLYTE_AWS_"];
 
-/// Whether a variable is for this component alone.
+/// Returns whether a variable is for this component only.
 pub(crate) fn is_own(variable: &str) -> bool {
     OWN.iter().any(|prefix| variable.starts_with(prefix))
 }
 
-/// What the environment says.
+/// The settings from the environment.
 pub(crate) struct Settings {
     pub(crate) location: OpenLocation,
     pub(crate) attempt: AttemptSettings,
@@ -78,10 +78,10 @@ fn store() -> String {
     variable("CHECKPOINT_STORE").unwrap_or_else(|| DEFAULT_STORE.into())
 }
 
-/// The directories that are for this component alone.
+/// Returns the directories that are for this component only.
 ///
 /// # Errors
-/// `InvalidLocation` if what one of them is cannot be told.
+/// `InvalidLocation` if one of the variables is not a valid location.
 pub(crate) fn directories() -> Result<Vec<PathBuf>> {
     let all = [
         Some(store()),
@@ -93,16 +93,16 @@ pub(crate) fn directories() -> Result<Vec<PathBuf>> {
         .collect()
 }
 
-/// The directory in which streams that are under way lie.
+/// Returns the directory for open streams, if there is one.
 ///
 /// # Errors
-/// `InvalidLocation` if what it is cannot be told.
+/// `InvalidLocation` if the variable is not a valid location.
 pub(crate) fn scratch() -> Result<Option<PathBuf>> {
     let named = variable("CHECKPOINT_SCRATCH").unwrap_or_else(store);
     directory(&named)
 }
 
-/// The directory that a location is, if it is one: the same path for whoever opens it and whoever hides it.
+/// Returns the location's path if it is a directory. Opening and hiding it must use this same path.
 fn directory(location: &str) -> Result<Option<PathBuf>> {
     location.parse::<Location>()?.directory()
 }
@@ -110,7 +110,7 @@ fn directory(location: &str) -> Result<Option<PathBuf>> {
 fn location(text: &str) -> Result<OpenLocation> {
     let location: Location = text.parse()?;
     if let Some(directory) = location.directory()? {
-        // Or it would pass for one that holds nothing.
+        // Otherwise it would look like an empty location.
         if holder(&directory).is_none() {
             return Err(not_given(&directory));
         }
@@ -119,7 +119,7 @@ fn location(text: &str) -> Result<OpenLocation> {
     return location.open_with(crate::s3::Connector, Arc::new(crate::s3::Sha2));
     #[cfg(not(feature = "s3"))]
     location.open().map_err(|error| {
-        let what = "it lies in no directory; a task that keeps its checkpoints in a bucket of S3 is composed with --s3";
+        let what = "this component supports only directories; for a bucket of S3, compose the task with --s3";
         match location.directory() {
             Ok(None) => Error::new(error.kind(), format!("{location}: {what}")),
             _ => error,
@@ -127,16 +127,17 @@ fn location(text: &str) -> Result<OpenLocation> {
     })
 }
 
-/// Where in this component a directory of this name lies.
+/// Returns the normalized path of a preopened directory with this name.
 pub(crate) fn place(name: &str) -> PathBuf {
     let place = Location::from_path(name).directory();
     place.ok().flatten().unwrap_or_else(|| name.into())
 }
 
-/// The error for a directory that no other one which this component was given holds.
+/// Returns the error for a directory that is in none of the preopened directories.
 pub(crate) fn not_given(directory: &Path) -> Error {
     let directory = directory.display();
-    let what = format!("\"{directory}\": no directory was given that holds this; see --dir");
+    let what =
+        format!("\"{directory}\": not in any directory that the host grants; pass one with --dir");
     Error::new(ErrorKind::InvalidLocation, what)
 }
 
@@ -148,7 +149,7 @@ fn variable(name: &str) -> Option<String> {
 
 fn number<T: FromStr>(name: &str) -> Result<Option<T>> {
     let parse = |value: String| {
-        let what = format!("{name}={value}: a whole number is expected");
+        let what = format!("{name}={value}: expected a whole number");
         value
             .trim()
             .parse()

@@ -1,8 +1,8 @@
 //! The interface `streams`.
 //!
-//! A component cannot make a stream of WASI's; only its host can. So contents pass through a file without a
-//! name: the task writes to it, and it is saved when the task commits; or a checkpoint is restored to it, and
-//! the task reads it.
+//! Only a host can create a WASI stream; a component cannot. So contents pass through an unnamed file. To save,
+//! the task writes to the file, and the commit saves it. To read, this component restores the checkpoint to
+//! the file, and the task reads that.
 
 use std::cell::Cell;
 
@@ -19,10 +19,10 @@ use crate::isolation::holder;
 use crate::task::call;
 use crate::{Component, settings};
 
-/// As much as passes at a time.
+/// The most bytes per read or write.
 const PIECE_BYTES: u64 = 1 << 20;
 
-/// How many names are tried.
+/// How many file names to try.
 const MAX_NAMES: u32 = 1000;
 
 impl Guest for Component {
@@ -43,8 +43,8 @@ impl Guest for Component {
     }
 }
 
-/// Copies the checkpoint to a file, so that damage is found before the task gets any of it. Returns the file,
-/// its size, and the checkpoint's position.
+/// Copies the checkpoint to a file, so that damage is found before the task reads any of it. Returns the file,
+/// its size, and the checkpoint's position in the log.
 async fn read_to_file(session: &Session) -> Answer<Option<(Descriptor, u64, u64)>> {
     while let Some(mut stream) = session.read_stream().await? {
         let file = nameless_file().map_err(|error| session.tell(error))?;
@@ -56,7 +56,7 @@ async fn read_to_file(session: &Session) -> Answer<Option<(Descriptor, u64, u64)
                     size = written.map_err(|error| session.tell(error))?;
                 }
                 Ok(None) => return Ok(Some((file, size, stream.info().sequence))),
-                // The next turn reads an older checkpoint.
+                // The next iteration reads an older checkpoint.
                 Err(_) if stream.fell_back() => break,
                 Err(error) => return Err(error),
             }
@@ -69,7 +69,7 @@ async fn read_to_file(session: &Session) -> Answer<Option<(Descriptor, u64, u64)
 pub(crate) struct SaveStream {
     file: Descriptor,
     stream: checkpoint_session::SaveStream,
-    is_lent: Cell<bool>,
+    is_taken: Cell<bool>,
 }
 
 impl GuestSaveStream for SaveStream {
@@ -80,14 +80,14 @@ impl GuestSaveStream for SaveStream {
             Ok(Handle::new(Self {
                 file,
                 stream,
-                is_lent: Cell::new(false),
+                is_taken: Cell::new(false),
             }))
         })
     }
 
     fn contents(&self) -> Result<OutputStream, Error> {
         call(async |session| {
-            if self.is_lent.replace(true) {
+            if self.is_taken.replace(true) {
                 return Err(session.misuse(Misuse::OutputTaken));
             }
             let contents = self.file.write_via_stream(0);
@@ -109,10 +109,10 @@ impl GuestSaveStream for SaveStream {
     }
 }
 
-/// A file that nobody else can open, and that is gone when it is closed.
+/// Creates a file that nobody else can open and that disappears when it is closed.
 fn nameless_file() -> StorageResult<Descriptor> {
     let Some(scratch) = settings::scratch()? else {
-        let what = "streams need a directory beside this storage; name one by CHECKPOINT_SCRATCH";
+        let what = "streams need a scratch directory with this storage; set CHECKPOINT_SCRATCH";
         return Err(StorageError::new(ErrorKind::InvalidLocation, what));
     };
     let (dir, within) = holder(&scratch).ok_or_else(|| settings::not_given(&scratch))?;
@@ -126,18 +126,19 @@ fn nameless_file() -> StorageResult<Descriptor> {
                 dir.unlink_file_at(&name).map_err(failed)?;
                 return Ok(file);
             }
-            // Of another task in the same directory, or of one that died just here.
+            // Another task in this directory holds the name, or died before unlinking it.
             Err(ErrorCode::Exist) => {}
             Err(code) => return Err(failed(code)),
         }
     }
     let scratch = scratch.display();
-    let what =
-        format!("{scratch}: {MAX_NAMES} files lie there by which dead streams could be told");
+    let what = format!(
+        "{scratch}: all {MAX_NAMES} stream file names are taken; delete leftover .stream-* files"
+    );
     Err(StorageError::new(ErrorKind::Other, what))
 }
 
-/// Writes a piece, and returns where it ends.
+/// Writes a piece, and returns the offset of its end.
 fn write_all(file: &Descriptor, mut piece: &[u8], mut offset: u64) -> StorageResult<u64> {
     while !piece.is_empty() {
         let most = piece.len().min(PIECE_BYTES as usize);
@@ -161,5 +162,5 @@ fn failed(code: ErrorCode) -> StorageError {
         ErrorCode::Access | ErrorCode::ReadOnly => ErrorKind::ReadOnly,
         _ => ErrorKind::Other,
     };
-    StorageError::new(kind, "the file of a stream cannot be used").with_source(code)
+    StorageError::new(kind, "cannot use the scratch file of a stream").with_source(code)
 }

@@ -18,16 +18,16 @@ struct Task {
     session: Session,
 }
 
-/// Begins with the first call, because a component is not told when it starts.
+/// Initialized by the first call, because a component gets no notice of its start.
 static TASK: OnceLock<Task> = OnceLock::new();
 
-/// When it could not begin, and why.
+/// When the last begin failed, and why.
 static FAILED: Mutex<Option<(Instant, GuestError)>> = Mutex::new(None);
 
-/// How long a failed begin is not repeated: each time may leave a claim.
+/// The pause before retrying a failed begin, because each try may leave a claim behind.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Makes a call of the task's. Claims the location first if that has not been done.
+/// Runs a call of the task. Claims the location first if this is the first call.
 pub(crate) fn call<T: Into<U>, U>(
     call: impl AsyncFnOnce(&Session) -> Answer<T>,
 ) -> Result<U, types::Error> {
@@ -36,13 +36,13 @@ pub(crate) fn call<T: Into<U>, U>(
     Ok(answer?.into())
 }
 
-/// The session, if the task has made a call that needs one.
+/// Returns the session, if a call has begun it.
 pub(crate) fn begun() -> Option<&'static Session> {
     TASK.get().map(|task| &task.session)
 }
 
-/// The task, whose location is claimed now if it has not been. What failed because the storage did is tried
-/// again; nothing else would fare better.
+/// Returns the task, claiming its location first if necessary. Retries a failed claim only if the storage was
+/// unavailable; other errors are permanent.
 fn task() -> Answer<&'static Task> {
     if let Some(task) = TASK.get() {
         return Ok(task);
@@ -69,7 +69,7 @@ impl Task {
         let settings = Settings::read()?;
         let runtime = Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| {
-            Error::new(ErrorKind::Other, "there is no runtime").with_source(error)
+            Error::new(ErrorKind::Other, "cannot start the tokio runtime").with_source(error)
         })?;
         let attempt = Attempt::begin(settings.location, settings.attempt);
         let attempt = Arc::new(runtime.block_on(attempt)?);
@@ -85,6 +85,6 @@ impl Task {
 
 /// Writes an error and its causes to stderr, which the task cannot read.
 fn log(error: &Error) {
-    // `eprintln!` would end the task where nobody reads it.
+    // `eprintln!` would panic if stderr is closed.
     let _ = writeln!(std::io::stderr(), "checkpoint: {}", error.with_causes());
 }

@@ -1,7 +1,7 @@
-//! Files and directories of the task's, through the descriptors of WASI.
+//! The task's files and directories, accessed through WASI descriptors.
 //!
-//! The host that the component runs on keeps every path beneath its descriptor. What WASI cannot say is not
-//! kept: permission bits, times before 1970, and links to absolute paths, which it does not create.
+//! The host that runs the component confines every path to its descriptor. Metadata that WASI cannot express
+//! is lost: permission bits and times before 1970. WASI also cannot create links to absolute paths.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -16,54 +16,54 @@ use wasip2::filesystem::types::{
     NewTimestamp, OpenFlags, PathFlags,
 };
 
-/// WASI says nothing of permission bits, so these stand for them.
+/// The permission bits to save, because WASI does not expose the real ones.
 const FILE_MODE: u32 = 0o644;
 const DIR_MODE: u32 = 0o755;
 
-/// As much as is read at a time: the host copies it.
+/// The most bytes per read. The host copies each piece.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Whether a call reads or writes what it is given.
+/// Whether a call reads or writes the path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Read,
     Write,
 }
 
-/// A path beneath a descriptor of the task's: what a save reads and a restore writes.
+/// Opens a path beneath a descriptor of the task, to save from it or restore to it.
 ///
 /// # Errors
-/// `InvalidPath` if the descriptor is no directory, and those of `DirTree::new`. `ReadOnly` if it does not
-/// permit the access.
+/// `InvalidPath` if the descriptor is not a directory. `ReadOnly` if it does not permit the access. Those of
+/// `DirTree::new`.
 pub(crate) fn beneath(dir: &Descriptor, path: &str, access: Access) -> Result<DirTree<WasiDir>> {
     let failed = |code| {
-        let what = "the directory cannot be opened again";
+        let what = "cannot reopen the directory";
         Error::new(ErrorKind::Other, what).with_source(code)
     };
     if dir.get_type().map_err(failed)? != DescriptorType::Directory {
-        let what = "the descriptor is a file; pass its directory and its name";
+        let what = "the descriptor is a file; pass its directory and the file's name";
         return Err(Error::new(ErrorKind::InvalidPath, what));
     }
     let flags = dir.get_flags().map_err(failed)?;
     let flags = flags & (DescriptorFlags::READ | DescriptorFlags::MUTATE_DIRECTORY);
     if access == Access::Write && !flags.contains(DescriptorFlags::MUTATE_DIRECTORY) {
-        let what = "the directory was given for reading only";
+        let what = "the host granted read-only access to this directory";
         return Err(Error::new(ErrorKind::ReadOnly, what));
     }
-    // A descriptor of its own: the task's is lent for the call.
+    // Opens another descriptor, because the task's is borrowed only for the call.
     let own = dir.open_at(PathFlags::empty(), ".", OpenFlags::DIRECTORY, flags);
     let descriptor = own.map_err(failed)?;
     DirTree::new(WasiDir { descriptor, flags }, path)
 }
 
-/// A directory that is held open, and what its descriptor permits.
+/// An open directory, and the access that its descriptor permits.
 #[derive(Debug)]
 pub(crate) struct WasiDir {
     descriptor: Descriptor,
     flags: DescriptorFlags,
 }
 
-/// A file that is held open, and where its next bytes are read or written.
+/// An open file, and the offset of the next read or write.
 #[derive(Debug)]
 pub(crate) struct WasiFile {
     descriptor: Descriptor,
@@ -123,7 +123,7 @@ impl DirHandle for WasiDir {
 
     fn refuses_link(target: &str) -> Option<&'static str> {
         target.starts_with('/').then_some(
-            "WASI creates no link to an absolute path; restore by `wasm-checkpoint run` or `export`",
+            "WASI cannot create a link to an absolute path; restore with `wasm-checkpoint run` or `export`",
         )
     }
 
@@ -187,9 +187,12 @@ impl FileHandle for WasiFile {
     fn read(&mut self, into: &mut [u8]) -> Result<usize, Failure> {
         let wanted = into.len().min(PIECE_BYTES) as u64;
         let (piece, _) = self.descriptor.read(wanted, self.offset).map_err(failure)?;
-        // No host gives more than it was asked for; if one does, this is no place to panic.
+        // A host must not return more than requested. Fail rather than panic if one does.
         let Some(room) = into.get_mut(..piece.len()) else {
-            return Err(Failure::new(FailureKind::Other, "more than was asked for"));
+            return Err(Failure::new(
+                FailureKind::Other,
+                "the host returned more bytes than requested",
+            ));
         };
         room.copy_from_slice(&piece);
         self.offset += piece.len() as u64;
@@ -203,7 +206,7 @@ impl FileHandle for WasiFile {
             piece = match rest {
                 Some(rest) if written > 0 => rest,
                 _ => {
-                    let what = format!("{written} of {} bytes were written", piece.len());
+                    let what = format!("the host wrote {written} of {} bytes", piece.len());
                     return Err(Failure::new(FailureKind::Other, what));
                 }
             };
@@ -272,7 +275,7 @@ fn failure(code: ErrorCode) -> Failure {
     let kind = match code {
         E::NoEntry => FailureKind::NotFound,
         E::Exist => FailureKind::Exists,
-        // The host says so of a path that leads out.
+        // The host returns this for a path that leads out of the directory.
         E::NotPermitted => FailureKind::Outside,
         E::Access | E::ReadOnly => FailureKind::Denied,
         E::Quota | E::FileTooLarge | E::InsufficientSpace => FailureKind::Full,
@@ -302,7 +305,7 @@ fn from_wasi(stat: DescriptorStat) -> Stat {
     }
 }
 
-/// WASI knows no time before 1970.
+/// Converts a time for WASI, which cannot represent times before 1970.
 fn to_wasi(time: SystemTime) -> NewTimestamp {
     let since = time
         .duration_since(SystemTime::UNIX_EPOCH)

@@ -1,25 +1,25 @@
-//! When a guest should save, and whether it is to stop.
+//! Advice to a guest: when to save, and when to stop.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use checkpoint_storage::Clock;
 
-/// The share of its time that a guest waits for saves, if it follows the advice: 5 %. A task that loses
-/// its progress loses more.
+/// The share of run time that a guest spends waiting for saves if it follows the advice: 5 %. Losing
+/// progress costs a task more.
 const DEFAULT_OVERHEAD: f64 = 0.05;
 
-/// How long a guest computes before it is first told to save, while it is not known what that costs.
+/// How long a guest computes before the first advice to save, when the cost of a save is still unknown.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// When to save.
+/// When the guest should save.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum SaveAdvice {
     /// Whenever this much time has passed since the last save.
     Every(Duration),
-    /// As often as keeps the waiting for saves under this share of the run time, from 0 to 1, by what
-    /// saves have cost so far. The default, with 0.05.
+    /// As often as possible while waiting for saves takes less than this share of the run time, from
+    /// 0 to 1. Estimated from the cost of the last save. The default, with 0.05.
     Overhead(f64),
 }
 
@@ -29,7 +29,7 @@ impl Default for SaveAdvice {
     }
 }
 
-/// Asks a guest to stop. Clones ask the same guest.
+/// Asks a guest to stop. All clones refer to the same guest.
 #[derive(Clone, Debug)]
 pub struct StopHandle {
     stop: Arc<Mutex<Option<Stop>>>,
@@ -40,7 +40,7 @@ pub struct StopHandle {
 struct Stop {
     asked: Instant,
     deadline: Instant,
-    /// Whether the guest has heard of it.
+    /// Whether the guest has seen the request.
     told: bool,
 }
 
@@ -52,8 +52,9 @@ impl StopHandle {
         }
     }
 
-    /// Asks the guest, at its next `should-save`, to save and return within this time. Ending it after
-    /// that is up to the host. A later call does not extend the time.
+    /// Asks the guest to save and return within `grace`. The guest sees the request at its next
+    /// `should-save`. The host decides whether to terminate the guest after `grace`. A later call does
+    /// not extend the time.
     pub fn stop(&self, grace: Duration) {
         let asked = self.clock.instant();
         let deadline = asked.checked_add(grace).unwrap_or(asked);
@@ -64,8 +65,8 @@ impl StopHandle {
         });
     }
 
-    /// Whether the guest has learned that it is to stop. If so, it may have returned before its work was
-    /// done, whatever it returned.
+    /// Returns whether the guest has seen the request to stop. If so, it may have returned before
+    /// finishing its work, even if it returned success.
     #[must_use]
     pub fn was_told(&self) -> bool {
         self.lock().is_some_and(|stop| stop.told)
@@ -76,30 +77,30 @@ impl StopHandle {
     }
 }
 
-/// What a guest's saves have cost, and the advice that follows.
+/// Measures the cost of a guest's saves, and derives the advice from it.
 #[derive(Debug)]
 pub(crate) struct Advisor {
     advice: SaveAdvice,
     stop: StopHandle,
     began: Instant,
     last_save: Option<Instant>,
-    /// What the last save cost the guest.
+    /// How long the guest waited for its last save.
     cost: Duration,
     waited: Duration,
 }
 
-/// What a guest is told when it asks.
+/// The answer to a guest's `should-save`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Advice {
     /// Whether this is a good time to save.
     pub now: bool,
-    /// Set once the guest is to stop: the time until it is ended.
+    /// The time left before the host ends the guest, if the host has asked it to stop.
     pub stopping: Option<Duration>,
 }
 
 impl Advisor {
-    /// For a guest that begins now.
+    /// Creates an advisor for a guest that starts now.
     pub(crate) fn new(advice: SaveAdvice, clock: Arc<dyn Clock>) -> Self {
         Self {
             advice,
@@ -115,24 +116,24 @@ impl Advisor {
         self.stop.clone()
     }
 
-    /// The time that the guest has waited for its saves.
+    /// Returns the total time that the guest has waited for its saves.
     pub(crate) fn waited(&self) -> Duration {
         self.waited
     }
 
-    /// Notes a save that the guest has waited for from `began` to `now`.
+    /// Records a save that the guest waited for from `began` to `now`.
     pub(crate) fn note_save(&mut self, began: Instant, now: Instant) {
         self.cost = now.saturating_duration_since(began);
         self.note_wait(began, now);
         self.last_save = Some(now);
     }
 
-    /// Notes that the guest has waited, and nothing was saved.
+    /// Records that the guest waited from `began` to `now` without saving anything.
     pub(crate) fn note_wait(&mut self, began: Instant, now: Instant) {
         self.waited += now.saturating_duration_since(began);
     }
 
-    /// The advice at the time `now`. Marks a request to stop as heard.
+    /// Returns the advice at time `now`, and marks a request to stop as seen.
     pub(crate) fn advise(&self, now: Instant) -> Advice {
         if let Some(stop) = &mut *self.stop.lock() {
             stop.told = true;
@@ -166,7 +167,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A clock that stands still until a test moves it.
+    /// A clock that advances only when a test moves it.
     #[derive(Clone, Debug)]
     struct TestClock(Arc<Mutex<Instant>>);
 
@@ -194,7 +195,7 @@ mod tests {
         }
     }
 
-    /// An advisor, and the clock by which its guest begins.
+    /// Creates an advisor and the clock that it uses.
     fn advisor(advice: SaveAdvice) -> (Advisor, TestClock) {
         let clock = TestClock::new();
         (Advisor::new(advice, Arc::new(clock.clone())), clock)

@@ -1,4 +1,4 @@
-//! Saves that go on while the guest computes.
+//! Background saves: the guest computes while the host stores its state.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use tokio::sync::{Mutex, watch};
 #[cfg(not(target_family = "wasm"))]
 use crate::spool::Spooled;
 
-/// Saves of one attempt that nobody waits for. At most one is being made and one waits, which a newer one
-/// replaces. So a guest that saves faster than its storage takes it loses old states and no time, and the
-/// host holds two checkpoints at most.
+/// The background saves of one attempt. At most one is in flight and one is queued; a newer save
+/// replaces the queued one. So a guest that saves faster than the storage accepts skips old states
+/// instead of waiting, and the host holds at most two checkpoints.
 ///
-/// A failed save is reported once, by the next call.
+/// The next call reports a failed save, once.
 #[derive(Debug)]
 pub(crate) struct BackgroundSaves {
     attempt: Arc<Attempt>,
     queue: Arc<Mutex<Queue>>,
-    /// Counts the saves that have ended.
+    /// The number of saves that have ended.
     ended: watch::Sender<u64>,
 }
 
@@ -27,13 +27,13 @@ pub(crate) struct BackgroundSaves {
 struct Queue {
     running: bool,
     waiting: Option<Job>,
-    /// The newest save that was made, until `flush` returns it.
+    /// The newest completed save, until `flush` returns it.
     done: Option<Saved>,
     /// The newest failure, until a call reports it.
     failed: Option<Error>,
 }
 
-/// The host's own copy of what is to be saved.
+/// The host's own copy of the contents to save.
 struct Job {
     contents: Contents,
     metadata: Metadata,
@@ -60,10 +60,10 @@ impl BackgroundSaves {
         }
     }
 
-    /// Replaces the checkpoint by one unnamed file with these contents, later.
+    /// Queues a save that replaces the checkpoint with one unnamed file with these contents.
     ///
     /// # Errors
-    /// The failure of an earlier save; this one is not made then.
+    /// The failure of an earlier save, in which case this one is not queued.
     /// [`ErrorKind::QuotaExceeded`](checkpoint_storage::ErrorKind::QuotaExceeded) if the contents are too
     /// large.
     pub(crate) async fn write(&self, contents: Bytes, metadata: Metadata) -> Result<()> {
@@ -74,11 +74,12 @@ impl BackgroundSaves {
         self.enqueue(Job { contents, metadata }).await
     }
 
-    /// Replaces the checkpoint by the file or directory that `source` is now, later. It is copied to
-    /// a temporary file first, and may change when this returns.
+    /// Queues a save that replaces the checkpoint with the file or directory `source`. Copies it to a
+    /// temporary file first, so `source` may change once this returns.
     ///
     /// # Errors
-    /// The failure of an earlier save; this one is not made then. Those of reading `source`.
+    /// The failure of an earlier save, in which case this one is not queued. Any failure to read
+    /// `source`.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) async fn save(&self, source: impl TreeSource, metadata: Metadata) -> Result<()> {
         self.report_failure().await?;
@@ -88,15 +89,15 @@ impl BackgroundSaves {
         let copy = copying.await.map_err(|error| {
             use checkpoint_storage::ErrorKind;
 
-            let what = "the thread that copied a directory ended before its work";
+            let what = "the host's thread that copies the directory for a background save died; report this as a bug";
             Error::new(ErrorKind::Other, what).with_source(error)
         })??;
         let contents = Contents::Tree(copy);
         self.enqueue(Job { contents, metadata }).await
     }
 
-    /// Replaces the checkpoint by the file or directory that `source` is now, at once: without threads
-    /// nothing goes on in the background.
+    /// Replaces the checkpoint with the file or directory `source` immediately, because wasm has no
+    /// threads for background work.
     ///
     /// # Errors
     /// Those of [`Attempt::save`].
@@ -108,7 +109,7 @@ impl BackgroundSaves {
         Ok(())
     }
 
-    /// Waits until nothing is left to be saved, and returns the newest save that no earlier flush
+    /// Waits until all saves have ended, and returns the newest save that no earlier flush has
     /// returned.
     ///
     /// # Errors
@@ -118,7 +119,7 @@ impl BackgroundSaves {
         Ok(self.queue.lock().await.done.take())
     }
 
-    /// Waits until nothing is left to be saved: before a read, so that a guest reads its own saves.
+    /// Waits until all saves have ended. Called before a read, so that a guest reads its own saves.
     ///
     /// # Errors
     /// The failure of an earlier save.
@@ -127,15 +128,15 @@ impl BackgroundSaves {
         self.report_failure().await
     }
 
-    /// Waits until nothing is left to be saved, and returns a failure that no call has reported. Calling
-    /// it again returns the same.
+    /// Waits until all saves have ended, and returns a failure that no call has reported yet.
+    /// Idempotent: it does not clear the failure.
     pub(crate) async fn end(&self) -> Option<Error> {
         self.wait().await;
         self.queue.lock().await.failed.clone()
     }
 
-    /// Drops the save that waits, and waits for the one that is being made: before a save in the
-    /// foreground, which is newer than both.
+    /// Drops the queued save and waits for the one in flight. Called before a foreground save, which is
+    /// newer than both.
     ///
     /// # Errors
     /// The failure of an earlier save.
@@ -144,7 +145,7 @@ impl BackgroundSaves {
         self.settle().await
     }
 
-    /// Drops the save that waits.
+    /// Drops the queued save.
     pub(crate) async fn drop_waiting(&self) {
         self.queue.lock().await.waiting = None;
     }
@@ -152,7 +153,7 @@ impl BackgroundSaves {
     async fn wait(&self) {
         let mut ended = self.ended.subscribe();
         while self.queue.lock().await.running {
-            // The sender lives as long as this.
+            // `self` owns the sender, so the channel cannot be closed.
             let _ = ended.changed().await;
         }
     }
@@ -176,7 +177,7 @@ impl BackgroundSaves {
         Ok(())
     }
 
-    /// Saves at once: without threads nothing goes on in the background.
+    /// Saves immediately, because wasm has no threads for background work.
     #[cfg(target_family = "wasm")]
     async fn enqueue(&self, job: Job) -> Result<()> {
         let saved = job.save(&self.attempt).await?;
@@ -185,7 +186,7 @@ impl BackgroundSaves {
     }
 }
 
-/// Makes saves until none waits.
+/// Runs saves until none is queued.
 #[cfg(not(target_family = "wasm"))]
 async fn save_all(queue: Arc<Mutex<Queue>>, attempt: Arc<Attempt>, ended: watch::Sender<u64>) {
     use std::panic::AssertUnwindSafe;
@@ -205,16 +206,16 @@ async fn save_all(queue: Arc<Mutex<Queue>>, attempt: Arc<Attempt>, ended: watch:
                 }
             }
         };
-        // A panic that ended this task would leave `wait` waiting for ever.
+        // If a panic ended this task, `wait` would never return.
         let saved = AssertUnwindSafe(job.save(&attempt).into_future()).catch_unwind();
         let saved = saved.await.unwrap_or_else(|_| {
-            let what = "a save in the background ended by a bug of the host";
+            let what = "a background save panicked in the host; report this as a bug";
             Err(Error::new(ErrorKind::Other, what))
         });
         let mut queue = queue.lock().await;
         match saved {
             Ok(saved) => queue.done = Some(saved),
-            // The one that waits may succeed, and is the newer state.
+            // Keep going: the queued save is newer and may succeed.
             Err(error) => queue.failed = Some(error),
         }
         ended.send_modify(|n| *n += 1);

@@ -1,4 +1,4 @@
-//! The time of a session: that of its location's environment.
+//! Time in a session, taken from its location's environment.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,12 +11,12 @@ impl Session {
         &**self.attempt().location().environment().clock()
     }
 
-    /// The time by which waits and advice are measured.
+    /// Returns the monotonic time, for measuring waits and for advice.
     pub(crate) fn now(&self) -> Instant {
         self.clock().instant()
     }
 
-    /// The time since `then` by the calendar; zero if the clock was set back.
+    /// Returns the wall-clock time since `then`; zero if the clock was set back.
     pub(crate) fn age(&self, then: SystemTime) -> Duration {
         let now = self.clock().now();
         now.duration_since(then).unwrap_or_default()

@@ -1,11 +1,11 @@
-//! From the types that a binding generator makes of the WIT package to those of this crate, and back.
+//! Conversions between the types generated from the WIT package and those of this crate.
 
-/// Converts between this crate's types and those that `wasmtime::component::bindgen!` or
-/// `wit_bindgen::generate!` makes of the package `task:checkpoint`: both give the same names. The types are
-/// the caller's own, so the caller implements [`From`] for them.
+/// Implements [`From`] between this crate's types and those that `wasmtime::component::bindgen!` or
+/// `wit_bindgen::generate!` generates from the package `task:checkpoint`. A macro works for both because
+/// they generate the same names; the implementations must be in the crate that owns the generated types.
 ///
-/// It takes the path of the module that holds `types` and `checkpointer`, such as
-/// `bindings::task::checkpoint`. `files in` before it adds those of `files`.
+/// The argument is the path of the module that contains `types` and `checkpointer`, such as
+/// `bindings::task::checkpoint`. Put `files in` before it to convert the types of `files` too.
 #[macro_export]
 macro_rules! wit_conversions {
     (files in $($package:tt)+) => {
@@ -117,7 +117,7 @@ macro_rules! wit_conversions {
     };
 }
 
-/// A time span as the WIT package counts it.
+/// Converts a duration to milliseconds, the unit of the WIT package.
 #[doc(hidden)]
 pub fn milliseconds(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)

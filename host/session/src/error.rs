@@ -1,16 +1,16 @@
-//! What a guest learns of an error.
+//! The errors that a guest sees.
 
 use std::fmt;
 
 use checkpoint_storage::{Error, ErrorKind};
 
-/// What a guest learns of a failed call: the cases of the import's `error`, one for each reaction of the
-/// caller.
+/// The error of a guest's call: the cases of the import's `error`, one for each reaction of the caller.
 ///
-/// Made from a storage [`Error`], it keeps texts about the guest's own paths, sizes and schema. All others
-/// are replaced, because they may name the location or the server, which a guest must not learn.
+/// The conversion from a storage [`Error`] keeps messages about the guest's own paths, sizes and schema.
+/// It replaces all others, because they may name the location or the server, which a guest must not
+/// learn.
 ///
-/// Exhaustive on purpose: a new case must not compile before every host converts it.
+/// Exhaustive on purpose: a new case must not compile until every host converts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuestError {
     /// A newer attempt of the task has begun.
@@ -19,15 +19,15 @@ pub enum GuestError {
     NotSingle(u64),
     /// Every checkpoint that could be read is damaged.
     Corrupt(String),
-    /// The storage cannot be reached, or refuses for now.
+    /// The storage is unreachable or temporarily refuses requests.
     Unavailable(String),
-    /// A cap of the host is reached.
+    /// The call would exceed a limit set by the host.
     QuotaExceeded(String),
-    /// A path leads out of its directory, does not name what the call needs, or cannot be stored.
+    /// A path leads out of its directory, names the wrong kind of entry, or cannot be stored.
     InvalidPath(String),
-    /// The target or the storage may not be written.
+    /// The target or the storage is read-only.
     ReadOnly(String),
-    /// The checkpoint has another schema than the declared one.
+    /// The checkpoint's schema differs from the declared one.
     SchemaMismatch(String),
     /// Anything else.
     Other(String),
@@ -41,13 +41,15 @@ impl From<&Error> for GuestError {
             ErrorKind::NotSingle(files) => Self::NotSingle(files),
             ErrorKind::Corrupt => Self::Corrupt("no checkpoint can be restored".into()),
             ErrorKind::Unavailable => {
-                Self::Unavailable("the storage does not answer as it should".into())
+                Self::Unavailable("cannot use the storage now; retry later".into())
             }
             ErrorKind::QuotaExceeded => Self::QuotaExceeded(own()),
             ErrorKind::InvalidPath => Self::InvalidPath(own()),
-            ErrorKind::ReadOnly => Self::ReadOnly("this may not be written".into()),
+            ErrorKind::ReadOnly => {
+                Self::ReadOnly("cannot write to the target or the storage".into())
+            }
             ErrorKind::SchemaMismatch => Self::SchemaMismatch(own()),
-            _ => Self::Other("the host failed; its own messages say why".into()),
+            _ => Self::Other("internal error of the host; see the host's log".into()),
         }
     }
 }
@@ -70,21 +72,21 @@ impl fmt::Display for GuestError {
 
 impl std::error::Error for GuestError {}
 
-/// A rule of the import that a guest has broken. It is told so in the error's text.
+/// A rule of the import that a guest broke. The guest sees it in the error's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Misuse {
-    /// The output of a stream is asked for once more.
+    /// The guest asked a second time for the output of a stream.
     OutputTaken,
-    /// A stream is committed whose output the guest still holds.
+    /// The guest committed a stream while still holding its output.
     OutputHeld,
-    /// A stream is committed that has ended before.
+    /// The guest committed a stream that had already ended.
     StreamOver,
-    /// Not as many bytes have arrived as the guest says it has written: what it dropped unflushed is lost.
+    /// Fewer or more bytes arrived than the guest says it wrote: dropping an unflushed stream loses data.
     Lost {
-        /// The bytes that the guest says it has written.
+        /// The number of bytes that the guest says it wrote.
         size: u64,
-        /// The bytes that have arrived.
+        /// The number of bytes that arrived.
         arrived: u64,
     },
 }
@@ -92,11 +94,14 @@ pub enum Misuse {
 impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OutputTaken => f.write_str("the stream of these contents was given out before"),
-            Self::OutputHeld => f.write_str("drop the output stream before the commit"),
-            Self::StreamOver => f.write_str("the stream is over"),
+            Self::OutputTaken => f.write_str("the output of this stream can be taken only once"),
+            Self::OutputHeld => f.write_str("drop the output stream before committing"),
+            Self::StreamOver => f.write_str("the stream has already ended"),
             Self::Lost { size, arrived } => {
-                write!(f, "{size} bytes were written, and {arrived} have arrived")
+                write!(
+                    f,
+                    "{size} bytes were written, but {arrived} arrived; flush the stream before dropping it"
+                )
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What became of each call: what the guest learns, and what the host notes.
+//! Failures of calls: what the guest sees, and what the host records.
 
 use std::time::Instant;
 
@@ -8,21 +8,21 @@ use crate::error::{GuestError, Misuse};
 use crate::session::{Answer, Session};
 
 impl Session {
-    /// Why the guest's last call failed, with all causes; `None` if it succeeded. Once the attempt is
-    /// fenced this stays `Fenced`, whatever succeeds later.
+    /// Returns the error of the guest's last call, with all causes; `None` if it succeeded. Once the
+    /// attempt is fenced, this stays `Fenced` even if later calls succeed.
     #[must_use]
     pub fn last_failure(&self) -> Option<Error> {
         self.failure().clone()
     }
 
-    /// Notes a failure of the host's own in a call of the guest's, and returns what the guest learns.
+    /// Records an error in a guest's call, and returns the error that the guest sees.
     pub fn tell(&self, error: Error) -> GuestError {
         let told = GuestError::from(&error);
         self.note(error);
         told
     }
 
-    /// Notes that the guest broke a rule of the import, and returns the error that says so.
+    /// Records that the guest broke a rule of the import, and returns the error that the guest sees.
     pub fn misuse(&self, misuse: Misuse) -> GuestError {
         let what = misuse.to_string();
         self.note(Error::new(ErrorKind::Other, what.clone()));
@@ -52,7 +52,7 @@ impl Session {
         }
     }
 
-    /// The answer to a save, for which the guest has waited since `began`.
+    /// Returns the answer to a save that the guest has waited for since `began`.
     pub(crate) fn saved<T>(&self, began: Instant, answer: Result<T>) -> Answer<T> {
         let now = self.now();
         match answer {

@@ -1,20 +1,19 @@
-//! What a guest's session of `task:checkpoint` is: the same in every host, in terms of neither wasmtime
-//! nor WIT.
+//! A guest's session of `task:checkpoint`. All hosts share it; it does not depend on wasmtime or WIT.
 //!
 //! A host begins an [`Attempt`](storage::Attempt) for each run of its guest, and opens a [`Session`] on
-//! it. Each call of the import is a method of the session. What remains for the host is to convert types
-//! (see [`wit_conversions!`]) and to open the directories that the guest names.
+//! it. Each call of the import is a method of the session. The host itself only converts types (see
+//! [`wit_conversions!`]) and opens the directories that the guest names.
 //!
-//! - **Order.** A read waits for the saves in the background, so that a guest reads its own saves. A save
-//!   in the foreground replaces one that still waits in the background.
-//! - **Saves in the background** belong to the attempt. One is being made and one waits; a newer one
-//!   replaces that. The next call reports a failure, once.
-//! - **Caps.** A guest writes one stream at a time and reads one. What it may store, the attempt's
-//!   [`Limits`](storage::Limits) say.
-//! - **Errors.** A guest learns a [`GuestError`], which does not name its location. The host learns the
+//! - **Order.** A read waits for background saves, so that a guest reads its own saves. A foreground save
+//!   replaces a queued background save.
+//! - **Background saves** belong to the attempt. At most one is in flight and one is queued; a newer one
+//!   replaces the queued one. The next call reports a failure, once.
+//! - **Limits.** A guest has at most one stream open for writing and one for reading. The attempt's
+//!   [`Limits`](storage::Limits) bound what it may store.
+//! - **Errors.** A guest sees a [`GuestError`], which does not name its location. The host sees the
 //!   [last failure](Session::last_failure) with all causes.
-//! - **Advice.** [`SaveAdvice`] says when the guest should save, a [`StopHandle`] asks it to stop.
-//! - **The end.** [`Session::finish`] commits what is staged, and returns the [`Outcome`].
+//! - **Advice.** [`SaveAdvice`] says when the guest should save. A [`StopHandle`] asks it to stop.
+//! - **The end.** [`Session::finish`] commits the pending background saves, and returns the [`Outcome`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -29,7 +28,7 @@
 //! let attempt = Attempt::begin(location, AttemptSettings::default()).await?;
 //! let session = Session::new(Arc::new(attempt), SessionSettings::default());
 //!
-//! // The calls that a guest makes.
+//! // Calls made by the guest.
 //! assert!(!session.prev_exists().await?);
 //! session.write_in_background("epoch 1".into(), vec![]).await?;
 //! assert_eq!(session.read().await?.as_deref(), Some(&b"epoch 1"[..]));

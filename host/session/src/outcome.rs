@@ -7,33 +7,33 @@ use checkpoint_storage::{Error, ErrorKind, Totals};
 
 use crate::session::Session;
 
-/// The longest that [`Session::finish`] waits for deletions. What is left, the next attempt sweeps.
+/// The longest that [`Session::finish`] waits for deletions. The next attempt sweeps what is left.
 const DELETIONS: Duration = Duration::from_secs(5);
 
 /// How a session ended: what [`Session::finish`](crate::Session::finish) returns.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-#[must_use = "saves in the background may be lost, which only this says"]
+#[must_use = "only the outcome says whether background saves were lost"]
 pub struct Outcome {
-    /// Why a save in the background, which the guest counts on, is not committed. `None` if all are.
+    /// Why an acknowledged background save was not committed. `None` if all were.
     pub lost: Option<Error>,
-    /// Why the guest's last call failed, with all causes; `None` if it succeeded. Once the attempt is
-    /// fenced this stays [`Fenced`](checkpoint_storage::ErrorKind::Fenced), whatever succeeds later.
+    /// The error of the guest's last call, with all causes; `None` if it succeeded. Once the attempt is
+    /// fenced, this stays [`Fenced`](checkpoint_storage::ErrorKind::Fenced) even if later calls succeed.
     pub failure: Option<Error>,
-    /// The time that the guest has waited for its saves.
+    /// The total time that the guest waited for its saves.
     pub waited: Duration,
-    /// What the attempt has committed.
+    /// The totals of what the attempt committed.
     pub totals: Totals,
 }
 
 impl Session {
-    /// Ends the session when its guest has ended, however it did: by returning, a trap or a timeout.
+    /// Ends the session. Call it when the guest has ended: by returning, by a trap or by a timeout.
     ///
-    /// Waits until the saves in the background are committed, and for the deletion of what they replaced
-    /// as far as the time permits. A save that is not committed within `timeout` is reported as lost,
-    /// although one that is being made may still take effect.
+    /// Waits until the background saves are committed, then waits, within the same timeout, until the
+    /// checkpoints that they replaced are deleted. Reports a save that is not committed within `timeout`
+    /// as lost, although a save in flight may still take effect.
     ///
-    /// Later calls return the same outcome at once. Saves after this fail.
+    /// Later calls return the same outcome immediately. Saves after this fail.
     pub async fn finish(&self, timeout: Duration) -> Outcome {
         let outcome = self.shared.outcome.get_or_init(|| self.end(timeout));
         outcome.await.clone()
@@ -47,13 +47,13 @@ impl Session {
             Ok(lost) => lost,
             Err(_) => {
                 background.drop_waiting().await;
-                let what = "what the task saved last in the background is not committed: the storage took too long";
+                let what = "the last background save was not committed: the storage took too long";
                 Some(Error::new(ErrorKind::Unavailable, what))
             }
         };
         let left = timeout.saturating_sub(self.now().saturating_duration_since(began));
         let settling = self.attempt().settle();
-        // Not needed for anything to be durable.
+        // Best effort: durability does not depend on it.
         let _ = tokio::time::timeout(left.min(DELETIONS), settling).await;
         Outcome {
             lost,

@@ -1,4 +1,4 @@
-//! The calls of the import, in the order that a guest can rely on.
+//! The calls of the import, and the order in which they take effect.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,20 +19,20 @@ use crate::outcome::Outcome;
 use crate::settings::{OnFailure, SessionSettings};
 use crate::slot::Slot;
 
-/// What a guest says about a checkpoint. Of a key that is given twice, the last value counts.
+/// A guest's annotations of a checkpoint. If a key occurs twice, the last value counts.
 pub type Annotations = Vec<(String, String)>;
 
-/// What a call of the guest's returns.
+/// The result of a guest's call.
 pub type Answer<T> = std::result::Result<T, GuestError>;
 
-/// What one guest sees of its attempt. Clones are the same session.
+/// One guest's view of its attempt. All clones are the same session.
 ///
-/// Calls may run concurrently; those that save and read take effect one after the other. A read waits for
-/// the saves in the background. A save in the foreground replaces the one that waits there, and waits for
-/// the one that is being made.
+/// Calls may run concurrently; saves and reads take effect one after the other. A read waits for
+/// background saves. A foreground save replaces the queued background save, and waits for the one in
+/// flight.
 ///
-/// Where there are threads, the calls need a tokio runtime, which makes the saves in the background. On
-/// wasm, a save in the background is made before the call returns.
+/// On targets with threads, the calls need a tokio runtime, which runs the background saves. On wasm, a
+/// background save runs before the call returns.
 #[derive(Clone)]
 pub struct Session {
     pub(crate) shared: Arc<Shared>,
@@ -45,7 +45,7 @@ pub(crate) struct Shared {
     advisor: Mutex<Advisor>,
     failure: Mutex<Option<Error>>,
     pub(crate) on_failure: Option<Box<OnFailure>>,
-    /// Each stream takes the memory of a whole pipeline, so there is one of either kind at a time.
+    /// Each stream needs the memory of a whole pipeline, so a session permits one of each kind.
     pub(crate) writing: Slot,
     pub(crate) reading: Slot,
     pub(crate) is_finished: AtomicBool,
@@ -58,23 +58,23 @@ pub(crate) struct Shared {
 pub struct Resume {
     /// The checkpoint, if there is one.
     pub point: ResumePoint,
-    /// The time since that checkpoint was saved, by the host's clock; zero if the clock was set back or
+    /// The time since that checkpoint was saved, by the host's clock. Zero if the clock was set back or
     /// there is no checkpoint.
     pub age: Duration,
 }
 
-/// What the guest may store.
+/// How much the guest may store.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Allowance {
-    /// The caps of the host.
+    /// The limits set by the host.
     pub limits: Limits,
-    /// The bytes that saves may still add to the storage now.
+    /// How many bytes saves may still add to the storage.
     pub bytes_left: u64,
 }
 
 impl Session {
-    /// Opens the session of the guest that runs as this attempt.
+    /// Opens a session for the guest that runs as this attempt.
     #[must_use]
     pub fn new(attempt: Arc<Attempt>, settings: SessionSettings) -> Self {
         let SessionSettings { advice, on_failure } = settings;
@@ -94,29 +94,29 @@ impl Session {
         }
     }
 
-    /// The attempt whose checkpoints the guest sees.
+    /// Returns the attempt whose checkpoints the guest sees.
     #[must_use]
     pub fn attempt(&self) -> &Arc<Attempt> {
         &self.shared.attempt
     }
 
-    /// A handle that asks the guest to stop.
+    /// Returns a handle that asks the guest to stop.
     #[must_use]
     pub fn stop_handle(&self) -> StopHandle {
         self.advisor().stop_handle()
     }
 
-    /// The time that the guest has waited for its saves.
+    /// Returns the total time that the guest has waited for its saves.
     #[must_use]
     pub fn waited(&self) -> Duration {
         self.advisor().waited()
     }
 
-    /// Whether there is a checkpoint that [`read`](Self::read) or [`restore`](Self::restore) would give.
+    /// Returns whether there is a checkpoint for [`read`](Self::read) or [`restore`](Self::restore).
     ///
     /// # Errors
-    /// [`GuestError::Corrupt`] if there are checkpoints but each of them is damaged, or the failure of a
-    /// save in the background.
+    /// [`GuestError::Corrupt`] if there are checkpoints but all of them are damaged. The failure of a
+    /// background save.
     pub async fn prev_exists(&self) -> Answer<bool> {
         let found = match self.settle().await {
             Ok(()) => self.attempt().prev_exists().await,
@@ -125,10 +125,10 @@ impl Session {
         self.answer(found)
     }
 
-    /// What this attempt resumed from. Its own saves do not change the answer.
+    /// Returns the point from which this attempt resumed. Its own saves do not change the answer.
     ///
     /// # Errors
-    /// [`GuestError::Corrupt`] if there are checkpoints but each of them is damaged.
+    /// [`GuestError::Corrupt`] if there are checkpoints but all of them are damaged.
     pub async fn resume(&self) -> Answer<Resume> {
         let point = self.answer(self.attempt().resume_point().await)?;
         let age = match &point {
@@ -140,11 +140,11 @@ impl Session {
         Ok(Resume { point, age })
     }
 
-    /// The contents of the only file of the guest's newest save, else of the newest checkpoint that
-    /// earlier attempts left. `None` if there is no checkpoint.
+    /// Returns the contents of the only file in the guest's newest save or, if it has not saved, in the
+    /// newest checkpoint of earlier attempts. `None` if there is no checkpoint.
     ///
     /// # Errors
-    /// Those of [`Attempt::read`], or the failure of a save in the background.
+    /// Those of [`Attempt::read`]. The failure of a background save.
     pub async fn read(&self) -> Answer<Option<Bytes>> {
         let contents = match self.settle().await {
             Ok(()) => self.attempt().read().await,
@@ -153,10 +153,10 @@ impl Session {
         self.answer(contents)
     }
 
-    /// Replaces the checkpoint by one unnamed file with these contents.
+    /// Replaces the checkpoint with one unnamed file with these contents.
     ///
     /// # Errors
-    /// Those of [`Attempt::write`], or the failure of a save in the background; then nothing is saved.
+    /// Those of [`Attempt::write`]. The failure of a background save, in which case nothing is saved.
     pub async fn write(&self, contents: Bytes, annotations: Annotations) -> Answer<Saved> {
         let began = self.now();
         let saved = match self.supersede().await {
@@ -169,8 +169,8 @@ impl Session {
         self.saved(began, saved)
     }
 
-    /// [`write`](Self::write) from memory that only the guest owns. It is copied a few chunks at a time,
-    /// so that a save takes no more memory than a stream.
+    /// Does the same as [`write`](Self::write), from memory that the guest owns. Copies it a few chunks
+    /// at a time, so that a save needs no more memory than a stream.
     ///
     /// # Errors
     /// Those of [`write`](Self::write).
@@ -186,11 +186,11 @@ impl Session {
         self.saved(began, saved)
     }
 
-    /// [`write`](Self::write) in the background.
+    /// Does the same as [`write`](Self::write), in the background.
     ///
     /// # Errors
-    /// [`GuestError::QuotaExceeded`] if the contents are too large, or the failure of an earlier save in
-    /// the background; then this one is not made.
+    /// [`GuestError::QuotaExceeded`] if the contents are too large. The failure of an earlier background
+    /// save, in which case this one is not made.
     pub async fn write_in_background(
         &self,
         contents: Bytes,
@@ -207,11 +207,11 @@ impl Session {
         self.saved(began, staged)
     }
 
-    /// Replaces the checkpoint by the file or directory that `source` is. `source` is an error if the
-    /// host could not open what the guest named.
+    /// Replaces the checkpoint with the file or directory `source`, which is an error if the host could
+    /// not open the guest's path.
     ///
     /// # Errors
-    /// That of `source`, those of [`Attempt::save`], or the failure of a save in the background; then
+    /// The error in `source`. Those of [`Attempt::save`]. The failure of a background save, in which case
     /// nothing is saved.
     pub async fn save(
         &self,
@@ -232,11 +232,11 @@ impl Session {
         self.saved(began, saved)
     }
 
-    /// [`save`](Self::save) in the background. What `source` is may change when this returns.
+    /// Does the same as [`save`](Self::save), in the background. The files may change once this returns.
     ///
     /// # Errors
-    /// That of `source`, those of reading it, or the failure of an earlier save in the background; then
-    /// this one is not made.
+    /// The error in `source`. Any failure to read it. The failure of an earlier background save, in which
+    /// case this one is not made.
     pub async fn save_in_background(
         &self,
         source: Result<impl TreeSource>,
@@ -253,12 +253,12 @@ impl Session {
         self.saved(began, staged)
     }
 
-    /// Makes `target` equal to the checkpoint that [`read`](Self::read) would give, and returns its
-    /// position in the log. `None`, and an untouched target, if there is no checkpoint. `target` is an
-    /// error if the host could not open what the guest named.
+    /// Restores the checkpoint that [`read`](Self::read) would return to `target`, and returns its
+    /// position in the log. If there is no checkpoint, returns `None` and leaves the target untouched.
+    /// `target` is an error if the host could not open the guest's path.
     ///
     /// # Errors
-    /// That of `target`, those of [`Attempt::restore`], or the failure of a save in the background.
+    /// The error in `target`. Those of [`Attempt::restore`]. The failure of a background save.
     pub async fn restore(
         &self,
         target: Result<impl TreeTarget>,
@@ -274,11 +274,11 @@ impl Session {
         self.answer(restored)
     }
 
-    /// Waits until nothing is left to be saved in the background, and returns the newest of these saves,
-    /// if one was made since the last flush.
+    /// Waits until all background saves have ended, and returns the newest one that completed since the
+    /// last flush, if any.
     ///
     /// # Errors
-    /// The failure of an earlier save in the background.
+    /// The failure of an earlier background save.
     pub async fn flush(&self) -> Answer<Option<Saved>> {
         let began = self.now();
         let flushed = self.shared.background.flush().await;
@@ -286,8 +286,8 @@ impl Session {
         self.answer(flushed)
     }
 
-    /// Declares the schema of what the guest saves from here on, and what to do with a checkpoint of
-    /// earlier attempts that has another one or none.
+    /// Declares the schema of the guest's saves from now on, and what to do if the checkpoint of earlier
+    /// attempts has a different schema or none.
     ///
     /// # Errors
     /// [`GuestError::QuotaExceeded`] if the name is too long.
@@ -295,13 +295,13 @@ impl Session {
         self.answer(self.attempt().declare_schema(name, change).await)
     }
 
-    /// Whether this is a good time to save, and whether the guest is to stop.
+    /// Returns whether this is a good time to save, and whether the guest should stop.
     #[must_use]
     pub fn should_save(&self) -> Advice {
         self.advisor().advise(self.now())
     }
 
-    /// What the guest may store.
+    /// Returns how much the guest may store.
     pub async fn limits(&self) -> Allowance {
         Allowance {
             limits: *self.attempt().limits(),
@@ -309,12 +309,12 @@ impl Session {
         }
     }
 
-    /// Waits for the saves in the background, so that the guest reads its own.
+    /// Waits for background saves, so that the guest reads its own saves.
     pub(crate) async fn settle(&self) -> Result<()> {
         self.shared.background.settle().await
     }
 
-    /// Lets a save in the foreground come after all in the background.
+    /// Orders a foreground save after all background saves.
     pub(crate) async fn supersede(&self) -> Result<()> {
         self.check_open()?;
         self.shared.background.supersede().await

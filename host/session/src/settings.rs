@@ -1,4 +1,4 @@
-//! What a host may choose about a session.
+//! The settings of a session.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use checkpoint_storage::Error;
 
 use crate::advice::SaveAdvice;
 
-/// What a host may choose about a session. The default suits most hosts.
+/// The settings of a session. The default suits most hosts.
 #[derive(Default)]
 pub struct SessionSettings {
     pub(crate) advice: SaveAdvice,
@@ -16,15 +16,15 @@ pub struct SessionSettings {
 pub(crate) type OnFailure = dyn Fn(&Error) + Send + Sync;
 
 impl SessionSettings {
-    /// When the guest is advised to save. See [`SaveAdvice`] for the default.
+    /// Sets when the guest is advised to save. See [`SaveAdvice`] for the default.
     #[must_use]
     pub fn save_advice(mut self, advice: SaveAdvice) -> Self {
         self.advice = advice;
         self
     }
 
-    /// Calls this with each error of a guest's call, before the guest learns its part of it: for a log
-    /// that the guest cannot read. Default none.
+    /// Sets a function that receives the full error of each failed guest call before the guest sees its
+    /// reduced form, for a log that the guest cannot read. Default: none.
     #[must_use]
     pub fn on_failure(mut self, log: impl Fn(&Error) + Send + Sync + 'static) -> Self {
         self.on_failure = Some(Box::new(log));

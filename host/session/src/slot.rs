@@ -1,9 +1,9 @@
-//! A resource that one holder at a time may have.
+//! A resource with at most one holder at a time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Taken by one holder at a time. Clones are the same slot.
+/// A slot for one holder at a time. All clones are the same slot.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Slot(Arc<AtomicBool>);
 
@@ -12,7 +12,7 @@ pub(crate) struct Slot(Arc<AtomicBool>);
 pub(crate) struct Held(Slot);
 
 impl Slot {
-    /// Takes the slot; `None` if another holder has it.
+    /// Takes the slot. Returns `None` if another holder has it.
     pub(crate) fn take(&self) -> Option<Held> {
         match self.0.swap(true, Ordering::AcqRel) {
             true => None,

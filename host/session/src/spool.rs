@@ -1,15 +1,15 @@
-//! A copy of a tree in a temporary file, so that what it was made of may change.
+//! A copy of a tree in a temporary file, so that the original may change during a background save.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 
 use checkpoint_storage::{Error, ErrorKind, Limits, Result, Tree, TreeReader, TreeSource};
 
-/// The memory through which a tree is copied.
+/// The size of the buffer for copying a tree.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// A tree, and the contents of its files in a file without a name: the system removes it with the
-/// process, however that ends.
+/// A tree, and the contents of its files in an unnamed file, which the system removes even if the
+/// process crashes.
 #[derive(Debug)]
 pub(crate) struct Spooled {
     contents: File,
@@ -71,6 +71,7 @@ fn failed(error: std::io::Error) -> Error {
         }
         _ => ErrorKind::Other,
     };
-    let what = "the host's temporary copy of what is saved in the background failed";
+    let what =
+        "cannot use the host's temporary file for a background save; check its temporary directory";
     Error::new(kind, what).with_source(error)
 }

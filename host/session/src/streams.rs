@@ -1,4 +1,4 @@
-//! Checkpoints as streams, in constant memory.
+//! Streaming saves and reads, in constant memory.
 
 use std::fmt;
 use std::time::Instant;
@@ -11,10 +11,10 @@ use crate::session::{Annotations, Answer, Session, metadata};
 use crate::slot::{Held, Slot};
 
 impl Session {
-    /// Begins a save whose contents are written piece by piece. There is one at a time.
+    /// Begins a save whose contents the guest writes in pieces. Only one may be open at a time.
     ///
     /// # Errors
-    /// [`GuestError::QuotaExceeded`] while another one is open; those of [`write`](Self::write).
+    /// [`GuestError::QuotaExceeded`] while another one is open. Those of [`write`](Self::write).
     pub async fn begin_stream(&self, annotations: Annotations) -> Answer<SaveStream> {
         let begun = match take(&self.shared.writing) {
             Ok(held) => {
@@ -32,11 +32,11 @@ impl Session {
         })
     }
 
-    /// The contents that [`read`](Self::read) would give, as a stream. There is one at a time. `None` if
-    /// there is no checkpoint.
+    /// Returns the contents that [`read`](Self::read) would return, as a stream. Only one may be open at
+    /// a time. `None` if there is no checkpoint.
     ///
     /// # Errors
-    /// [`GuestError::QuotaExceeded`] while another one is open; those of [`read`](Self::read).
+    /// [`GuestError::QuotaExceeded`] while another one is open. Those of [`read`](Self::read).
     pub async fn read_stream(&self) -> Answer<Option<ReadStream>> {
         let begun = match self.settle().await {
             Ok(()) => self.begin_reading().await,
@@ -61,24 +61,24 @@ impl Session {
 
 fn take(slot: &Slot) -> Result<Held> {
     slot.take().ok_or_else(|| {
-        let what = "a task writes one stream at a time and reads one; end the one that is open";
+        let what = "another stream of this kind is open; close it first";
         Error::new(ErrorKind::QuotaExceeded, what)
     })
 }
 
-/// A save whose contents the guest is writing. Nothing of it is visible before it is
-/// [committed](Self::commit). Dropped before that, nothing is saved.
+/// A save whose contents the guest is writing. Nothing is visible until it is
+/// [committed](Self::commit); dropping it saves nothing.
 pub struct SaveStream {
     session: Session,
-    /// The stream, or why it has failed.
+    /// The stream, or the error that ended it.
     stream: Result<checkpoint_storage::SaveStream>,
     written_bytes: u64,
     _held: Held,
 }
 
 impl SaveStream {
-    /// Writes the next piece, and waits while the storage is slower than the guest. A failure is reported
-    /// by [`commit`](Self::commit); until then the stream [has failed](Self::has_failed).
+    /// Writes the next piece, waiting while the storage is slower than the guest.
+    /// [`commit`](Self::commit) reports a failure; [`has_failed`](Self::has_failed) detects it earlier.
     pub async fn write(&mut self, piece: Bytes) {
         let Ok(stream) = &mut self.stream else {
             return;
@@ -89,27 +89,27 @@ impl SaveStream {
         }
     }
 
-    /// Whether a piece could not be written. Then no more are taken.
+    /// Returns whether a write has failed. The stream ignores further pieces then.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.stream.is_err()
     }
 
-    /// Replaces the checkpoint by one unnamed file with what was written, which the guest says are `size`
-    /// bytes.
+    /// Replaces the checkpoint with one unnamed file with the written contents. `size` is the number of
+    /// bytes that the guest says it wrote.
     ///
     /// # Errors
-    /// The first failure of the stream; [`GuestError::Other`] if another number of bytes has arrived;
-    /// those of [`Session::write`].
+    /// The first failure of the stream. [`GuestError::Other`] if a different number of bytes arrived.
+    /// Those of [`Session::write`].
     pub async fn commit(self, size: u64) -> Answer<Saved> {
         let began = self.session.now();
         self.commit_since(began, size).await
     }
 
-    /// [Writes](Self::write) pieces until one is empty, and [commits](Self::commit).
+    /// [Writes](Self::write) pieces until one is empty, then [commits](Self::commit).
     ///
     /// # Errors
-    /// That of `next_piece`; those of [`commit`](Self::commit).
+    /// Those of `next_piece` and [`commit`](Self::commit).
     pub async fn commit_all(
         mut self,
         size: u64,
@@ -128,7 +128,7 @@ impl SaveStream {
 
     async fn commit_since(self, began: Instant, size: u64) -> Answer<Saved> {
         let arrived = self.written_bytes;
-        // A failure of the stream explains a wrong size, so it comes first.
+        // A failed stream explains a wrong size, so its error takes precedence.
         if self.stream.is_ok() && arrived != size {
             return Err(self.session.misuse(Misuse::Lost { size, arrived }));
         }
@@ -157,22 +157,22 @@ pub struct ReadStream {
 }
 
 impl ReadStream {
-    /// The checkpoint.
+    /// Returns information about the checkpoint.
     #[must_use]
     pub fn info(&self) -> &CheckpointInfo {
         &self.info
     }
 
-    /// Whether the checkpoint turned out damaged, and another read gives an older one.
+    /// Returns whether the checkpoint proved to be damaged and reading again returns an older one.
     #[must_use]
     pub fn fell_back(&self) -> bool {
         self.fell_back
     }
 
-    /// The next piece, at most a few MiB and not empty; `None` at the end and after an error.
+    /// Returns the next piece, at most a few MiB and not empty. `None` at the end and after an error.
     ///
     /// # Errors
-    /// [`GuestError::Corrupt`] if the checkpoint turned out damaged; those of
+    /// [`GuestError::Corrupt`] if the checkpoint proved to be damaged. Those of
     /// [`Attempt::read`](checkpoint_storage::Attempt::read).
     pub async fn next(&mut self) -> Answer<Option<Bytes>> {
         let Some(mut stream) = self.stream.take() else {
@@ -189,7 +189,7 @@ impl ReadStream {
         self.fell_back = stream.fell_back();
         Err(match self.session.tell(error) {
             GuestError::Corrupt(_) => {
-                let what = "the checkpoint is damaged; reading anew gives an older one";
+                let what = "the checkpoint is damaged; read again to get an older one";
                 GuestError::Corrupt(what.into())
             }
             told => told,

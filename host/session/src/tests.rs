@@ -41,13 +41,13 @@ impl Place {
         Session::new(Arc::new(attempt.unwrap()), SessionSettings::default())
     }
 
-    /// From now on each put takes so long, by the runtime's clock.
+    /// Makes each put take this long from now on, by the runtime's clock.
     fn slow_puts(&self, time: Duration) {
         let slow = |config: &mut ThrottleConfig| config.wait_put_per_call = time;
         self.store.config_mut(slow);
     }
 
-    /// The contents that the next attempt finds.
+    /// Returns the contents that the next attempt reads.
     async fn found(&self) -> Option<String> {
         text(&self.begin().await).await
     }

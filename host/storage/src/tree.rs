@@ -1,4 +1,4 @@
-//! The tree of files that a checkpoint is.
+//! The tree of files in a checkpoint.
 
 #[cfg(all(feature = "dir", not(target_family = "wasm")))]
 mod cap;
@@ -14,20 +14,20 @@ use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The longest path in a tree, in bytes. Linux's `PATH_MAX` less room for the target's own path.
+/// The longest path in a tree, in bytes: Linux's `PATH_MAX` minus room for the target's own path.
 pub(crate) const MAX_PATH_BYTES: usize = 3072;
 
-/// How much of a path that no tree can hold an error shows.
+/// How much of an invalid path an error message shows.
 const MAX_SHOWN_CHARS: usize = 200;
 
 /// A tree of files: the root and everything beneath it.
 ///
-/// Invariants, which [`Tree::new`] checks, whoever made the entries:
+/// [`Tree::new`] checks these invariants:
 /// - there is at least one entry, and the first is the root, with the empty path;
-/// - a root that is no directory is the only entry, and is a file;
+/// - a root that is not a directory is the only entry, and is a file;
 /// - paths are relative, `/`-separated, without empty components, `.` and `..`, and without NUL;
-/// - entries ascend strictly, components compared one by one as bytes, so there are no duplicates;
-/// - the parent of every entry is a directory of the tree. So nothing lies beneath a link.
+/// - entries are sorted, comparing paths component by component as bytes, and there are no duplicates;
+/// - the parent of every entry is a directory of the tree, so nothing lies beneath a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
     entries: Vec<Entry>,
@@ -38,49 +38,50 @@ pub struct Tree {
 pub struct Entry {
     /// The path from the root; empty for the root.
     pub path: String,
-    /// What it is.
+    /// The kind of entry.
     pub node: Node,
     /// The permission bits, of `0o777`. Ignored for links.
     pub mode: u32,
-    /// When it was modified last.
+    /// When it was last modified.
     pub modified: SystemTime,
 }
 
-/// What an [`Entry`] is.
+/// The kind of an [`Entry`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
-    /// A regular file of so many bytes.
+    /// A regular file.
     File {
-        /// The size of its contents.
+        /// The size of its contents in bytes.
         size_bytes: u64,
     },
     /// A directory.
     Dir,
-    /// A symbolic link, which is kept as it is and never followed.
+    /// A symbolic link, which is stored as a link and never followed.
     Link {
-        /// What it holds.
+        /// The text of the link.
         target: String,
     },
 }
 
 impl Tree {
-    /// A tree of these entries, in any order.
+    /// Creates a tree from entries in any order.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidPath`] if they do not hold the invariants of [`Tree`].
+    /// [`ErrorKind::InvalidPath`] if they violate the invariants of [`Tree`].
     pub fn new(mut entries: Vec<Entry>) -> Result<Self> {
         entries.sort_by(|a, b| components(&a.path).cmp(components(&b.path)));
         Self::in_order(entries)
     }
 
-    /// The same of entries that are stored. Nothing sorts them: their order says whose the contents are.
+    /// Creates a tree from stored entries. Does not sort them, because their order determines which contents
+    /// belong to which file.
     pub(crate) fn in_order(entries: Vec<Entry>) -> Result<Self> {
         let tree = Self { entries };
         tree.check()?;
         Ok(tree)
     }
 
-    /// The tree of contents without a name.
+    /// Creates a tree of one unnamed file.
     pub(crate) fn single_file(size_bytes: u64, modified: SystemTime) -> Self {
         Self {
             entries: vec![Entry {
@@ -92,29 +93,29 @@ impl Tree {
         }
     }
 
-    /// The root first, then everything beneath it, a directory before what is in it.
+    /// Returns the entries: the root first, and each directory before its own entries.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// Whether the root is a directory.
+    /// Returns whether the root is a directory.
     pub fn is_dir(&self) -> bool {
         let root = self.entries.first();
         root.is_some_and(|root| matches!(root.node, Node::Dir))
     }
 
-    /// The number of regular files.
+    /// Returns the number of regular files.
     pub fn file_count(&self) -> u64 {
         self.files().count() as u64
     }
 
-    /// The size of all files together. `None` if that is above `u64::MAX`.
+    /// Returns the total size of all files in bytes, or `None` if it exceeds `u64::MAX`.
     pub(crate) fn size_bytes(&self) -> Option<u64> {
         self.files().try_fold(0u64, u64::checked_add)
     }
 
-    /// Whether both hold the same, modification times aside: those of directories change by the
-    /// mere making of their entries; and modes, if these are not to be compared.
+    /// Returns whether both trees have the same entries. Ignores modification times, because creating
+    /// entries changes those of directories. Ignores modes too, unless they are to be compared.
     pub(crate) fn equals_but_for_times(&self, other: &Self, modes: bool) -> bool {
         self.entries.len() == other.entries.len()
             && self.entries.iter().zip(&other.entries).all(|(a, b)| {
@@ -133,32 +134,37 @@ impl Tree {
 
     fn check(&self) -> Result<()> {
         let Some((root, rest)) = self.entries.split_first() else {
-            return Err(invalid("", "a tree has a root"));
+            return Err(invalid("", "the tree has no root"));
         };
         if !root.path.is_empty() {
-            return Err(invalid(&root.path, "a tree has a root"));
+            return Err(invalid(&root.path, "the tree has no root"));
         }
         match root.node {
             Node::Dir => {}
             Node::File { .. } if rest.is_empty() => {}
-            Node::File { .. } => return Err(invalid("", "a file has nothing beneath it")),
-            Node::Link { .. } => return Err(invalid("", "the root is a link")),
+            Node::File { .. } => {
+                return Err(invalid(
+                    "",
+                    "the root is a file, so the tree can have no other entry",
+                ));
+            }
+            Node::Link { .. } => return Err(invalid("", "the root must not be a link")),
         }
-        // The directories from the root to the entry before, which is all that can be a parent of
-        // the next one in this order.
+        // The directories from the root to the previous entry. In sorted order, only these can be the
+        // parent of the next entry.
         let mut parents = vec![""];
         let mut before = "";
         for Entry { path, node, .. } in rest {
             check_path(path)?;
             if components(before).cmp(components(path)).is_ge() {
-                return Err(invalid(path, "twice in the tree, or out of its order"));
+                return Err(invalid(path, "duplicate or unsorted entry"));
             }
             let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
             while parents.last().is_some_and(|last| *last != parent) {
                 parents.pop();
             }
             if parents.is_empty() {
-                return Err(invalid(path, "not in a directory of the tree"));
+                return Err(invalid(path, "its parent is not a directory of the tree"));
             }
             if let Node::Dir = node {
                 parents.push(path);
@@ -166,7 +172,7 @@ impl Tree {
             if let Node::Link { target } = node
                 && (target.is_empty() || target.contains('\0'))
             {
-                return Err(invalid(path, "a link to nothing"));
+                return Err(invalid(path, "the link is empty"));
             }
             before = path;
         }
@@ -175,26 +181,29 @@ impl Tree {
 }
 
 fn components(path: &str) -> impl Iterator<Item = &[u8]> {
-    // The root has no component, and so comes first.
+    // The root has no components, so it sorts first.
     path.split('/').filter(|c| !c.is_empty()).map(str::as_bytes)
 }
 
 fn check_path(path: &str) -> Result<()> {
     if path.len() > MAX_PATH_BYTES {
-        return Err(invalid(path, "longer than a path in a checkpoint may be"));
+        return Err(invalid(path, "the path is too long for a checkpoint"));
     }
     let bad = |component: &str| matches!(component, "" | "." | "..");
     if path.split('/').any(bad) || path.contains('\0') {
-        return Err(invalid(path, "not a plain relative path"));
+        return Err(invalid(
+            path,
+            "expected a relative path without empty components, '.', '..' or NUL",
+        ));
     }
     if cfg!(windows) && path.contains(['\\', ':']) {
-        return Err(invalid(path, "not a name that Windows can hold"));
+        return Err(invalid(path, "not a valid name on Windows"));
     }
     Ok(())
 }
 
 fn invalid(path: &str, what: &str) -> Error {
-    // A hostile tree's may have megabytes.
+    // A path in a hostile tree may have megabytes.
     let shown: String = path.chars().take(MAX_SHOWN_CHARS).collect();
     let dots = if shown.len() < path.len() { "…" } else { "" };
     let what = format!("{shown:?}{dots}: {what}");

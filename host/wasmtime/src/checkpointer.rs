@@ -1,8 +1,8 @@
 //! The interface `checkpointer`.
 //!
-//! What `bindgen!` generates copies a list before the host sees it. A task's state may be most of its
-//! memory, and copying it costs as much as storing it, so `write` is defined by hand: over the memory of
-//! the guest, which stays as it is until the call returns.
+//! The code that `bindgen!` generates copies a list before the host sees it. A task's state may be most
+//! of its memory, and copying it costs as much as storing it. So `write` is defined by hand and reads
+//! the guest's memory directly, which does not change until the call returns.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, WasmList};

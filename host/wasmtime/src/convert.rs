@@ -1,13 +1,13 @@
-//! Between the types of the session and those of the bindings.
+//! Conversions between the types of the session and those of the bindings.
 
 use checkpoint_session::Answer;
 
 use crate::bindings::task::checkpoint::types;
 
-/// What a call of the import returns: a trap, or the guest's own answer.
+/// The result of a call of the import: a trap, or the answer to the guest.
 pub(crate) type Returned<T> = wasmtime::Result<Result<T, types::Error>>;
 
-/// Converts the session's answer to the guest's.
+/// Converts the session's answer to the answer to the guest.
 pub(crate) fn returned<T>(answer: Answer<impl Into<T>>) -> Returned<T> {
     Ok(answer.map(Into::into).map_err(Into::into))
 }

@@ -14,23 +14,23 @@ pub struct CheckpointCtx {
 }
 
 impl CheckpointCtx {
-    /// Opens a session for the guest's run of this attempt, which [`Attempt::begin`] makes for each run.
-    /// Its [`AttemptSettings`](checkpoint_storage::AttemptSettings) hold the guest's limits. A host that
-    /// gives advice of its own makes a [`Session`] and converts that.
+    /// Opens a session with default settings. Create a new attempt with [`Attempt::begin`] for each run of
+    /// the guest; its [`AttemptSettings`](checkpoint_storage::AttemptSettings) contain the guest's limits.
+    /// For other settings, such as different save advice, create a [`Session`] and convert it.
     #[must_use]
     pub fn new(attempt: Arc<Attempt>) -> Self {
         Session::new(attempt, SessionSettings::default()).into()
     }
 
-    /// The guest's session. A clone outlives the store: with it a host asks the guest to stop, or
-    /// [finishes](Session::finish) an attempt whose store is gone.
+    /// Returns the guest's session. A clone may outlive the store. Use it to ask the guest to stop, or to
+    /// [finish](Session::finish) an attempt whose store has been dropped.
     #[must_use]
     pub fn session(&self) -> &Session {
         &self.session
     }
 
-    /// Ends the attempt when the guest has ended, however it did: commits what is staged, and says what
-    /// was lost. See [`Session::finish`].
+    /// Ends the attempt. Call it when the guest has ended, even by a trap or timeout. Commits pending
+    /// background saves and reports what was lost. See [`Session::finish`].
     pub async fn finish(&self, timeout: Duration) -> Outcome {
         self.session.finish(timeout).await
     }
@@ -51,8 +51,8 @@ pub struct CheckpointCtxView<'a> {
     pub table: &'a mut ResourceTable,
 }
 
-/// What the state of a store implements so that its guest can import `task:checkpoint`.
+/// Implemented by the state of a store whose guest imports `task:checkpoint`.
 pub trait CheckpointView: Send {
-    /// The import's part of the state.
+    /// Returns the import's part of the state.
     fn checkpoint(&mut self) -> CheckpointCtxView<'_>;
 }

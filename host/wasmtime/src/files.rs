@@ -48,7 +48,7 @@ enum Access {
 }
 
 impl CheckpointCtxView<'_> {
-    /// Opens a path in a directory of the guest's. Traps if the handle is none.
+    /// Opens a path in a directory of the guest. Traps if the handle is invalid.
     fn open(
         &self,
         dir: &Resource<Descriptor>,
@@ -61,15 +61,15 @@ impl CheckpointCtxView<'_> {
 
 fn open_in(dir: &Descriptor, path: &str, access: Access) -> Result<DirTree<cap_std::fs::Dir>> {
     let Descriptor::Dir(dir) = dir else {
-        let what = "the descriptor is a file; pass its directory and its name";
+        let what = "the descriptor is a file; pass its directory and the file's name";
         return Err(Error::new(ErrorKind::InvalidPath, what));
     };
     if access == Access::Write && dir.perms.write_not_permitted() {
-        let what = "the directory was given for reading only";
+        let what = "the host granted read-only access to this directory";
         return Err(Error::new(ErrorKind::ReadOnly, what));
     }
     let handle = dir.dir.try_clone().map_err(|error| {
-        let what = "the directory cannot be opened again";
+        let what = "cannot reopen the directory";
         Error::new(ErrorKind::Other, what).with_source(error)
     })?;
     DirTree::new(cap_std::fs::Dir::from_std_file(handle), path)

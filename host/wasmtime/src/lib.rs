@@ -1,9 +1,10 @@
 //! The import `task:checkpoint`, for hosts that embed wasmtime.
 //!
-//! A guest that imports it saves its progress, and its next attempt goes on from there. The host
+//! A guest that imports it saves its progress, and its next attempt resumes from there. The host
 //! begins an [`Attempt`] for each run of the guest, which claims the guest's location and so fences
-//! every earlier run, and puts it into the store's state as a [`CheckpointCtx`]. The guest sees the
-//! checkpoints of that location and nothing else: no URL, no credential, no other task's data.
+//! every earlier run. The host then puts the attempt into the store's state as a [`CheckpointCtx`]. The
+//! guest sees the checkpoints of that location and nothing else: no URL, no credential, no other task's
+//! data.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -14,7 +15,7 @@
 //! use wasmtime_checkpoint::storage::{Attempt, AttemptSettings, Location};
 //! use wasmtime_checkpoint::{CheckpointCtx, CheckpointCtxView, CheckpointView};
 //!
-//! // What each plugin's store holds.
+//! // The state of each plugin's store.
 //! struct Plugin {
 //!     table: ResourceTable,
 //!     checkpoint: CheckpointCtx,
@@ -60,7 +61,7 @@
 //! #     (func (export "resumes") (result bool) (canon lift (core func $plugin "resumes"))))"#;
 //! let component = Component::new(&engine, component)?;
 //!
-//! // For each attempt: claim the plugin's location, and give the plugin what it finds there.
+//! // For each attempt, claim the plugin's location and give the plugin access to its checkpoints.
 //! let location = "memory:///plugins/one".parse::<Location>()?.open()?;
 //! for expected in [false, true] {
 //!     let attempt = Arc::new(Attempt::begin(location.clone(), AttemptSettings::default()).await?);
@@ -74,7 +75,7 @@
 //!     assert_eq!(resumes.call_async(&mut store, ()).await?, (expected,));
 //!     // The host may save for its guest too.
 //!     attempt.write("state".into()).await?;
-//!     // However the guest has ended: commit what it was told is staged.
+//!     // Even if the guest trapped, commit the saves that were acknowledged to it.
 //!     let outcome = store.data().checkpoint.finish(Duration::from_secs(10)).await;
 //!     assert!(outcome.lost.is_none());
 //! }
@@ -83,14 +84,13 @@
 //! ```
 //!
 //! The calls are `async` in the host, and block only the guest that makes them. When a guest has ended,
-//! however it did, call [`CheckpointCtx::finish`]: it commits what is staged, and its
-//! [`Outcome`](session::Outcome) says what was lost and why the guest's last call failed.
+//! even by a trap or timeout, call [`CheckpointCtx::finish`]. It commits pending background saves, and
+//! its [`Outcome`](session::Outcome) says what was lost and why the guest's last call failed.
 //!
-//! Wasmtime bounds what a guest passes to the host in one call, by
-//! [`Store::set_hostcall_fuel`](wasmtime::Store::set_hostcall_fuel): a `write` of more than 128 MiB traps
-//! unless that is raised. A `write` is stored from the guest's own memory, but a `write-in-background` is
-//! copied, so a host that raises it lends its guests twice as much memory each: for the save that is
-//! being made and the one that waits.
+//! Wasmtime limits how much a guest can pass to the host in one call with
+//! [`Store::set_hostcall_fuel`](wasmtime::Store::set_hostcall_fuel). A `write` of more than 128 MiB traps
+//! unless you raise that limit. A `write` reads the guest's own memory, but a `write-in-background`
+//! copies it. So each guest can make the host hold twice the limit: one save in flight and one queued.
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
@@ -114,8 +114,8 @@ pub use ctx::{CheckpointCtx, CheckpointCtxView, CheckpointView};
 
 use wasmtime::component::{HasData, Linker};
 
-/// The marker by which the generated `add_to_linker` functions in [`bindings`] find the import's part
-/// of a store's state. Public for hosts that call those themselves.
+/// The marker with which the generated `add_to_linker` functions in [`bindings`] find the import's part
+/// of a store's state. It is public for hosts that call those functions themselves.
 #[derive(Debug)]
 pub struct HasCheckpoint;
 
@@ -123,11 +123,11 @@ impl HasData for HasCheckpoint {
     type Data<'a> = CheckpointCtxView<'a>;
 }
 
-/// Adds all interfaces of `task:checkpoint` to a linker. The descriptors that `files` takes are those
-/// of `wasmtime_wasi`, so that crate's `p2::add_to_linker_async` belongs in the same linker.
+/// Adds all interfaces of `task:checkpoint` to a linker. The interface `files` takes descriptors of
+/// `wasmtime_wasi`, so call that crate's `p2::add_to_linker_async` on the same linker.
 ///
 /// # Errors
-/// If the linker has one of the interfaces already.
+/// If the linker already has one of the interfaces.
 #[cfg(feature = "wasi")]
 pub fn add_to_linker<T: CheckpointView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     use bindings::task::checkpoint::{files, streams};
@@ -137,11 +137,10 @@ pub fn add_to_linker<T: CheckpointView + 'static>(linker: &mut Linker<T>) -> was
     streams::add_to_linker::<_, HasCheckpoint>(linker, T::checkpoint)
 }
 
-/// Adds `checkpointer`, and the types that it uses, to a linker: for hosts without WASI, whose guests
-/// save bytes only.
+/// Adds `checkpointer` and its types to a linker, for hosts without WASI, whose guests save only bytes.
 ///
 /// # Errors
-/// If the linker has one of the interfaces already.
+/// If the linker already has one of the interfaces.
 pub fn add_checkpointer_to_linker<T: CheckpointView + 'static>(
     linker: &mut Linker<T>,
 ) -> wasmtime::Result<()> {

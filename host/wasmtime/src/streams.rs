@@ -17,7 +17,7 @@ use crate::bindings::task::checkpoint::{streams, types};
 use crate::convert::{Returned, returned};
 use crate::ctx::CheckpointCtxView;
 
-/// The most that a guest may write to a stream at a time. As much again is on its way.
+/// The most that a guest may write to a stream at a time. The write in flight holds up to as much again.
 const PERMIT_BYTES: usize = 1 << 20;
 
 /// A save whose contents the guest is writing: the resource `save-stream`.
@@ -26,12 +26,12 @@ pub struct SaveStream {
     shared: Arc<Mutex<Shared>>,
 }
 
-/// What the guest's output stream and the save have in common.
+/// The state shared by the guest's output stream and the save.
 struct Shared {
     stream: State,
-    /// Whether the output stream was given to the guest before.
-    is_lent: bool,
-    /// Whether the guest holds it now.
+    /// Whether the guest has already received the output stream.
+    is_taken: bool,
+    /// Whether the guest still holds the output stream.
     is_open: bool,
 }
 
@@ -77,7 +77,7 @@ impl streams::HostSaveStream for CheckpointCtxView<'_> {
         };
         let shared = Shared {
             stream: State::Idle(stream),
-            is_lent: false,
+            is_taken: false,
             is_open: false,
         };
         let shared = Arc::new(Mutex::new(shared));
@@ -91,7 +91,7 @@ impl streams::HostSaveStream for CheckpointCtxView<'_> {
         let shared = self.table.get(&this)?.shared.clone();
         {
             let mut shared = lock(&shared);
-            if std::mem::replace(&mut shared.is_lent, true) {
+            if std::mem::replace(&mut shared.is_taken, true) {
                 return Ok(Err(self.ctx.session.misuse(Misuse::OutputTaken).into()));
             }
             shared.is_open = true;
@@ -104,7 +104,7 @@ impl streams::HostSaveStream for CheckpointCtxView<'_> {
         let stream = self.table.delete(this)?;
         let state = {
             let mut shared = lock(&stream.shared);
-            // What the guest still writes goes nowhere.
+            // Discards anything that the guest still writes.
             let state = std::mem::replace(&mut shared.stream, State::Over);
             if shared.is_open {
                 return Ok(Err(self.ctx.session.misuse(Misuse::OutputHeld).into()));
@@ -121,7 +121,7 @@ impl streams::HostSaveStream for CheckpointCtxView<'_> {
 
     async fn drop(&mut self, this: Resource<SaveStream>) -> wasmtime::Result<()> {
         let stream = self.table.delete(this)?;
-        // What the guest still writes goes nowhere.
+        // Discards anything that the guest still writes.
         lock(&stream.shared).stream = State::Over;
         Ok(())
     }
@@ -168,14 +168,14 @@ impl OutputStream for Writing {
                 shared.stream = State::Writing(writing.boxed());
                 Ok(())
             }
-            State::Idle(_) | State::Writing(_) => {
-                Err(StreamError::trap("more is written than was permitted"))
-            }
+            State::Idle(_) | State::Writing(_) => Err(StreamError::trap(
+                "the guest wrote more than `check-write` permits",
+            )),
             State::Over => Err(StreamError::Closed),
         }
     }
 
-    /// What is written is durable when it is committed, and not before.
+    /// Does nothing: contents become durable only when they are committed.
     fn flush(&mut self) -> StreamResult<()> {
         Ok(())
     }
@@ -194,7 +194,7 @@ impl OutputStream for Writing {
 struct Reading {
     state: Progress,
     piece: Bytes,
-    /// Held until the guest drops its stream, because it may read one at a time.
+    /// Held until the guest drops its stream, because it may have only one open for reading.
     _over: Option<ReadStream>,
 }
 
@@ -252,7 +252,7 @@ impl Pollable for Reading {
 impl InputStream for Reading {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
         if self.piece.is_empty() {
-            // A guest that does not wait gets what is there already.
+            // A guest that does not block gets only what is available.
             self.ready().now_or_never();
         }
         if !self.piece.is_empty() {

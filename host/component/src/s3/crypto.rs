@@ -1,4 +1,4 @@
-//! The hashes of AWS signatures, in Rust.
+//! The hashes that AWS signatures need, in pure Rust.
 
 use hmac::{Hmac, KeyInit, Mac};
 use object_store::client::{
@@ -7,7 +7,7 @@ use object_store::client::{
 use object_store::{Error, Result};
 use sha2::{Digest, Sha256};
 
-/// SHA-256, and HMAC by it.
+/// SHA-256 and HMAC-SHA-256.
 #[derive(Debug)]
 pub(crate) struct Sha2;
 
@@ -40,7 +40,7 @@ impl CryptoProvider for Sha2 {
 
 fn unknown() -> Error {
     Error::NotSupported {
-        source: "S3 signs by HMAC with SHA-256 only".into(),
+        source: "this component signs requests only with HMAC-SHA-256".into(),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Requests by `wasi:http`, one at a time: there is one thread, and no timer of its own runs while a request
-//! does, so the host is told how long to wait.
+//! Requests over `wasi:http`, one at a time. There is one thread, so no timer of this component can fire
+//! during a request; the host enforces the timeouts instead.
 
 use std::time::Duration;
 
@@ -22,11 +22,11 @@ use wasip2::http::types::{
 use wasip2::io::poll::{Pollable, poll};
 use wasip2::io::streams::{InputStream, StreamError};
 
-/// How long a connection may take, and how long nothing may be heard: those of object_store's own client.
+/// The timeouts for connecting and for silence, the same as in object_store's own client.
 const CONNECT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// As much as is read at a time.
+/// The most bytes per read.
 const READ_BYTES: u64 = 1 << 20;
 
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl HttpConnector for Connector {
 
 #[derive(Debug)]
 struct Client {
-    /// Whether requests may go in the clear.
+    /// Whether unencrypted requests are permitted.
     allows_http: bool,
 }
 
@@ -80,15 +80,21 @@ impl Client {
         if let Err(late) = &written
             && late.kind() == HttpErrorKind::Timeout
         {
-            return Err(failed(HttpErrorKind::Timeout, "nothing is taken any more"));
+            return Err(failed(
+                HttpErrorKind::Timeout,
+                "the server stopped reading the request",
+            ));
         }
-        // A server may answer, and refuse, before it has taken everything.
+        // A server may refuse the request before it has read all of it.
         answer.subscribe().block();
         match (answer.get(), written) {
             (Some(Ok(Ok(response))), _) => Ok(response),
             (Some(Ok(Err(code))), _) => Err(of_code(code)),
             (_, Err(error)) => Err(error),
-            (_, Ok(())) => Err(failed(HttpErrorKind::Unknown, "no answer is given")),
+            (_, Ok(())) => Err(failed(
+                HttpErrorKind::Unknown,
+                "the host returned no response",
+            )),
         }
     }
 
@@ -100,20 +106,23 @@ impl Client {
         let refused = |what: &str| failed(HttpErrorKind::Unknown, what);
         let headers = Fields::new();
         for (name, value) in &parts.headers {
-            // The host says which one it calls.
+            // The host sets the Host header itself.
             if name != http::header::HOST && name != http::header::CONTENT_LENGTH {
                 let set = headers.append(name.as_str(), value.as_bytes());
-                set.map_err(|_| refused("the host refuses a header"))?;
+                set.map_err(|_| refused("the host rejected a header"))?;
             }
         }
-        // Without it the body would go in chunks, which S3 does not take.
+        // Without it the body would use chunked encoding, which S3 does not accept.
         let length = body_bytes.to_string();
         let set = headers.append("content-length", length.as_bytes());
-        set.map_err(|_| refused("the host refuses a header"))?;
+        set.map_err(|_| refused("the host rejected a header"))?;
 
-        // The address as it was signed: without the port that its scheme has anyway.
-        let url = Url::parse(&parts.uri.to_string()).map_err(|_| refused("no address"))?;
-        let host = url.host_str().ok_or_else(|| refused("no address"))?;
+        // Use the address that was signed, which leaves out the scheme's default port.
+        let url = Url::parse(&parts.uri.to_string())
+            .map_err(|_| refused("the request has no valid URL"))?;
+        let host = url
+            .host_str()
+            .ok_or_else(|| refused("the request has no valid URL"))?;
         let authority = match url.port() {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
@@ -122,7 +131,7 @@ impl Client {
             "http" if self.allows_http => Scheme::Http,
             "http" => {
                 return Err(refused(
-                    "AWS_ALLOW_HTTP does not say that it may be in the clear",
+                    "unencrypted HTTP is not permitted; use https:// or set AWS_ALLOW_HTTP=true",
                 ));
             }
             _ => Scheme::Https,
@@ -133,8 +142,10 @@ impl Client {
         let set = set.and_then(|()| request.set_scheme(Some(&scheme)));
         let set = set.and_then(|()| request.set_authority(Some(&authority)));
         let set = set.and_then(|()| request.set_path_with_query(path));
-        set.map_err(|()| refused("the host refuses the address"))?;
-        let outgoing = request.body().map_err(|()| refused("no body"))?;
+        set.map_err(|()| refused("the host rejected the URL"))?;
+        let outgoing = request
+            .body()
+            .map_err(|()| refused("the host does not accept a request body"))?;
         Ok((request, outgoing))
     }
 }
@@ -142,7 +153,7 @@ impl Client {
 fn patience() -> RequestOptions {
     let options = RequestOptions::new();
     let [connect, silence] = [CONNECT, SILENCE].map(nanoseconds);
-    // A host that cannot do so waits as long as it does.
+    // A host that does not support these keeps its own timeouts.
     let _ = options.set_connect_timeout(Some(connect));
     let _ = options.set_first_byte_timeout(Some(silence));
     let _ = options.set_between_bytes_timeout(Some(silence));
@@ -164,11 +175,12 @@ fn method(method: &http::Method) -> Method {
     }
 }
 
-/// The stream is dropped before the body ends, as the host asks for.
+/// Writes and finishes the body. WASI requires that the stream is dropped before the body.
 fn write(outgoing: OutgoingBody, mut body: &[u8]) -> Result<(), HttpError> {
     let interrupted = |e: StreamError| failed(HttpErrorKind::Request, e);
     let stream = outgoing.write();
-    let stream = stream.map_err(|()| failed(HttpErrorKind::Request, "no body"))?;
+    let stream = stream
+        .map_err(|()| failed(HttpErrorKind::Request, "the request body cannot be written"))?;
     let mut flushed = false;
     loop {
         let permit = stream.check_write().map_err(interrupted)?;
@@ -191,30 +203,36 @@ fn write(outgoing: OutgoingBody, mut body: &[u8]) -> Result<(), HttpError> {
     ended.map_err(of_code)
 }
 
-/// Waits until something can be written again, but not for ever.
+/// Waits until the stream accepts more, or fails with a timeout.
 fn wait(ready: &Pollable) -> Result<(), HttpError> {
     let late = monotonic_clock::subscribe_duration(nanoseconds(SILENCE));
     match poll(&[ready, &late]).contains(&0) {
         true => Ok(()),
-        false => Err(failed(HttpErrorKind::Timeout, "nothing is taken any more")),
+        false => Err(failed(
+            HttpErrorKind::Timeout,
+            "the server stopped reading the request",
+        )),
     }
 }
 
-/// An answer that is being read. Dropped in this order, as the host asks for.
+/// A response in flight. WASI requires that the fields are dropped in this order.
 struct Receiving {
     stream: InputStream,
     _body: IncomingBody,
     _response: IncomingResponse,
 }
 
-/// The body piece by piece, so that whoever asked can stop: it may be of any size.
+/// Returns the body as a stream, so that the caller can stop reading; it may be of any size.
 fn receive(response: IncomingResponse) -> Result<HttpResponseBody, HttpError> {
     let body = response
         .consume()
-        .map_err(|()| failed(HttpErrorKind::Interrupted, "the answer has no body"))?;
-    let stream = body
-        .stream()
-        .map_err(|()| failed(HttpErrorKind::Interrupted, "the body is no stream"))?;
+        .map_err(|()| failed(HttpErrorKind::Interrupted, "the response has no body"))?;
+    let stream = body.stream().map_err(|()| {
+        failed(
+            HttpErrorKind::Interrupted,
+            "the response body cannot be read",
+        )
+    })?;
     let receiving = Receiving {
         stream,
         _body: body,
@@ -233,8 +251,8 @@ fn receive(response: IncomingResponse) -> Result<HttpResponseBody, HttpError> {
     Ok(HttpResponseBody::new(StreamBody::new(pieces)))
 }
 
-/// What to do about an error, as object_store's own client has it: where nothing was sent or nothing answered,
-/// anything may be sent again. The storage crate knows its own record when it meets it.
+/// Classifies an error as object_store's own client does. A request that was not sent or not answered may be
+/// retried, even a create-only put, because the storage crate recognizes its own record.
 fn kind(code: &ErrorCode) -> HttpErrorKind {
     use ErrorCode as E;
     match code {
@@ -263,8 +281,8 @@ fn kind(code: &ErrorCode) -> HttpErrorKind {
     }
 }
 
-/// An error of the host's. What it says of TLS and of the request itself is as the storage crate expects it of
-/// every client, which tells by it what no retry changes.
+/// Converts an error of the host. Marks TLS errors and invalid requests with the `io::ErrorKind` by which the
+/// storage crate recognizes, for every client, errors that a retry cannot fix.
 fn of_code(code: ErrorCode) -> HttpError {
     use ErrorCode as E;
     use std::io::ErrorKind;

@@ -1,4 +1,4 @@
-//! Saves in the background, and their order among the other calls.
+//! Background saves, and their order relative to other calls.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::GuestError;
 
 const SLOW: Duration = Duration::from_secs(1);
 
-/// What a guest may store in all, in the tests of saves that fail.
+/// The storage quota in the tests of failing saves.
 const QUOTA_BYTES: u64 = 10_000;
 
 fn small_quota() -> AttemptSettings {
@@ -18,7 +18,7 @@ fn small_quota() -> AttemptSettings {
     AttemptSettings::default().limits(limits)
 }
 
-/// Contents beyond [`QUOTA_BYTES`], which nothing compresses.
+/// Returns incompressible contents larger than [`QUOTA_BYTES`].
 fn too_much() -> Vec<u8> {
     let mut state = 1_u32;
     let next = || {

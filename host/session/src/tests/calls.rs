@@ -1,4 +1,4 @@
-//! What a guest is told, and what the host notes.
+//! The errors that a guest sees and those that the host records.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +15,7 @@ async fn fenced_is_never_forgotten() {
     let _newer = place.begin().await;
     let fenced = older.write("late".into(), vec![]).await;
     assert_eq!(fenced, Err(GuestError::Fenced));
-    // It still reads what it saved, and may fail otherwise.
+    // It can still read its own save, and its calls can fail for other reasons.
     assert_eq!(text(&older).await.as_deref(), Some("kept"));
     older.misuse(Misuse::OutputTaken);
     let kind = older.last_failure().map(|error| error.kind());
@@ -67,7 +67,7 @@ async fn a_stream_that_lost_bytes_is_not_committed() {
     let mut stream = session.begin_stream(vec![]).await.unwrap();
     stream.write("12345".into()).await;
     let refused = stream.commit(6).await.unwrap_err();
-    let expected = "6 bytes were written, and 5 have arrived";
+    let expected = "6 bytes were written, but 5 arrived; flush the stream before dropping it";
     assert_eq!(refused, GuestError::Other(expected.into()));
     assert!(!session.prev_exists().await.unwrap());
 }

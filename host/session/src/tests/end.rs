@@ -52,7 +52,7 @@ async fn the_end_waits_no_longer_than_its_timeout() {
     assert!(began.elapsed() <= 2 * MINUTE, "{:?}", began.elapsed());
     let lost = outcome.lost.map(|error| error.kind());
     assert_eq!(lost, Some(ErrorKind::Unavailable));
-    // The answer stays, whatever becomes of the save.
+    // The outcome does not change when the save ends later.
     tokio::time::sleep(120 * MINUTE).await;
     assert!(session.finish(MINUTE).await.lost.is_some());
 }

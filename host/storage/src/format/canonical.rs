@@ -1,4 +1,4 @@
-//! One meaning, one encoding: what a record's payload may look like besides what its fields say.
+//! Canonical encoding: each record has exactly one valid encoding of its payload.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use minicbor::Decoder;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A key from here on changes what a record means: a program that does not know it must neither read nor write
-/// the location. A program may ignore an unknown key below.
+/// The first key that changes the meaning of a record: a program that does not know such a key must neither
+/// read nor write the location. A program may ignore an unknown key below this one.
 const FIRST_REQUIRED_KEY: u64 = 128;
 
-/// Checks that `payload` is what the writer of `encoded`, the same fields encoded again, would have written,
-/// but for keys after `last_known` that a reader may ignore. So there are no duplicate or unordered keys, no indefinite
-/// lengths, no superfluous array items and no values out of range that decoding would have mended.
+/// Checks that `payload` is canonical, by comparing it with `encoded`, the same fields encoded again. Ignores
+/// keys after `last_known` that a reader may ignore. This rejects duplicate or unordered keys, indefinite
+/// lengths, superfluous array items and out-of-range values that decoding would silently correct.
 ///
 /// # Errors
-/// `Corrupt` if it is anything else; `Other` if it has a key that a newer program requires.
+/// `Corrupt` if the payload is not canonical. `Other` if it has a key that only a newer program understands.
 pub(super) fn check(payload: &[u8], encoded: &[u8], last_known: u64) -> Result<()> {
     let found = fields(payload)?;
     let expected = fields(encoded)?;
@@ -35,7 +35,7 @@ pub(super) fn check(payload: &[u8], encoded: &[u8], last_known: u64) -> Result<(
                 ),
             ));
         }
-        // A known field that encoding leaves out: null, or empty.
+        // A known field that encoding omits because it is null or empty.
         if *key <= last_known {
             return Err(Error::corrupt(
                 "the record is not encoded the way a writer encodes it",
@@ -45,7 +45,7 @@ pub(super) fn check(payload: &[u8], encoded: &[u8], last_known: u64) -> Result<(
     Ok(())
 }
 
-/// The encoded values of a map with ascending unsigned keys, which is all of `bytes`.
+/// Returns the encoded values of a map with ascending unsigned keys, which must fill `bytes`.
 fn fields(bytes: &[u8]) -> Result<BTreeMap<u64, &[u8]>> {
     let damaged = |e| Error::corrupt("the record cannot be decoded").with_source(e);
     let mut decoder = Decoder::new(bytes);
@@ -74,7 +74,7 @@ fn fields(bytes: &[u8]) -> Result<BTreeMap<u64, &[u8]>> {
 mod tests {
     use super::*;
 
-    /// What is wrong with a record of the fields `{0: 7, 2: [1]}` that looks like this.
+    /// Returns the error kind for this encoding of the fields `{0: 7, 2: [1]}`, if it is rejected.
     fn verdict(payload: &[u8]) -> Option<ErrorKind> {
         let encoded = [0xa2, 0x00, 0x07, 0x02, 0x81, 0x01];
         check(payload, &encoded, 2).err().map(|error| error.kind())
@@ -104,21 +104,21 @@ mod tests {
     #[test]
     fn every_other_encoding_of_the_same_fields_is_damage() {
         for other in [
-            // Of indefinite length, outside and inside.
+            // Indefinite lengths of the map and of the array.
             &[0xbf, 0x00, 0x07, 0x02, 0x81, 0x01, 0xff][..],
             &[0xa2, 0x00, 0x07, 0x02, 0x9f, 0x01, 0xff],
-            // Twice the same key, and keys out of order.
+            // A duplicate key, and keys out of order.
             &[0xa3, 0x00, 0x07, 0x00, 0x07, 0x02, 0x81, 0x01],
             &[0xa2, 0x02, 0x81, 0x01, 0x00, 0x07],
-            // A negative key, and one that is no number.
+            // A negative key, and a key that is not a number.
             &[0xa3, 0x20, 0x00, 0x00, 0x07, 0x02, 0x81, 0x01],
             &[0xa3, 0x00, 0x07, 0x02, 0x81, 0x01, 0x61, 0x61, 0x00],
-            // A longer form of a number, and an array with one item too many.
+            // A non-minimal number, and an array with one item too many.
             &[0xa2, 0x00, 0x18, 0x07, 0x02, 0x81, 0x01],
             &[0xa2, 0x00, 0x07, 0x02, 0x82, 0x01, 0x01],
-            // A known field that is null instead of left out.
+            // A known field that is null instead of omitted.
             &[0xa3, 0x00, 0x07, 0x01, 0xf6, 0x02, 0x81, 0x01],
-            // Something after the map, and less than it announces.
+            // Trailing bytes after the map, and a truncated map.
             &[0xa2, 0x00, 0x07, 0x02, 0x81, 0x01, 0x00],
             &[0xa3, 0x00, 0x07, 0x02, 0x81, 0x01],
             &[],

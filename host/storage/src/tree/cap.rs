@@ -1,4 +1,4 @@
-//! Directories of this machine, through a capability.
+//! Directories of this machine, through capabilities.
 
 use std::ffi::OsStr;
 use std::fs::{File, FileTimes};
@@ -17,9 +17,9 @@ use crate::error::ErrorKind;
 use crate::error::Result;
 
 impl DirTree<Dir> {
-    /// A path of this machine, with the authority of this process: for operators, not for guests.
-    /// The parent must exist. A restore that finds the marker of an interrupted one beside other entries
-    /// does not believe it: it replaces them only if it may replace any content.
+    /// Opens a path of this machine with the authority of this process: for operators, not for guests.
+    /// The parent must exist. If a restore finds the marker of an interrupted restore next to other
+    /// entries, it does not trust the marker: it replaces them only if it may replace any content.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidPath`] if the parent cannot be opened or the path names nothing in it.
@@ -28,7 +28,7 @@ impl DirTree<Dir> {
         let parent = match path.parent() {
             Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
             Some(parent) if !name.is_empty() => parent,
-            // `/`, or a path that ends in `..`: the directory itself.
+            // `/` or a path that ends in `..` is the directory itself.
             _ => path,
         };
         let dir = Dir::open_ambient_dir(parent, ambient_authority());
@@ -69,7 +69,7 @@ impl DirHandle for Dir {
             Links::Follow => FollowSymlinks::Yes,
             Links::NoFollow => FollowSymlinks::No,
         });
-        // Should the file turn into a pipe just now, this must not wait for its other end.
+        // If the file is replaced by a pipe at this moment, opening it must not block.
         #[cfg(unix)]
         cap_std::fs::OpenOptionsExt::custom_flags(&mut options, NONBLOCK);
         Ok(self.open_with(path, &options)?.into_std())
@@ -185,7 +185,7 @@ impl From<io::Error> for Failure {
         let kind = match error.kind() {
             E::NotFound => FailureKind::NotFound,
             E::AlreadyExists => FailureKind::Exists,
-            // cap-std reports an escape as this kind, without a code of the system's.
+            // cap-std reports an escape as this kind, without an OS error code.
             E::PermissionDenied if error.raw_os_error().is_none() => FailureKind::Outside,
             E::PermissionDenied | E::ReadOnlyFilesystem => FailureKind::Denied,
             E::StorageFull | E::QuotaExceeded | E::FileTooLarge => FailureKind::Full,
@@ -200,7 +200,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Has no kind of its own in the standard library that is stable.
+/// The standard library has no stable error kind for this.
 #[cfg(unix)]
 fn is_loop(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
@@ -214,14 +214,14 @@ fn is_loop(_error: &io::Error) -> bool {
 fn stat(metadata: &Metadata) -> Stat {
     let modified = metadata.modified().map(|time| time.into_std());
     Stat {
-        // The system always says it of a file that it describes.
+        // The system always knows the kind of a file that it describes.
         kind: kind(metadata.file_type()).unwrap_or(Kind::Other("device")),
         mode: mode(metadata),
         modified: modified.unwrap_or(SystemTime::UNIX_EPOCH),
     }
 }
 
-/// `None` for a file system whose listings do not say it.
+/// Returns `None` on a file system whose listings do not include the kind.
 fn kind(of: FileType) -> Option<Kind> {
     if of.is_file() {
         return Some(Kind::File);
@@ -260,11 +260,11 @@ fn mode(metadata: &Metadata) -> u32 {
     }
 }
 
-/// `O_NONBLOCK`, which has no effect on files.
+/// `O_NONBLOCK`, which has no effect on regular files.
 #[cfg(unix)]
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
 
-/// A handle for what cap-std's own does not permit: on Linux it only resolves paths.
+/// Returns a handle for operations that cap-std's own does not permit: on Linux it only resolves paths.
 fn std_handle(dir: &Dir) -> io::Result<File> {
     Ok(dir.open(".")?.into_std())
 }
@@ -275,7 +275,7 @@ fn set_metadata(file: &File, mode: u32, modified: SystemTime) -> io::Result<()> 
     {
         use std::os::unix::fs::PermissionsExt;
 
-        // Never more than these bits: a stored tree must not make a program that runs as its owner.
+        // Only these bits: a stored tree must not create a set-user-ID program.
         file.set_permissions(PermissionsExt::from_mode(mode & 0o777))?;
     }
     #[cfg(not(unix))]
@@ -283,7 +283,7 @@ fn set_metadata(file: &File, mode: u32, modified: SystemTime) -> io::Result<()> 
     Ok(())
 }
 
-/// Not by cap-std, which panics at a time before 1970.
+/// Does not use cap-std, which panics on a time before 1970.
 #[cfg(unix)]
 fn set_link_time(dir: &Dir, name: &Path, modified: SystemTime) -> io::Result<()> {
     use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_OMIT, utimensat};

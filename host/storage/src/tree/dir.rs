@@ -1,4 +1,4 @@
-//! A path beneath a directory that is held open.
+//! A path beneath an open directory.
 
 #[cfg(all(test, feature = "dir"))]
 mod tests;
@@ -12,25 +12,25 @@ use super::{Tree, reader, writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 
-/// The longest path that a task may name, in bytes. Linux takes no longer one.
+/// The longest path that a task may name, in bytes. Linux accepts no longer paths.
 const MAX_PATH_BYTES: usize = 4096;
 
-/// A path beneath a directory that is held open: what a save reads and a restore writes.
+/// A path beneath an open directory, which a save reads or a restore writes.
 ///
-/// Whatever the path, the links on the disk and the checkpoint say, nothing outside the directory is
-/// read or written. Unix permission bits are kept where the kind of handle `D` keeps them.
+/// Nothing outside the directory is ever read or written, regardless of the path, the links on the disk and
+/// the checkpoint. Unix permission bits are preserved if the kind of handle `D` preserves them.
 #[derive(Debug)]
 pub struct DirTree<D> {
     pub(super) dir: D,
-    /// Without `.`; empty for the directory itself.
+    /// The path without `.` components; empty for the directory itself.
     pub(super) path: PathBuf,
     pub(super) markers: Markers,
 }
 
 /// Whether the marker of an interrupted restore permits clearing a directory that has other entries too.
 ///
-/// A task that plants one loses nothing but what it could remove by itself. An operator's directory may hold
-/// one that came with files of someone else.
+/// A task that plants a marker can only lose files that it could remove itself. In an operator's directory,
+/// a marker may have come with someone else's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Markers {
     Believed,
@@ -38,21 +38,21 @@ pub(super) enum Markers {
 }
 
 impl<D: DirHandle> DirTree<D> {
-    /// `path` beneath `dir`; an empty one, or `.`, is the directory itself.
+    /// Creates a `DirTree` for `path` beneath `dir`. An empty path or `.` is the directory itself.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidPath`] for absolute paths, those with `..` or NUL, and those of more than 4096
-    /// bytes. Links are followed later, and must stay beneath the directory too.
+    /// [`ErrorKind::InvalidPath`] for absolute paths, paths with `..` or NUL, and paths longer than 4096
+    /// bytes. Links are resolved later, and must stay beneath the directory too.
     pub fn new(dir: D, path: &str) -> Result<Self> {
         let invalid = |what: String| Err(Error::new(ErrorKind::InvalidPath, what));
         if path.len() > MAX_PATH_BYTES {
             let length = path.len();
             return invalid(format!(
-                "a path of {length} bytes; {MAX_PATH_BYTES} are allowed"
+                "the path has {length} bytes; the maximum is {MAX_PATH_BYTES}"
             ));
         }
         if path.contains('\0') {
-            return invalid(format!("{path:?}: a path contains no NUL"));
+            return invalid(format!("{path:?}: a path must not contain NUL"));
         }
         let mut plain = PathBuf::new();
         for component in Path::new(path).components() {
@@ -71,7 +71,7 @@ impl<D: DirHandle> DirTree<D> {
         })
     }
 
-    /// The path as handles take it.
+    /// Returns the path in the form that handles take.
     pub(super) fn name(&self) -> &Path {
         match self.path.as_os_str().is_empty() {
             true => Path::new("."),
@@ -79,7 +79,7 @@ impl<D: DirHandle> DirTree<D> {
         }
     }
 
-    /// Whether the path is a link, which leads to nothing, rather than missing.
+    /// Returns whether the path is a dangling link rather than missing.
     fn is_dangling(&self) -> Result<bool, Failure> {
         match self.dir.stat(self.name(), Links::NoFollow) {
             Ok(_) => Ok(true),

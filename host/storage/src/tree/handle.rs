@@ -1,7 +1,7 @@
-//! What a [`DirTree`](crate::DirTree) needs of a directory and of a file that are held open.
+//! The operations that a [`DirTree`](crate::DirTree) needs on open directories and files.
 //!
-//! A path is relative to the directory of the handle and never leaves it, whatever the links on the disk
-//! say; `.` is the directory itself. A name is a path of one component.
+//! A path is relative to the directory of the handle and must never leave it, even through links on the
+//! disk; `.` is the directory itself. A name is a path of one component.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -9,48 +9,48 @@ use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind};
 
-/// A directory that is held open.
+/// An open directory.
 pub trait DirHandle: Sized + Send + Sync + 'static {
     /// A file of such a directory.
     type File: FileHandle;
-    /// The entries of such a directory, one after the other.
+    /// An iterator over the entries of such a directory.
     type Entries: Iterator<Item = Result<Listed, Failure>>;
 
-    /// Whether permission bits are read and set.
+    /// Whether permission bits are preserved.
     const KEEPS_MODES: bool;
 
-    /// Describes what a path names.
+    /// Returns the metadata of a path.
     fn stat(&self, path: &Path, links: Links) -> Result<Stat, Failure>;
 
     /// Opens a directory.
     fn open_dir(&self, path: &Path, links: Links) -> Result<Self, Failure>;
 
-    /// Opens a file to read it. Must not wait for the other end if it is a pipe.
+    /// Opens a file for reading. Must not block if it is a pipe.
     fn open_file(&self, path: &Path, links: Links) -> Result<Self::File, Failure>;
 
     /// Lists the directory, in any order, without `.` and `..`.
     fn entries(&self) -> Result<Self::Entries, Failure>;
 
-    /// Reads a symbolic link.
+    /// Returns the target of a symbolic link.
     fn read_link(&self, name: &Path) -> Result<String, Failure>;
 
-    /// Why no link to `target` can be created here, if so. Default: any can.
+    /// Returns why a link to `target` cannot be created here, or `None` if it can. Default: `None`.
     fn refuses_link(_target: &str) -> Option<&'static str> {
         None
     }
 
-    /// Creates a symbolic link that was last modified at `modified`.
+    /// Creates a symbolic link with this modification time.
     fn create_link(&self, name: &Path, target: &str, modified: SystemTime) -> Result<(), Failure>;
 
     /// Creates a directory.
-    /// Fails with [`FailureKind::Exists`] if something has that name already.
+    /// Fails with [`FailureKind::Exists`] if the name already exists.
     fn create_dir(&self, path: &Path) -> Result<(), Failure>;
 
-    /// Creates a file and opens it to write it.
-    /// Fails with [`FailureKind::Exists`] if something has that name already, even a link to nothing.
+    /// Creates a file and opens it for writing.
+    /// Fails with [`FailureKind::Exists`] if the name already exists, even as a dangling link.
     fn create_file(&self, name: &Path) -> Result<Self::File, Failure>;
 
-    /// Moves an entry of this directory to another one, where it replaces a file.
+    /// Moves an entry of this directory to another directory, replacing any file of the new name.
     fn rename(&self, name: &Path, to: &Self, new_name: &Path) -> Result<(), Failure>;
 
     /// Removes a file or a link.
@@ -59,43 +59,43 @@ pub trait DirHandle: Sized + Send + Sync + 'static {
     /// Removes an empty directory.
     fn remove_dir(&self, path: &Path) -> Result<(), Failure>;
 
-    /// Lets the owner of a directory empty and move it, where permission bits may forbid that. An
-    /// interrupted restore may have made some that their owner may not write.
+    /// Makes a directory writable, so that it can be emptied and moved. An interrupted restore may have
+    /// left directories that their owner may not write.
     fn unlock_dir(&self, _path: &Path) -> Result<(), Failure> {
         Ok(())
     }
 
-    /// Sets the permission bits, where they are kept, and the modification time of the directory.
+    /// Sets the permission bits, if they are preserved, and the modification time of the directory.
     fn set_metadata(&self, mode: u32, modified: SystemTime) -> Result<(), Failure>;
 
     /// Makes the names in the directory durable.
     fn sync(&self) -> Result<(), Failure>;
 }
 
-/// A file that is held open.
+/// An open file.
 pub trait FileHandle: Send + 'static {
-    /// Describes the file.
+    /// Returns the file's metadata.
     fn stat(&self) -> Result<Stat, Failure>;
 
-    /// Reads the next bytes into the beginning of `into`. Returns how many; 0 only at the end.
+    /// Reads the next bytes into the beginning of `into`. Returns the number of bytes; 0 only at the end.
     fn read(&mut self, into: &mut [u8]) -> Result<usize, Failure>;
 
     /// Writes the next bytes.
     fn write_all(&mut self, piece: &[u8]) -> Result<(), Failure>;
 
-    /// Sets the permission bits, where they are kept, and the modification time.
+    /// Sets the permission bits, if they are preserved, and the modification time.
     fn set_metadata(&self, mode: u32, modified: SystemTime) -> Result<(), Failure>;
 
     /// Makes contents and metadata durable.
     fn sync(&self) -> Result<(), Failure>;
 }
 
-/// Whether a link in the last component of a path is followed. Links before it always are.
+/// Whether to follow a link in the last component of a path. Links before it are always followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
-    /// The path names what the link leads to.
+    /// The path means the target of the link.
     Follow,
-    /// The path names the link.
+    /// The path means the link itself.
     NoFollow,
 }
 
@@ -104,22 +104,22 @@ pub enum Links {
 pub struct Listed {
     /// Its name.
     pub name: OsString,
-    /// What it is, if listing the directory says so.
+    /// Its kind, if the listing includes it.
     pub kind: Option<Kind>,
 }
 
-/// What is known of a file, directory or link.
+/// The metadata of a file, directory or link.
 #[derive(Clone, Copy, Debug)]
 pub struct Stat {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// The permission bits, of `0o777`.
     pub mode: u32,
-    /// When it was modified last.
+    /// When it was last modified.
     pub modified: SystemTime,
 }
 
-/// What something on a disk is.
+/// The kind of an entry on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
@@ -128,7 +128,7 @@ pub enum Kind {
     Dir,
     /// A symbolic link.
     Link,
-    /// Something that no checkpoint holds, by the word for it, such as `pipe`.
+    /// A kind that checkpoints do not support, with its name, such as `pipe`.
     Other(&'static str),
 }
 
@@ -139,37 +139,37 @@ pub struct Failure {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What went wrong in an operation on a handle. Tells apart what a walker or a task can react to.
+/// The kind of a failed operation on a handle. Distinguishes the cases to which a walker or a task can react.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
-    /// Nothing has that name.
+    /// No such entry exists.
     NotFound,
-    /// Something has that name already.
+    /// The name already exists.
     Exists,
     /// The path leads out of the directory.
     Outside,
-    /// Permissions, or a read-only file system, forbid it.
+    /// Permissions or a read-only file system forbid the operation.
     Denied,
-    /// The disk, a quota or the largest possible file is full.
+    /// The disk or a quota is full, or the file would be too large.
     Full,
     /// A name or a link is not Unicode.
     NotUnicode,
-    /// A directory is needed, and this is none.
+    /// Expected a directory, found something else.
     NotADirectory,
-    /// A file is needed, and this is a directory.
+    /// Expected a file, found a directory.
     IsADirectory,
-    /// A directory that is to be removed has entries.
+    /// The directory to remove is not empty.
     NotEmpty,
-    /// A link where none is followed, or a circle of links.
+    /// A link where links are not followed, or a loop of links.
     Loop,
-    /// The file system cannot hold it, such as a name that is too long.
+    /// The file system cannot represent the entry, for example because its name is too long.
     Unfit,
     /// Anything else.
     Other,
 }
 
 impl Failure {
-    /// A failure that `source` describes.
+    /// Creates a failure caused by `source`.
     pub fn new(
         kind: FailureKind,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -178,22 +178,25 @@ impl Failure {
         Self { kind, source }
     }
 
-    /// What went wrong.
+    /// Returns the kind of failure.
     pub fn kind(&self) -> FailureKind {
         self.kind
     }
 
-    /// The error about a path. The same wording and kind for every host.
+    /// Converts the failure to an error about a path. All hosts share its wording and kind.
     pub(crate) fn at(self, path: impl AsRef<Path>) -> Error {
         let (kind, what) = match self.kind {
             FailureKind::NotFound => (ErrorKind::InvalidPath, "no such file or directory"),
             FailureKind::Exists => (ErrorKind::InvalidPath, "already exists"),
-            FailureKind::Outside => (ErrorKind::InvalidPath, "is outside the directory"),
+            FailureKind::Outside => (
+                ErrorKind::InvalidPath,
+                "the path leads out of the directory",
+            ),
             FailureKind::Denied => (ErrorKind::ReadOnly, "permission denied"),
             FailureKind::Full => (ErrorKind::QuotaExceeded, "no space left"),
             FailureKind::NotUnicode => (
                 ErrorKind::InvalidPath,
-                "a checkpoint holds Unicode names only; rename it",
+                "checkpoints support only Unicode names; rename it",
             ),
             FailureKind::NotADirectory => {
                 (ErrorKind::InvalidPath, "expected a directory, found a file")
@@ -203,10 +206,13 @@ impl Failure {
             }
             FailureKind::NotEmpty => (
                 ErrorKind::Other,
-                "the directory is not empty; something else writes to it",
+                "the directory is not empty; another process is writing to it",
             ),
             FailureKind::Loop => (ErrorKind::InvalidPath, "too many symbolic links"),
-            FailureKind::Unfit => (ErrorKind::InvalidPath, "the file system cannot hold this"),
+            FailureKind::Unfit => (
+                ErrorKind::InvalidPath,
+                "the file system cannot represent this entry",
+            ),
             FailureKind::Other => (ErrorKind::Other, "failed"),
         };
         let mut path = path.as_ref();

@@ -28,7 +28,7 @@ pub(super) fn reader<D: DirHandle>(
             let dir = at.dir.open_dir(at.name(), Links::Follow).map_err(here)?;
             if is_marked(&dir).map_err(here)? {
                 let what = format!(
-                    "{:?}: a restore of this directory was interrupted; restore it again first",
+                    "{:?}: a restore of this directory was interrupted; run the restore again first",
                     at.path
                 );
                 return Err(Error::new(ErrorKind::InvalidPath, what));
@@ -47,14 +47,14 @@ pub(super) fn reader<D: DirHandle>(
 }
 
 struct Reader<D: DirHandle> {
-    /// The directories from the root to where the reading is.
+    /// The directories from the root to the current position.
     levels: Vec<Level<D>>,
     file: Option<OpenFile<D::File>>,
     entries: Vec<Entry>,
     limits: Limits,
 }
 
-/// A directory, and the names in it that are still to be read.
+/// A directory, and its names that are still to be read.
 struct Level<D> {
     dir: D,
     path: String,
@@ -102,7 +102,7 @@ impl<D: DirHandle> Reader<D> {
             self.limits
                 .check_entries(self.entries.len().saturating_add(names.len()))?;
         }
-        // The order of a tree, in which contents follow one another.
+        // Sort in the order of a tree, which is also the order of the contents.
         names.sort_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
         self.levels.push(Level {
             dir,
@@ -112,7 +112,7 @@ impl<D: DirHandle> Reader<D> {
         Ok(())
     }
 
-    /// Goes on to the next name. False if there is none.
+    /// Advances to the next name. Returns false if there is none.
     fn next_entry(&mut self) -> Result<bool> {
         let (level, name) = loop {
             let Some(level) = self.levels.last_mut() else {
@@ -134,7 +134,7 @@ impl<D: DirHandle> Reader<D> {
         self.limits.check_path(&path)?;
         let (dir, name) = (&level.dir, Path::new(text));
         let here = |f: Failure| f.at(&path);
-        // What it is is asked first: opening a pipe would wait for its other end.
+        // Check the kind first, because opening a pipe would block.
         let stat = dir.stat(name, Links::NoFollow).map_err(here)?;
         match stat.kind {
             Kind::Dir => {
@@ -157,7 +157,7 @@ impl<D: DirHandle> Reader<D> {
 
     fn begin_file(&mut self, file: D::File, path: String) -> Result<()> {
         let stat = file.stat().map_err(|f| f.at(&path))?;
-        // It may have been replaced since it was asked what it is.
+        // The entry may have been replaced since its kind was checked.
         match stat.kind {
             Kind::File => {}
             Kind::Dir => return Err(Failure::from(FailureKind::IsADirectory).at(&path)),
@@ -194,6 +194,7 @@ impl<D: DirHandle> Reader<D> {
 }
 
 fn unsupported(path: &Path, kind: &str) -> Error {
-    let what = format!("{path:?}: a checkpoint holds files, directories and links, not a {kind}");
+    let what =
+        format!("{path:?}: checkpoints support files, directories and links, but this is a {kind}");
     Error::new(ErrorKind::InvalidPath, what)
 }

@@ -1,25 +1,25 @@
-//! Removing what lies where a tree is to be created.
+//! Removing existing entries before a tree is created.
 //!
-//! Nothing here recurses, and few handles are held, however deep a task has nested its directories: what
-//! lies deeper than [`MAX_HELD`] is moved up to the top and removed from there.
+//! Nothing here recurses, and few handles are held, no matter how deeply a task has nested its directories:
+//! directories deeper than [`MAX_HELD`] are moved up to the top and removed from there.
 //!
-//! Removal fails with [`FailureKind::Denied`] where permissions forbid it, with [`FailureKind::NotEmpty`] if
-//! something else writes to a directory meanwhile, and with [`FailureKind::Full`] if the top has no room for
-//! a moved name.
+//! Removal fails with [`FailureKind::Denied`] if permissions forbid it, with [`FailureKind::NotEmpty`] if
+//! another process is writing to a directory, and with [`FailureKind::Full`] if the top has no room for a
+//! moved name.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::handle::{DirHandle, Failure, FailureKind, Kind, Links, Listed};
 
-/// How many directories in one another are held open while the innermost is emptied. Each takes two
+/// The maximum number of nested directories held open while the innermost is emptied. Each takes two
 /// handles, one of them for its listing.
 const MAX_HELD: usize = 16;
 
-/// Removes what a path names: a link itself, a directory with everything in it.
+/// Removes the entry at a path: a link itself, or a directory with everything in it.
 ///
 /// # Errors
-/// The first failure. What was removed until then stays removed.
+/// The first failure. Entries removed before it stay removed.
 pub(super) fn whole<D: DirHandle>(dir: &D, path: &Path) -> Result<(), Failure> {
     if dir.stat(path, Links::NoFollow)?.kind != Kind::Dir {
         return dir.remove_file(path);
@@ -29,11 +29,11 @@ pub(super) fn whole<D: DirHandle>(dir: &D, path: &Path) -> Result<(), Failure> {
     dir.remove_dir(path)
 }
 
-/// Removes everything in a directory but the entry named `kept`. Links are removed, not followed.
+/// Removes everything in a directory except the entry named `kept`. Links are removed, not followed.
 ///
 /// # Errors
-/// The first failure. What was removed until then stays removed; directories that were nested deeply may
-/// lie in `top` under other names.
+/// The first failure. Entries removed before it stay removed, and deeply nested directories may have been
+/// moved to `top` under other names.
 pub(super) fn contents<D: DirHandle>(top: &D, kept: Option<&OsStr>) -> Result<(), Failure> {
     let mut removal = Removal {
         top,
@@ -57,13 +57,13 @@ pub(super) fn contents<D: DirHandle>(top: &D, kept: Option<&OsStr>) -> Result<()
 
 struct Removal<'a, D: DirHandle> {
     top: &'a D,
-    /// The directories from the top's entry to the one that is being emptied.
+    /// The directories from the top's entry to the one being emptied.
     levels: Vec<Level<D>>,
-    /// How many names of moved directories are used up.
+    /// The number of names already used for moved directories.
     moved: u64,
 }
 
-/// A directory that is being emptied.
+/// A directory being emptied.
 struct Level<D: DirHandle> {
     dir: D,
     name: OsString,
@@ -78,7 +78,7 @@ impl<D: DirHandle> Removal<'_, D> {
             if let Some(entry) = level.entries.next() {
                 self.remove_or_enter(entry?)?;
             } else if let Some(Level { dir, name, entries }) = self.levels.pop() {
-                // Windows removes nothing that is open.
+                // Windows cannot remove open files.
                 drop((dir, entries));
                 unless_gone(self.innermost().remove_dir(Path::new(&name)))?;
             }
@@ -119,8 +119,8 @@ impl<D: DirHandle> Removal<'_, D> {
         self.levels.last().map_or(self.top, |level| &level.dir)
     }
 
-    /// A name for a moved directory. What an interrupted removal has left under such a name is removed
-    /// with what is moved now.
+    /// Returns a name for a moved directory. If an interrupted removal left a directory of that name, it is
+    /// removed too.
     fn unused_name(&mut self) -> Result<PathBuf, Failure> {
         loop {
             let name = PathBuf::from(moved_name(self.moved));
@@ -136,7 +136,7 @@ fn moved_name(number: u64) -> String {
     format!(".task-checkpoint-removing-{number}")
 }
 
-/// `None` if there is nothing to remove: a name may be listed and removed as a moved directory too.
+/// Maps a missing entry to `None`: a listed name may already have been removed as a moved directory.
 fn unless_gone<T>(result: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match result {
         Ok(done) => Ok(Some(done)),

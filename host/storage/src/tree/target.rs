@@ -1,5 +1,5 @@
-//! Where a checkpoint is restored to: what a disk can hold, and what a restore may replace. The same for
-//! every host, however it opens the directory.
+//! The target of a restore: what a disk can represent, and what a restore may replace. All hosts share
+//! these rules.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -8,47 +8,47 @@ use super::handle::{DirHandle, Failure, FailureKind, Kind, Links};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tree::{Node, Tree};
 
-/// The name of the file that lies in a directory while that is being restored. Whoever finds it may clear
-/// the directory.
+/// The name of the marker file in a directory that is being restored. A process that finds it may clear the
+/// directory.
 pub(crate) const RESTORING: &str = ".task-checkpoint-restoring";
 
-/// How deep directories may lie in one another. Each level holds a handle.
+/// The maximum depth of nested directories. Each level holds a handle.
 pub(crate) const MAX_DEPTH: usize = 128;
 
-/// The longest name that file systems commonly hold, in bytes.
+/// The longest name that file systems commonly support, in bytes.
 const MAX_NAME_BYTES: usize = 255;
 
-/// The longest link that Linux makes, in bytes: its `PATH_MAX` less a NUL.
+/// The longest link that Linux can create, in bytes: its `PATH_MAX` minus a NUL.
 const MAX_LINK_BYTES: usize = 4095;
 
-/// What to do with a target that has other content than the checkpoint.
+/// What to do with a target whose content differs from the checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// Fail with [`ErrorKind::InvalidPath`] and change nothing.
     Refuse,
-    /// Remove what is not in the checkpoint.
+    /// Remove everything that is not in the checkpoint.
     Replace,
 }
 
-/// What lies at the path of a [`TreeTarget`](crate::TreeTarget).
+/// The state of the path of a [`TreeTarget`](crate::TreeTarget).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetState {
-    /// Nothing.
+    /// Nothing exists there.
     Absent,
     /// A directory without entries.
     EmptyDir,
-    /// A directory in which a restore was interrupted: all of it may be cleared.
+    /// A directory in which a restore was interrupted, all of which may be cleared.
     Interrupted,
     /// A directory with entries.
     Dir,
-    /// Something that is no directory.
+    /// Something other than a directory.
     File,
 }
 
-/// Whether a disk can hold `tree` at `path` beneath a directory. Checked before anything is removed.
+/// Checks that a disk can represent `tree` at `path` beneath a directory. Must precede any removal.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidPath`], which names what it cannot hold.
+/// [`ErrorKind::InvalidPath`], naming the entry that the disk cannot represent.
 pub(super) fn check<D: DirHandle>(tree: &Tree, path: &Path) -> Result<()> {
     for entry in tree.entries() {
         let here = Path::new(&entry.path);
@@ -56,7 +56,7 @@ pub(super) fn check<D: DirHandle>(tree: &Tree, path: &Path) -> Result<()> {
             return Err(too_deep(here));
         }
         if entry.path == RESTORING {
-            let what = "this name is reserved for a directory that is being restored";
+            let what = "this name is reserved for the marker of a restore; rename it";
             return Err(invalid(here, what));
         }
         let name = entry.path.rsplit('/').next().unwrap_or_default();
@@ -65,7 +65,7 @@ pub(super) fn check<D: DirHandle>(tree: &Tree, path: &Path) -> Result<()> {
         }
         if let Node::Link { target } = &entry.node {
             if target.len() > MAX_LINK_BYTES {
-                let what = format!("a link of more than {MAX_LINK_BYTES} bytes");
+                let what = format!("the link is longer than {MAX_LINK_BYTES} bytes");
                 return Err(invalid(here, &what));
             }
             if let Some(reason) = D::refuses_link(target) {
@@ -73,7 +73,7 @@ pub(super) fn check<D: DirHandle>(tree: &Tree, path: &Path) -> Result<()> {
             }
         }
     }
-    // Before its parents are created.
+    // Check this before creating the parents.
     let too_long = |name: &OsStr| name.len() > MAX_NAME_BYTES;
     if path.iter().any(too_long) {
         return Err(name_too_long(path));
@@ -84,11 +84,11 @@ pub(super) fn check<D: DirHandle>(tree: &Tree, path: &Path) -> Result<()> {
     }
 }
 
-/// Whether what is at `path` must be removed before `tree` can be created there: what is of another kind, if
-/// `existing` permits it or an interrupted restore left it.
+/// Returns whether the entry at `path` must be removed before `tree` can be created there. That is so if it is
+/// of another kind, and `existing` permits replacing it or an interrupted restore left it.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidPath`] if it may not be replaced.
+/// [`ErrorKind::InvalidPath`] if it must not be replaced.
 pub(super) fn must_remove(
     state: TargetState,
     tree: &Tree,
@@ -103,14 +103,17 @@ pub(super) fn must_remove(
     };
     match (is_dir == tree.is_dir(), replace, is_dir) {
         (true, replace, _) if replace || state == TargetState::EmptyDir => Ok(false),
-        (true, _, _) => Err(invalid(path, "has other content")),
+        (true, _, _) => Err(invalid(
+            path,
+            "already has other content; remove it, or permit replacing it",
+        )),
         (false, true, _) => Ok(true),
         (false, false, true) => Err(name_the_file(path)),
         (false, false, false) => Err(Failure::from(FailureKind::NotADirectory).at(path)),
     }
 }
 
-/// Whether the marker of a restore lies in a directory. Only a file is one.
+/// Returns whether a directory contains the marker of a restore. Only a file counts as one.
 pub(super) fn is_marked<D: DirHandle>(dir: &D) -> Result<bool, Failure> {
     match dir.stat(Path::new(RESTORING), Links::NoFollow) {
         Ok(stat) => Ok(stat.kind == Kind::File),
@@ -119,27 +122,27 @@ pub(super) fn is_marked<D: DirHandle>(dir: &D) -> Result<bool, Failure> {
     }
 }
 
-/// The name of a file while it is being restored: as much of its own as leaves room for the rest.
+/// Returns the temporary name of a file being restored: its own name, truncated to leave room for a suffix.
 pub(super) fn staged_name(name: &str) -> String {
     let room = MAX_NAME_BYTES - RESTORING.len() - 1;
     let stem = &name[..name.floor_char_boundary(room)];
     format!(".{stem}{RESTORING}")
 }
 
-/// The error for a directory in more than [`MAX_DEPTH`] others.
+/// Returns the error for a directory nested more than [`MAX_DEPTH`] deep.
 pub(super) fn too_deep(path: &Path) -> Error {
     let what = format!("directories are nested more than {MAX_DEPTH} deep");
     invalid(path, &what)
 }
 
-/// The error for a file that is to be created where a directory is.
+/// Returns the error for restoring a single file onto a directory.
 pub(super) fn name_the_file(path: &Path) -> Error {
-    let what = "the checkpoint is one file and this is a directory; name the file to create";
+    let what = "the checkpoint is one file, but this is a directory; name the file to create";
     invalid(path, what)
 }
 
 fn name_too_long(path: &Path) -> Error {
-    let what = format!("a name of more than {MAX_NAME_BYTES} bytes");
+    let what = format!("the name is longer than {MAX_NAME_BYTES} bytes");
     invalid(path, &what)
 }
 

@@ -12,8 +12,8 @@ use super::walk::{TreeTarget, TreeWriter};
 use crate::error::{Error, Result};
 use crate::tree::{Entry, Node, Tree};
 
-/// How many files are written before they are synced. The first sync of a journal takes the others'
-/// contents with it, so syncing many at a time is nearly as fast as one.
+/// The number of files to write before syncing them. On a journaling file system the first sync includes the
+/// other files, so syncing many together is nearly as fast as syncing one.
 const UNSYNCED_FILES: usize = 256;
 
 pub(super) fn writer<D: DirHandle>(
@@ -21,7 +21,7 @@ pub(super) fn writer<D: DirHandle>(
     tree: &Tree,
     existing: Existing,
 ) -> Result<Box<dyn TreeWriter>> {
-    // Before anything is removed.
+    // Check this before removing anything.
     target::check::<D>(tree, &at.path)?;
     if target::must_remove(at.state()?, tree, existing, &at.path)? {
         remove::whole(&at.dir, at.name()).map_err(|f| f.at(&at.path))?;
@@ -46,40 +46,40 @@ pub(super) fn writer<D: DirHandle>(
             writer.staged = Some(staged);
             writer.begin_file(file, 0, *size_bytes)?;
         }
-        Some(Node::Link { .. }) | None => return Err(Error::corrupt("a tree without a root")),
+        Some(Node::Link { .. }) | None => return Err(Error::corrupt("the tree has no root")),
     }
     Ok(Box::new(writer))
 }
 
-/// Creates the entries of a tree one after the other, each file as its contents arrive.
+/// Creates the entries of a tree in order, each file as its contents arrive.
 struct Writer<D: DirHandle> {
     entries: Arc<[Entry]>,
     /// The index of the next entry to create.
     next: usize,
-    /// The directories from the root to where the writing is. The marker lies in the root until everything
-    /// beneath is durable.
+    /// The directories from the root to the current position. The marker stays in the root until everything
+    /// beneath it is durable.
     levels: Vec<Level<D>>,
     file: Option<OpenFile<D::File>>,
-    /// The file that the tree is as a whole, if it is one.
+    /// The only file, if the tree is a single file.
     staged: Option<Staged<D>>,
-    /// Whole files, and the indices of their entries.
+    /// Complete files, with the indices of their entries.
     unsynced: Vec<(D::File, usize)>,
 }
 
-/// A directory that is being filled, and the index of its entry.
+/// A directory being filled, and the index of its entry.
 struct Level<D> {
     dir: D,
     entry: usize,
 }
 
-/// A file that lacks some of its contents.
+/// A file that does not have all of its contents yet.
 struct OpenFile<F> {
     file: F,
     entry: usize,
     missing: u64,
 }
 
-/// A file that appears under its name when it is whole and durable.
+/// A file that appears under its name only when it is complete and durable.
 struct Staged<D: DirHandle> {
     dir: D,
     name: PathBuf,
@@ -93,7 +93,7 @@ impl<D: DirHandle> TreeWriter for Writer<D> {
                 if self.next_entry()? {
                     continue;
                 }
-                let what = "more contents than the files of the tree hold";
+                let what = "the contents are longer than the files of the tree";
                 return Err(Error::corrupt(what));
             };
             let most = usize::try_from(open.missing).map_or(piece.len(), |n| n.min(piece.len()));
@@ -108,7 +108,7 @@ impl<D: DirHandle> TreeWriter for Writer<D> {
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {
-        let early = || Error::corrupt("the contents end too early");
+        let early = || Error::corrupt("the contents are shorter than the files of the tree");
         if self.file.is_some() {
             return Err(early());
         }
@@ -120,7 +120,7 @@ impl<D: DirHandle> TreeWriter for Writer<D> {
         self.sync_files()?;
         while let Some(full) = self.levels.pop() {
             if self.levels.is_empty() {
-                // Everything beneath is durable, so the directory is whole from here on.
+                // Everything beneath is durable, so the directory is now complete.
                 let unmarked = full.dir.remove_file(Path::new(RESTORING));
                 unmarked.map_err(|f| f.at(""))?;
             }
@@ -134,21 +134,23 @@ impl<D: DirHandle> TreeWriter for Writer<D> {
 }
 
 impl<D: DirHandle> Writer<D> {
-    /// Creates the next entry. False if there is none.
+    /// Creates the next entry. Returns false if there is none.
     fn next_entry(&mut self) -> Result<bool> {
         let (index, entries) = (self.next, self.entries.clone());
         let Some(entry) = entries.get(index) else {
             return Ok(false);
         };
         self.next += 1;
-        // The entries of a directory follow it. When one comes that is not in it, it is full.
+        // The entries of a directory follow it, so an entry outside it means that it is complete.
         let (parent, name) = entry.path.rsplit_once('/').unwrap_or(("", &entry.path));
         let is_other = |level: &mut Level<D>| path_of(&entries, level.entry) != parent;
         while let Some(full) = self.levels.pop_if(is_other) {
             self.finish_dir(full)?;
         }
         let Some(Level { dir, .. }) = self.levels.last() else {
-            return Err(Error::corrupt("a tree with an entry in no directory"));
+            return Err(Error::corrupt(
+                "an entry's parent is not a directory of the tree",
+            ));
         };
         let (name, here) = (Path::new(name), |f: Failure| f.at(&entry.path));
         match &entry.node {
@@ -200,7 +202,7 @@ impl<D: DirHandle> Writer<D> {
         Ok(())
     }
 
-    /// Gives a directory that is full its mode and time, which creating its entries would have changed.
+    /// Sets the mode and time of a complete directory. Creating its entries would have changed them.
     fn finish_dir(&self, Level { dir, entry }: Level<D>) -> Result<()> {
         let set = match self.entries.get(entry) {
             Some(entry) => dir.set_metadata(entry.mode, entry.modified),
@@ -211,7 +213,7 @@ impl<D: DirHandle> Writer<D> {
     }
 }
 
-/// Opens the directory that the tree will be, empty but for the marker.
+/// Opens the root directory of the tree, empty except for the marker.
 fn begin_root<D: DirHandle>(at: &DirTree<D>) -> Result<D> {
     let dir = make_dirs(&at.dir, &at.path)?;
     let cleared = mark(&dir).and_then(|()| remove::contents(&dir, Some(OsStr::new(RESTORING))));
@@ -219,14 +221,14 @@ fn begin_root<D: DirHandle>(at: &DirTree<D>) -> Result<D> {
     Ok(dir)
 }
 
-/// Puts the marker into a directory, durably. Another restore may have left it there.
+/// Creates the marker in a directory, durably. An earlier restore may already have left it there.
 fn mark<D: DirHandle>(dir: &D) -> Result<(), Failure> {
     let marker = Path::new(RESTORING);
     match dir.create_file(marker) {
         Ok(_) => {}
         Err(failure) if failure.kind() == FailureKind::Exists => {
             if !is_marked(dir)? {
-                // Something else of that name, which is content as any other.
+                // Not a marker, but ordinary content with that name.
                 remove::whole(dir, marker)?;
                 dir.create_file(marker)?;
             }
@@ -244,7 +246,7 @@ impl<D: DirHandle> Staged<D> {
         };
         let dir = make_dirs(&at.dir, parent)?;
         let staged = PathBuf::from(target::staged_name(&name.to_string_lossy()));
-        // What an interrupted restore has left.
+        // Left by an interrupted restore.
         match dir.remove_file(&staged) {
             Err(failure) if failure.kind() != FailureKind::NotFound => {
                 return Err(failure.at(&at.path));
@@ -264,12 +266,12 @@ impl<D: DirHandle> Staged<D> {
 
 impl<D: DirHandle> Drop for Staged<D> {
     fn drop(&mut self) {
-        // Gone if it was finished. What cannot be removed now will be by the next restore.
+        // It no longer exists if the restore finished. If removal fails, the next restore removes it.
         let _ = self.dir.remove_file(&self.staged);
     }
 }
 
-/// Opens a directory beneath another one. Creates it, and those on the way to it, if they are missing.
+/// Opens a directory beneath another one. Creates it and its parents if they are missing.
 fn make_dirs<D: DirHandle>(top: &D, path: &Path) -> Result<D> {
     let open = |path: &Path| top.open_dir(path, Links::Follow);
     let mut dir = open(Path::new(".")).map_err(|f| f.at(path))?;
@@ -279,7 +281,7 @@ fn make_dirs<D: DirHandle>(top: &D, path: &Path) -> Result<D> {
         dir = match open(&here) {
             Err(failure) if failure.kind() == FailureKind::NotFound => top
                 .create_dir(&here)
-                // The name of a new directory is durable when its parent is.
+                // A new directory's name is durable only once its parent is synced.
                 .and_then(|()| dir.sync())
                 .and_then(|()| open(&here)),
             opened => opened,

@@ -28,7 +28,7 @@ fn at(temp: &TempDir, path: &str) -> DirTree<Dir> {
 fn read(tree: &DirTree<Dir>) -> crate::error::Result<(Tree, Vec<u8>)> {
     let mut reader = tree.reader(&Limits::default())?;
     let mut contents = Vec::new();
-    // Little memory, so that files end within it and beyond it.
+    // A small buffer, so that files end within it and beyond it.
     let mut buffer = [0; 3];
     loop {
         match reader.read(&mut buffer)? {
@@ -116,7 +116,7 @@ fn no_path_leads_out() {
     for path in ["up/secret", "absolute/secret", "up", "absolute"] {
         let tree_at = beneath(&inside, path).unwrap();
         assert_eq!(kind(read(&tree_at)), ErrorKind::InvalidPath, "{path}");
-        // A link may be replaced by what is restored. It is not followed.
+        // A restore may replace a link. It does not follow it.
         let _ = write(&tree_at, &tree, &contents);
     }
     assert_eq!(fs::read(temp.path().join("secret")).unwrap(), b"secret");
@@ -179,7 +179,7 @@ fn a_file_appears_whole_or_not_at_all() {
     );
     write(&to, &tree, &contents).unwrap();
     assert_eq!(read(&to).unwrap(), (tree.clone(), contents.clone()));
-    // A file has no place where a directory is.
+    // A file cannot replace a directory.
     assert_eq!(
         kind(write(&at(&temp, ""), &tree, &contents)),
         ErrorKind::InvalidPath
@@ -244,7 +244,7 @@ fn something_of_another_kind_is_replaced_if_permitted() {
             "interrupted" => drop(to.writer(&of_dir.0, Existing::Refuse).unwrap()),
             _ => symlink("nowhere", &path).unwrap(),
         }
-        // Nothing is lost that a restore did not leave.
+        // Only the remains of a restore may be lost.
         let refused = to.writer(&saved.0, Existing::Refuse).map(drop);
         assert_eq!(refused.is_ok(), make == "interrupted", "{make}");
         write(&to, &saved.0, &saved.1).expect(make);
@@ -282,7 +282,7 @@ fn a_file_comes_back_under_the_longest_name_that_there_is() {
         let to = at(&temp, &name);
         fs::write(temp.path().join(&name), "saved").unwrap();
         let (tree, contents) = read(&to).unwrap();
-        // In the place of a directory, which is removed first.
+        // Replaces a directory, which is removed first.
         fs::remove_file(temp.path().join(&name)).unwrap();
         fs::create_dir(temp.path().join(&name)).unwrap();
         write(&to, &tree, &contents).unwrap();
@@ -305,7 +305,7 @@ fn a_path_that_no_disk_can_hold_makes_no_parents() {
     }
 }
 
-/// Directories in one another, each with a file in it.
+/// Creates nested directories, each with a file in it.
 fn nest(dir: &Path, depth: usize) {
     let mut dir = Dir::open_ambient_dir(dir, ambient_authority()).unwrap();
     for _ in 0..depth {
@@ -323,7 +323,7 @@ fn however_deep_directories_are_nested_they_are_removed_with_little_stack() {
     for saved in ["file", "dir"] {
         fs::create_dir(temp.path().join("to")).unwrap();
         nest(&temp.path().join("to"), 5000);
-        // What an interrupted removal has left.
+        // Left by an interrupted removal.
         let left = temp.path().join("to/.task-checkpoint-removing-1/in/it");
         fs::create_dir_all(left).unwrap();
         let (from, to) = (at(&temp, saved), at(&temp, "to"));
@@ -365,7 +365,7 @@ fn an_ambient_target_does_not_believe_a_marker_beside_other_files() {
     fs::create_dir(&to).unwrap();
     fs::write(to.join(RESTORING), "").unwrap();
     let operators = DirTree::ambient(&to).unwrap();
-    // By itself it marks nothing that could be lost.
+    // A marker alone permits clearing nothing that could be lost.
     assert_eq!(operators.state().unwrap(), TargetState::Interrupted);
     fs::write(to.join("mine"), "mine").unwrap();
     assert_eq!(operators.state().unwrap(), TargetState::Dir);
@@ -390,7 +390,7 @@ fn only_a_file_is_a_marker() {
         fs::create_dir(&to).unwrap();
         make_marker(&to.join(RESTORING));
         assert_eq!(at(&temp, "to").state().unwrap(), TargetState::Dir);
-        // It is replaced as any other content.
+        // It is replaced like any other content.
         write(&at(&temp, "to"), &tree, &contents).unwrap();
         assert_eq!(fs::read_dir(&to).unwrap().count(), 1);
         fs::remove_dir_all(&to).unwrap();
