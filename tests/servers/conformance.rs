@@ -1,4 +1,4 @@
-//! What every storage has to do for checkpoints, asked of the storage crate on that storage.
+//! What the storage crate requires of every storage.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -14,14 +14,14 @@ use crate::support::{Random, tree};
 
 const MIB: usize = 1 << 20;
 
-/// A location of this name, which nothing has used before.
+/// Opens the location with this name, which must be unused.
 type Open<'a> = &'a (dyn Fn(&str) -> OpenLocation + Sync);
 
-/// Demands everything of the storage that these locations lie in.
-pub(super) async fn demand_all(open: Open<'_>) {
-    goes_on_from_what_is_there(open("bytes")).await;
+/// Runs all checks on the storage of these locations.
+pub(super) async fn check_all(open: Open<'_>) {
+    resumes_from_the_newest_checkpoint(open("bytes")).await;
     fences_stale_attempts(open("fencing")).await;
-    gives_a_race_one_winner(open("race")).await;
+    lets_one_racing_attempt_win(open("race")).await;
     keeps_large_contents(open("large")).await;
     keeps_trees(open("tree")).await;
     keeps_the_newest_only(open("retention")).await;
@@ -36,13 +36,13 @@ async fn begin_keeping(location: &OpenLocation, keep: usize) -> Arc<Attempt> {
     Arc::new(Attempt::begin(location.clone(), settings).await.unwrap())
 }
 
-/// Reads all of it.
-async fn is_whole(location: &OpenLocation) {
+/// Asserts that everything in the location is intact.
+async fn assert_intact(location: &OpenLocation) {
     let checked = location.verify().await.unwrap();
     assert!(checked.findings.is_empty(), "{:?}", checked.findings);
 }
 
-async fn goes_on_from_what_is_there(location: OpenLocation) {
+async fn resumes_from_the_newest_checkpoint(location: OpenLocation) {
     let first = begin(&location).await;
     assert_eq!(first.resume_point().await.unwrap(), ResumePoint::Fresh);
     assert_eq!(first.read().await.unwrap(), None);
@@ -55,7 +55,7 @@ async fn goes_on_from_what_is_there(location: OpenLocation) {
     let third = begin(&location).await;
     assert!(third.prev_exists().await.unwrap());
     assert_eq!(third.read().await.unwrap().unwrap(), "two");
-    is_whole(&location).await;
+    assert_intact(&location).await;
 }
 
 async fn fences_stale_attempts(location: OpenLocation) {
@@ -71,7 +71,7 @@ async fn fences_stale_attempts(location: OpenLocation) {
     assert_eq!(begin(&location).await.read().await.unwrap().unwrap(), "e");
 }
 
-async fn gives_a_race_one_winner(location: OpenLocation) {
+async fn lets_one_racing_attempt_win(location: OpenLocation) {
     let racers = (0..4).map(|_| begin(&location));
     let racers = join_all(racers).await;
     let saves = racers.iter().enumerate().map(|(number, racer)| async move {
@@ -95,7 +95,7 @@ async fn keeps_large_contents(location: OpenLocation) {
     let mut contents = noise(5, 24 * MIB);
     let attempt = begin(&location).await;
     attempt.write(contents.clone().into()).await.unwrap();
-    // What is there already is not stored again, by a later attempt neither.
+    // A later attempt does not store existing data again either.
     contents[9 * MIB..10 * MIB].fill(7);
     let next = begin(&location).await;
     let mut stream = next.write_stream(Metadata::default()).await.unwrap();
@@ -112,7 +112,7 @@ async fn keeps_large_contents(location: OpenLocation) {
         read.extend_from_slice(&piece);
     }
     assert!(read == contents);
-    is_whole(&location).await;
+    assert_intact(&location).await;
 }
 
 async fn keeps_trees(location: OpenLocation) {
@@ -140,7 +140,7 @@ async fn keeps_trees(location: OpenLocation) {
     let restored = next.restore(beneath("target"), Existing::Refuse).await;
     assert!(restored.unwrap().is_some());
     assert_eq!(tree(&dir.path().join("target")), tree(&source));
-    is_whole(&location).await;
+    assert_intact(&location).await;
 }
 
 async fn keeps_the_newest_only(location: OpenLocation) {
@@ -158,7 +158,10 @@ async fn keeps_the_newest_only(location: OpenLocation) {
     }
     let checked = location.verify().await.unwrap();
     assert!(checked.findings.is_empty(), "{:?}", checked.findings);
-    assert_eq!(checked.objects, 2, "one each, and nothing else");
+    assert_eq!(
+        checked.objects, 2,
+        "each of the two checkpoints has one data object, and there are no others"
+    );
     let read = begin(&location).await.read().await.unwrap();
     assert!(read.unwrap() == newest);
 }

@@ -1,4 +1,4 @@
-//! Servers that are programs of their own, on loopback ports, for as long as a test needs them.
+//! Real servers, started as child processes on loopback ports for the duration of a test.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -16,28 +16,28 @@ use super::{BUCKET, Env, env};
 const ACCESS_KEY: &str = "test-key";
 const SECRET_KEY: &str = "test-secret";
 
-/// The account that every Azurite has, with its published key.
+/// The well-known account of Azurite, with its published key.
 const AZURITE_ACCOUNT: &str = "devstoreaccount1";
 const AZURITE_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-/// How long a server may take to listen. Ceph formats a disk first.
+/// The maximum time until a server listens. Ceph formats a disk first.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A server with one bucket. It is killed, with the programs that it has started, when this is dropped.
+/// A server with one bucket. Dropping this kills it and its child processes.
 pub(super) struct Program {
-    /// It has ports besides the one that it is given.
+    /// Held by a server that opens more ports than the one it is given, so that only one such server runs.
     only_one: Option<MutexGuard<'static, ()>>,
     command: Command,
     child: Child,
     port: u16,
     dir: TempDir,
-    /// The environment by which a client reaches it.
+    /// The environment with which a client reaches the server.
     pub(super) env: Env,
 }
 
 impl Program {
-    /// A real S3 server, in Go.
+    /// SeaweedFS, an S3 server written in Go.
     pub(super) fn seaweedfs() -> Self {
         static ONE: Mutex<()> = Mutex::new(());
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,7 +55,7 @@ impl Program {
         server
     }
 
-    /// A real S3 server, in C++, with a different store beneath.
+    /// Ceph's S3 gateway, written in C++, with a different store underneath.
     pub(super) fn radosgw() -> Self {
         let port = free_port();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("servers/radosgw");
@@ -73,7 +73,7 @@ impl Program {
         server
     }
 
-    /// A real S3 server that ignores the condition of a create-only put.
+    /// rclone, an S3 server that ignores the condition of create-only puts.
     pub(super) fn rclone() -> Self {
         let port = free_port();
         Self::start(s3(port), port, |dir| {
@@ -86,7 +86,7 @@ impl Program {
         })
     }
 
-    /// Microsoft's own fake of Azure's blob storage.
+    /// Azurite, Microsoft's emulator of Azure Blob Storage.
     pub(super) fn azurite() -> Self {
         let port = free_port();
         let endpoint = format!("http://127.0.0.1:{port}/{AZURITE_ACCOUNT}");
@@ -117,7 +117,7 @@ impl Program {
         let log: PathBuf = dir.path().with_extension("log");
         let output = std::fs::File::create(&log).unwrap();
         let mut command = command(dir.path());
-        // Servers name themselves by these, and some take them for their own.
+        // Some servers take their own credentials from these variables.
         command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY);
         command.env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
         command
@@ -137,7 +137,7 @@ impl Program {
         server
     }
 
-    /// Kills it, and starts it again on what it has stored.
+    /// Kills the server and restarts it with its stored data.
     pub(super) fn restart(&mut self) {
         self.kill();
         self.child = spawn(&mut self.command);
@@ -153,7 +153,7 @@ impl Program {
                 let program = self.command.get_program();
                 panic!("{program:?} does not listen ({ended:?}): {said}");
             }
-            // There is nothing to wait on but the port itself.
+            // Polling the port is the only way to wait for the server.
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -161,7 +161,7 @@ impl Program {
     fn kill(&mut self) {
         let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         if let Some(group) = group {
-            // It may have ended by itself.
+            // The server may have exited already.
             let _ = kill_process_group(group, Signal::KILL);
         }
         drop(self.child.wait());
@@ -194,8 +194,8 @@ fn spawn(command: &mut Command) -> Child {
     child.unwrap_or_else(|e| panic!("{:?}: {e}", command.get_program()))
 }
 
-/// Makes the bucket, which object_store cannot. A server that listens may not serve yet, so rclone tries
-/// again.
+/// Creates the bucket with rclone, because object_store cannot. rclone retries, because a server may listen
+/// before it can serve requests.
 fn rclone_mkdir(remote: [(&str, &str); 4]) {
     let mut command = Command::new("rclone");
     command.args(["mkdir", "--retries", "20", "--retries-sleep", "1s"]);
@@ -225,7 +225,7 @@ fn flag(name: &str, path: &Path) -> String {
     format!("{name}{}", path.display())
 }
 
-/// One that nothing listens on. Another program may take it first, which the test would say.
+/// Returns a free port. If another program takes the port first, the test fails and says so.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()

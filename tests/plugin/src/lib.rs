@@ -1,4 +1,4 @@
-//! A plugin without WASI. It counts to a thousand, saves every hundred, and behaves as it is named.
+//! A plugin without WASI. It counts to a thousand and saves every hundred. Its name selects how it misbehaves.
 
 wit_bindgen::generate!({
     path: ["../../wit", "../../host/wasmtime/examples/plugins/plugin.wit"],
@@ -30,7 +30,7 @@ impl Guest for Plugin {
             checkpointer::write(&state, &[]).map_err(text)?;
             if hundred == 5 && !resumed {
                 match name.as_str() {
-                    "traps" => panic!("as it is named"),
+                    "traps" => panic!("the plugin's name asks for a trap"),
                     "loops" => loop {
                         std::hint::spin_loop();
                     },
@@ -39,11 +39,11 @@ impl Guest for Plugin {
                 }
             }
         }
-        Ok(format!("went on from {from}00"))
+        Ok(format!("resumed from {from}00"))
     }
 }
 
-/// Takes memory until there is none.
+/// Allocates memory until none is left.
 fn hoard() {
     let mut hoard: Vec<Vec<u8>> = Vec::new();
     loop {
@@ -51,7 +51,7 @@ fn hoard() {
     }
 }
 
-/// What does not compress.
+/// Fills `bytes` with data that does not compress.
 fn scramble(bytes: &mut [u8], seed: u8) {
     let mut state = u64::from(seed) + 1;
     for byte in bytes {

@@ -1,17 +1,16 @@
-//! Misuses the import, as its argument says, and prints what came of it. Whatever it does, the host
-//! goes on.
+//! Misuses the import as its argument says, and prints the results. The host must survive all of it.
 //!
-//! | argument | what it tries |
+//! | argument | what it does |
 //! |---|---|
-//! | `paths` | to save from and restore to paths outside its directory |
-//! | `not-a-directory` | to pass a file for a directory |
-//! | `forged-handle`, `dropped-handle`, `wrong-handle` | handles that are none, or none any more, or of another type |
-//! | `long-path`, `many-annotations`, `overlapping-annotations` | lists and strings as long as they get |
-//! | `many-streams` | to open streams without end |
-//! | `commit-while-writing`, `contents-twice` | to use a stream out of order |
-//! | `commit-of-more` | to commit more than was written |
-//! | `save-within-save` | to save while a stream is open |
-//! | `deep`, `wide` | directories as deep, or with as many entries, as they get |
+//! | `paths` | saves from and restores to paths outside its directory |
+//! | `not-a-directory` | passes a file instead of a directory |
+//! | `forged-handle`, `dropped-handle`, `wrong-handle` | passes a nonexistent handle, a dropped one, or one of another type |
+//! | `long-path`, `many-annotations`, `overlapping-annotations` | passes very long strings and lists |
+//! | `many-streams` | opens as many streams as it can |
+//! | `commit-while-writing`, `contents-twice` | uses a stream out of order |
+//! | `commit-of-more` | commits more bytes than it wrote |
+//! | `save-within-save` | saves while a stream is open |
+//! | `deep`, `wide` | saves very deep directories, or directories with very many entries |
 
 use std::fs;
 use std::io::Write;
@@ -23,7 +22,7 @@ use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
 
 fn main() {
-    let argument = std::env::args().nth(1).expect("an argument");
+    let argument = std::env::args().nth(1).expect("missing argument");
     match argument.as_str() {
         "paths" => paths(),
         "not-a-directory" => {
@@ -35,20 +34,20 @@ fn main() {
             );
         }
         "forged-handle" => {
-            // SAFETY: it is none, which is the point: the host must find out.
+            // SAFETY: no such handle exists, on purpose: the host must detect that.
             let forged = unsafe { Descriptor::from_handle(12_345) };
             say("save", files::save(&forged, "a", &[]));
         }
         "dropped-handle" => {
             let dir = data();
-            // SAFETY: the number is that of a handle, which is dropped before it is used.
+            // SAFETY: the handle exists here and is dropped before use, on purpose: the host must detect that.
             let again = unsafe { Descriptor::from_handle(dir.handle()) };
             drop(dir);
             say("save", files::save(&again, "a", &[]));
         }
         "wrong-handle" => {
-            let stream = streams::SaveStream::begin(&[]).expect("a stream");
-            // SAFETY: the number is that of a handle of another type: the host must find out.
+            let stream = streams::SaveStream::begin(&[]).expect("the stream must open");
+            // SAFETY: the handle has another type, on purpose: the host must detect that.
             let wrong = unsafe { Descriptor::from_handle(stream.handle()) };
             say("save", files::save(&wrong, "a", &[]));
         }
@@ -68,35 +67,35 @@ fn main() {
             say("write", checkpointer::write(b"x", &many));
         }
         "overlapping-annotations" => {
-            // Each pair names the same megabyte, so that little memory here is much there.
+            // All pairs share one megabyte of the guest's memory, but take a megabyte each in the host.
             let key = "k".repeat(1 << 20);
             let pairs = vec![(key, String::new()); 8];
             say("write", checkpointer::write(b"x", &pairs));
         }
         "many-streams" => {
-            let first = streams::SaveStream::begin(&[]).expect("a stream");
+            let first = streams::SaveStream::begin(&[]).expect("the stream must open");
             say("begin", streams::SaveStream::begin(&[]));
             drop(first);
             say("begin", streams::SaveStream::begin(&[]));
             checkpointer::write(b"x", &[]).expect("a save");
-            let first = streams::read().expect("a stream");
+            let first = streams::read().expect("the stream must open");
             say("read", streams::read());
             drop(first);
             say("read", streams::read());
         }
         "commit-while-writing" => {
-            let stream = streams::SaveStream::begin(&[]).expect("a stream");
+            let stream = streams::SaveStream::begin(&[]).expect("the stream must open");
             let contents = stream.contents().expect("contents");
             say("commit", streams::SaveStream::commit(stream, 0));
-            // The stream leads nowhere now.
+            // The stream is closed, so writes must fail.
             println!("write {}", contents.check_write().is_err());
         }
         "commit-of-more" => {
-            let stream = streams::SaveStream::begin(&[]).expect("a stream");
+            let stream = streams::SaveStream::begin(&[]).expect("the stream must open");
             let contents = stream.contents().expect("contents");
             contents
                 .blocking_write_and_flush(&[1; 10])
-                .expect("a stream to write to");
+                .expect("the stream must open");
             drop(contents);
             say("commit", streams::SaveStream::commit(stream, 11));
             say(
@@ -105,19 +104,23 @@ fn main() {
             );
         }
         "contents-twice" => {
-            let stream = streams::SaveStream::begin(&[]).expect("a stream");
+            let stream = streams::SaveStream::begin(&[]).expect("the stream must open");
             let _first = stream.contents().expect("contents");
             say("contents", stream.contents());
         }
         "save-within-save" => {
-            let mut stream = SaveStream::begin().expect("a stream");
-            stream.write_all(&[1; 3_000_000]).expect("a stream");
+            let mut stream = SaveStream::begin().expect("the stream must open");
+            stream
+                .write_all(&[1; 3_000_000])
+                .expect("the stream must accept the data");
             SaveOptions::new().write("inner").expect("a save");
             say(
                 "read",
                 checkpointer::read().map(|read| read.map(|bytes| bytes.len())),
             );
-            stream.write_all(&[2; 3_000_000]).expect("a stream");
+            stream
+                .write_all(&[2; 3_000_000])
+                .expect("the stream must accept the data");
             stream.commit().expect("a commit");
             say(
                 "read",
@@ -139,7 +142,7 @@ fn main() {
             }
             say("save", files::save(&data(), "wide", &[]));
         }
-        other => panic!("no trick {other:?}"),
+        other => panic!("unknown argument {other:?}"),
     }
 }
 
@@ -168,7 +171,9 @@ fn paths() {
 fn data() -> Descriptor {
     let mut directories = get_directories();
     let data = directories.iter().position(|(_, name)| name == "/data");
-    directories.swap_remove(data.expect("a directory /data")).0
+    directories
+        .swap_remove(data.expect("/data must be preopened"))
+        .0
 }
 
 fn open_file() -> Descriptor {

@@ -1,4 +1,4 @@
-//! Imports what no host has.
+//! Imports an interface that no host implements.
 
 wit_bindgen::generate!({
     inline: "

@@ -1,26 +1,27 @@
-//! Does what its arguments say, one after the other, and prints what came of each, one line a verb.
+//! Performs its arguments, the verbs, in order, and prints one line with the result of each.
 //!
 //! | verb | what it does |
 //! |---|---|
-//! | `prev-exists`, `resume`, `read` | the call of that name |
-//! | `write=TEXT` | saves these bytes |
+//! | `prev-exists`, `resume`, `read` | makes the call of that name |
+//! | `write=TEXT` | saves the text |
 //! | `write-random=COUNT` | saves that many bytes that do not compress |
-//! | `save=PATH`, `save-reader=PATH`, `restore=PATH`, `restore-replacing=PATH` | the call of that name |
-//! | `write-in-background=TEXT`, `save-in-background=PATH`, `flush` | the call of that name |
-//! | `annotate=KEY=VALUE` | says this about every later save with a verb of this table but `save-reader` |
-//! | `schema=NAME=refuse`, `…=start-fresh`, `…=allow` | `declare-schema` |
-//! | `stream=COUNT`, `stream-dropped=COUNT`, `read-stream` | that many random bytes as a stream, or those stored |
-//! | `limits`, `save-due` | the call of that name |
-//! | `until-stopping` | computes until it is told to stop |
-//! | `store=STEP`, `load` | a struct with this number, by serde |
-//! | `compute=ROUNDS=SIZE` | changes a state of that many bytes in each round, and saves it whenever it is due |
-//! | `burst=COUNT` | that many saves in the background, of their numbers |
-//! | `file=PATH=TEXT`, `files=PATH=COUNT`, `remove=PATH` | makes a file, or many, or removes what is there |
-//! | `environment`, `directories` | prints the names of its environment variables, or of what it was given |
-//! | `list=PATH` | prints how many names a directory holds |
-//! | `wait=PATH` | until there is something |
-//! | `strict` | from here on an error ends the program with exit code 1 |
-//! | `exit=CODE`, `trap`, `loop` | ends the program, or never does |
+//! | `save=PATH`, `save-reader=PATH`, `restore=PATH`, `restore-replacing=PATH` | makes the call of that name |
+//! | `write-in-background=TEXT`, `save-in-background=PATH`, `flush` | makes the call of that name |
+//! | `annotate=KEY=VALUE` | adds an annotation to all later saves, except those of `save-reader` |
+//! | `schema=NAME=refuse`, `…=start-fresh`, `…=allow` | calls `declare-schema` |
+//! | `stream=COUNT`, `stream-dropped=COUNT` | saves that many random bytes as a stream, or drops the stream |
+//! | `read-stream` | reads the checkpoint as a stream |
+//! | `limits`, `save-due` | makes the call of that name |
+//! | `until-stopping` | computes until the host asks it to stop |
+//! | `store=STEP`, `load` | saves or loads a struct with this number through serde |
+//! | `compute=ROUNDS=SIZE` | changes a state of that many bytes in each round, and saves it when a save is due |
+//! | `burst=COUNT` | makes that many background saves, each of its number |
+//! | `file=PATH=TEXT`, `files=PATH=COUNT`, `remove=PATH` | creates a file, creates files in a directory, or removes a path |
+//! | `environment`, `directories` | prints the names of the environment variables or the preopened directories |
+//! | `list=PATH` | prints the number of names in a directory |
+//! | `wait=PATH` | waits until the path exists |
+//! | `strict` | makes every later error end the program with exit code 1 |
+//! | `exit=CODE`, `trap`, `loop` | ends the program with this code, traps, or runs forever |
 
 use std::fs;
 use std::io::{Read, Write};
@@ -79,20 +80,20 @@ fn act(verb: &str, rest: &str, options: SaveOptions) -> Result<String, Error> {
                 "refuse" => SchemaChange::Refuse,
                 "start-fresh" => SchemaChange::StartFresh,
                 "allow" => SchemaChange::Allow,
-                other => panic!("no change {other:?}"),
+                other => panic!("unknown schema change {other:?}"),
             };
             task_checkpoint::declare_schema(name, change)?;
             "declared".into()
         }
         "stream" => {
             let mut stream = options.stream()?;
-            // An error shows at the commit.
+            // The commit returns any error.
             let _ = write_random(&mut stream, number(rest));
             saved(stream.commit()?)
         }
         "stream-dropped" => {
             let mut stream = options.stream()?;
-            write_random(&mut stream, number(rest)).expect("a stream to write to");
+            write_random(&mut stream, number(rest)).expect("the stream must accept the data");
             "dropped".into()
         }
         "read-stream" => match task_checkpoint::read_stream()? {
@@ -152,7 +153,7 @@ fn act(verb: &str, rest: &str, options: SaveOptions) -> Result<String, Error> {
         "write-random" => saved(task_checkpoint::write(random(number(rest)))?),
         "save" => saved(options.save(rest)?),
         "save-reader" => {
-            let file = fs::File::open(rest).expect("the file to read");
+            let file = fs::File::open(rest).expect("the file must be readable");
             saved(task_checkpoint::save_reader(file)?)
         }
         "restore" => restored(task_checkpoint::restore(rest)?),
@@ -172,7 +173,7 @@ fn act(verb: &str, rest: &str, options: SaveOptions) -> Result<String, Error> {
             "made".into()
         }
         "remove" => {
-            match fs::metadata(rest).expect("what to remove").is_dir() {
+            match fs::metadata(rest).expect("the path must exist").is_dir() {
                 true => fs::remove_dir_all(rest).expect("a directory"),
                 false => fs::remove_file(rest).expect("a file"),
             }
@@ -202,7 +203,7 @@ fn act(verb: &str, rest: &str, options: SaveOptions) -> Result<String, Error> {
         "loop" => loop {
             std::hint::spin_loop();
         },
-        other => panic!("no verb {other:?}"),
+        other => panic!("unknown verb {other:?}"),
     })
 }
 
@@ -224,7 +225,7 @@ fn restored(sequence: Option<u64>) -> String {
     sequence.map_or("none".into(), |sequence| sequence.to_string())
 }
 
-/// Short contents as they are, long ones by length and a sum.
+/// Prints short contents verbatim, and long contents as their length and checksum.
 fn contents(contents: Option<Vec<u8>>) -> String {
     match contents {
         None => "none".into(),
@@ -252,14 +253,14 @@ fn sum_of(sum: u64, bytes: &[u8]) -> u64 {
     })
 }
 
-/// The same in every run, so that two runs save the same.
+/// Pseudorandom bytes, the same in every run, so that two runs save equal contents.
 fn random(count: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(count);
     write_random(&mut bytes, count).expect("memory");
     bytes
 }
 
-/// The same as a stream.
+/// Writes the bytes of [`random`] to a stream.
 fn write_random(into: &mut impl Write, count: usize) -> std::io::Result<()> {
     let mut state = 1u64;
     let mut buffer = vec![0; 1 << 16];

@@ -1,4 +1,4 @@
-//! A host in 40 lines, besides what it imports: runs the task that it is given, with checkpoints in the directory that it is given.
+//! A host in 40 lines, not counting imports: runs a task, with its checkpoints in a directory.
 
 use std::sync::Arc;
 
