@@ -1,5 +1,5 @@
-//! Whatever a guest calls, in whatever order, and however many attempts take over from each other: each
-//! answer is one that the WIT package permits, and what is read is what was saved.
+//! A guest calls the import in any order, and attempts take over from each other. Every answer must be one that
+//! the WIT package permits, and every read must return what was saved.
 
 #![no_main]
 
@@ -21,7 +21,7 @@ struct Input {
 
 #[derive(Arbitrary, Debug)]
 struct Step {
-    /// Whether an attempt makes it that a newer one has taken over from.
+    /// Whether a stale attempt makes the call, which a newer attempt has taken over from.
     stale: bool,
     call: Call,
 }
@@ -55,7 +55,7 @@ enum Call {
     MakeDir(Where),
     MakeLink(Where, Target),
     Remove(Where),
-    /// Lets what goes on in the background go on.
+    /// Lets background work make progress.
     Yield,
 }
 
@@ -63,7 +63,7 @@ enum Call {
 enum Bytes {
     Few(u8, u8),
     Noise(u16),
-    /// More than lies in a record.
+    /// More than fits in a record.
     Many(u8),
 }
 
@@ -156,8 +156,8 @@ impl Where {
         .to_owned()
     }
 
-    /// Where the guest changes its own directory, which is not what is tested: what WASI would not
-    /// permit is not done.
+    /// The path at which the guest changes its own directory. WASI itself is not under test here, so changes
+    /// that WASI would not permit are left out.
     fn own(&self, disk: &Sandbox) -> Option<std::path::PathBuf> {
         let (Self::A | Self::B | Self::InA | Self::Deep | Self::InMarked) = self else {
             return None;
@@ -184,7 +184,7 @@ impl Target {
     }
 }
 
-/// How many attempts an input may take, and how many steps.
+/// The maximum number of attempts and of steps per input.
 const ATTEMPTS: usize = 4;
 const STEPS: usize = 60;
 
@@ -211,7 +211,7 @@ async fn check(input: Input) {
         make(guest, &disk, step.call).await;
         disk.check();
     }
-    // Its last saves are committed, and the next attempt goes on from them.
+    // The end of the guest commits its staged saves, and the next attempt resumes from them.
     if let Some(newest) = guests.last_mut() {
         newest.end().await;
     }
@@ -261,7 +261,7 @@ async fn make(guest: &mut Guest, disk: &Sandbox, call: Call) {
         Call::WaitToRead => guest.wait_to_read().await,
         Call::DropInput => guest.drop_input(),
         Call::Yield => tokio::task::yield_now().await,
-        // These may fail, as a guest's own do.
+        // These may fail, like file operations of a guest.
         Call::MakeFile(at, bytes) => {
             if let Some(path) = at.own(disk).filter(|path| !path.is_symlink()) {
                 let _ = fs::write(path, bytes.made());

@@ -1,7 +1,7 @@
-//! Whatever lies in a slot of the log: it is read or refused with a typed error, and takes neither the
-//! location nor the checkpoint below it from those who go on.
+//! Puts arbitrary bytes in a slot of the log. They must be read or refused with a typed error. They must not
+//! make the location unusable or hide the checkpoint below them.
 //!
-//! The first byte of an input says how the rest is put there. See [`Slot`].
+//! The first byte of an input selects how the rest is stored. See [`Slot`].
 
 #![no_main]
 
@@ -16,11 +16,11 @@ use libfuzzer_sys::fuzz_target;
 
 const BELOW: &[u8] = b"below";
 
-/// A data object for commits to refer to: one chunk of these bytes, and 80 bytes of an index.
+/// The contents of the data object that commits refer to: one chunk, followed by an index of 80 bytes.
 const DATA: &[u8] = b"first";
 
 struct Slot {
-    /// Where it lies. Below are a claim and, if it is the third, a commit of [`BELOW`].
+    /// The slot. A claim is below it and, if this is the third slot, a commit of [`BELOW`].
     sequence: u64,
     bytes: Vec<u8>,
 }
@@ -30,7 +30,7 @@ impl Slot {
         let (how, rest) = input.split_first()?;
         let bytes = match how % 4 {
             0 => rest.to_vec(),
-            // Or no input would get past the hash.
+            // A correct hash, because random bytes would never pass the check.
             1 => forge::record(1, CLAIM, rest),
             2 => forge::record(1, COMMIT, rest),
             _ => {
@@ -53,7 +53,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// A location with the record in this slot.
+/// Makes a location with the record in this slot.
 async fn place(slot: &Slot, sequence: u64) -> Place {
     let place = Place::default();
     place.put_record(1, forge::claim(1)).await;
@@ -81,12 +81,15 @@ async fn check(slot: Slot) {
         Err(error) => {
             match error.kind() {
                 ErrorKind::Corrupt => assert!(!below || !is_refused(&place).await, "{error}"),
-                // Of another version, which is no damage: nobody claims over what they cannot read.
+                // A record of another format version is not damage. No attempt may claim a slot above it.
                 ErrorKind::Other => {
                     let begun = Attempt::begin(place.location.clone(), AttemptSettings::default());
                     let refused = begun.await.map(drop).map_err(|error| error.kind());
                     assert_eq!(refused, Err(ErrorKind::Other));
-                    assert!(!place.has_record(slot.sequence + 1).await, "it was claimed");
+                    assert!(
+                        !place.has_record(slot.sequence + 1).await,
+                        "a location with another format version was claimed"
+                    );
                     return;
                 }
                 other => panic!("{other:?}: {error}"),
@@ -101,13 +104,17 @@ async fn check(slot: Slot) {
     if newest == Some(slot.sequence) {
         in_its_slot_alone(&slot).await;
     }
-    let report = place.location.verify().await.expect("damage is no error");
+    let report = place
+        .location
+        .verify()
+        .await
+        .expect("verify must report damage instead of failing");
     assert_eq!(report.records, slot.sequence);
 
     let begun = Attempt::begin(place.location.clone(), AttemptSettings::default()).await;
     let attempt = match begun {
         Ok(attempt) => attempt,
-        // A claim that names a predecessor elsewhere, or one that is no URL.
+        // The claim names a predecessor in another storage, or one that is not a URL.
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::InvalidLocation, "{error}");
             assert!(checkpoints.is_empty());
@@ -145,29 +152,42 @@ async fn check(slot: Slot) {
     attempt
         .write("above".into())
         .await
-        .expect("the claim owns the location");
+        .expect("the attempt must own the location");
     let next = Attempt::begin(place.location.clone(), AttemptSettings::default()).await;
-    let read = next.expect("it can be taken over").read().await;
-    assert_eq!(read.expect("it is whole").as_deref(), Some(&b"above"[..]));
+    let read = next
+        .expect("a new attempt must be able to begin")
+        .read()
+        .await;
+    assert_eq!(
+        read.expect("the checkpoint must be intact").as_deref(),
+        Some(&b"above"[..])
+    );
 }
 
-/// Whether the record above the one below is no record of its slot. One that is may lack its data, and
-/// leave nothing below it that can be restored.
+/// Whether the fuzzed record is invalid in its slot. A valid record may still lack its data, so that no
+/// checkpoint can be restored.
 async fn is_refused(place: &Place) -> bool {
-    let report = place.location.verify().await.expect("damage is no error");
+    let report = place
+        .location
+        .verify()
+        .await
+        .expect("verify must report damage instead of failing");
     let name = format!("log/{:020}", 3);
     report.findings.iter().any(|found| found.object == name)
 }
 
-/// What is a checkpoint in one slot is none in the next.
+/// Asserts that a record that is valid in one slot is invalid in the next slot.
 async fn in_its_slot_alone(slot: &Slot) {
     let place = place(slot, slot.sequence + 1).await;
     let checkpoints = place.location.checkpoints().await.unwrap_or_default();
     let newest = checkpoints.first().map(|c| c.info().sequence);
-    assert!(newest <= Some(slot.sequence), "it is in two slots");
+    assert!(
+        newest <= Some(slot.sequence),
+        "the record is valid in two slots"
+    );
 }
 
-/// The rules of `FORMAT.md` for a tree, of one that was not refused.
+/// Checks the rules of `FORMAT.md` on a tree that was accepted.
 fn check_tree(checkpoint: &Checkpoint) {
     let entries = checkpoint.tree().entries();
     let mut dirs = BTreeSet::new();
@@ -186,7 +206,10 @@ fn check_tree(checkpoint: &Checkpoint) {
         assert!(path.len() <= Limits::default().path_bytes && !path.contains('\0'));
         assert!(!components.iter().any(|c| matches!(*c, b"" | b"." | b"..")));
         if let Some((_, parent)) = components.split_last() {
-            assert!(dirs.contains(parent), "{path:?} is in no directory");
+            assert!(
+                dirs.contains(parent),
+                "the directory of {path:?} is missing"
+            );
         }
         match &entry.node {
             Node::Dir => drop(dirs.insert(components.clone())),

@@ -1,5 +1,5 @@
-//! Whatever tree is stored, and wherever a guest restores it to: nothing outside its directory changes,
-//! the target is equal to the checkpoint or the error says why not, and what is refused changes nothing.
+//! Restores arbitrary trees to arbitrary paths. Nothing outside the guest's directory may change. The target
+//! must equal the checkpoint, or the error must be the expected one. A refused restore must change nothing.
 
 #![no_main]
 
@@ -23,7 +23,7 @@ struct Input {
     forged: Forged,
 }
 
-/// The path that the guest names.
+/// The path that the guest restores to.
 #[derive(Arbitrary, Clone, Debug, PartialEq, Eq)]
 enum To {
     Target,
@@ -35,12 +35,12 @@ enum To {
     /// Through a link to the outside.
     Out,
     Loop,
-    /// Beneath a file.
+    /// A path below a file.
     Beside,
     Text(String),
 }
 
-/// What lies at `target`.
+/// What exists at `target` before the restore.
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
 enum There {
     Nothing,
@@ -52,9 +52,9 @@ enum There {
     LinkToNothing,
     LinkToItself,
     Interrupted,
-    /// With a link to the outside for a marker.
+    /// A directory in which the marker is a link to the outside.
     MarkerLink,
-    /// With a directory for a marker.
+    /// A directory in which the marker is a directory.
     MarkerDir,
 }
 
@@ -73,7 +73,7 @@ impl To {
         }
     }
 
-    /// The same without `.`, which the end of a path to a file may not be.
+    /// The same path without `.`, which must not be the end of a path to a file.
     fn plain(&self) -> PathBuf {
         Path::new(self.path()).components().collect()
     }
@@ -119,23 +119,23 @@ impl There {
         }
     }
 
-    /// Whether a restore of anything that is good succeeds here.
+    /// Whether restoring a valid checkpoint here must succeed.
     fn is_free(self, file: bool, replace: bool) -> bool {
         match self {
             Self::Nothing | Self::Interrupted => true,
             Self::EmptyDir => replace || !file,
             Self::Dir | Self::File | Self::LinkToDir | Self::LinkToNothing => replace,
-            // Only a file is a marker.
+            // A link or a directory does not count as a marker.
             Self::MarkerLink | Self::MarkerDir => replace,
             Self::LinkToOutside | Self::LinkToItself => false,
         }
     }
 
-    /// Whether it is something that is not to be lost unasked.
+    /// Whether a restore must not replace it unless asked to.
     fn is_content(self) -> bool {
         match self {
             Self::Nothing | Self::EmptyDir => false,
-            // Left by a restore, as far as anyone can tell.
+            // Indistinguishable from the remains of an interrupted restore.
             Self::Interrupted => false,
             Self::Dir | Self::File | Self::MarkerLink | Self::MarkerDir => true,
             Self::LinkToDir | Self::LinkToOutside | Self::LinkToNothing | Self::LinkToItself => {
@@ -157,7 +157,7 @@ fn limits() -> Limits {
 async fn begin(place: &Place) -> Attempt {
     let settings = AttemptSettings::default().limits(limits());
     let begun = Attempt::begin(place.location.clone(), settings).await;
-    begun.expect("damage is no error here")
+    begun.expect("damage must not prevent an attempt")
 }
 
 fn beneath(sandbox: &Sandbox, path: &str) -> Result<DirTree<Dir>> {
@@ -199,7 +199,7 @@ async fn check(input: Input) {
         Ok(sequence) => {
             assert_eq!((sequence, verdict), (Some(2), Verdict::Good));
             let is_lost = to == To::Target && there.is_content();
-            assert!(replace || !is_lost, "what was there is gone");
+            assert!(replace || !is_lost, "the existing contents are gone");
             same_again(&sandbox, &to, &attempt, &commit).await;
             saved_and_restored(&sandbox, &to, &place).await;
         }
@@ -216,7 +216,7 @@ async fn check(input: Input) {
                 }
                 (ErrorKind::Corrupt, Verdict::WrongData) => {
                     if after != before && !commit.is_file() && to == To::Target {
-                        // What it has begun to replace can be restored to.
+                        // A later restore must succeed on the partially replaced target.
                         let target = beneath(&sandbox, "target").unwrap();
                         let good = Place::default();
                         Commit::empty_dir().put(&good).await;
@@ -233,7 +233,7 @@ async fn check(input: Input) {
     }
 }
 
-/// What lies beside the target.
+/// Everything except the target.
 fn others(all: &Snapshot, elsewhere: bool) -> Snapshot {
     let mut others = all.clone();
     others.retain(|path, _| {
@@ -244,7 +244,7 @@ fn others(all: &Snapshot, elsewhere: bool) -> Snapshot {
     others
 }
 
-/// A second restore says the same and changes nothing, whatever it is told to do with what is there.
+/// Asserts that a second restore returns the same result and changes nothing, with either [`Existing`].
 async fn same_again(sandbox: &Sandbox, to: &To, attempt: &Attempt, commit: &Commit) {
     let at = fs::canonicalize(sandbox.inside().join(to.plain())).unwrap();
     assert!(at.starts_with(fs::canonicalize(sandbox.inside()).unwrap()));
@@ -253,12 +253,15 @@ async fn same_again(sandbox: &Sandbox, to: &To, attempt: &Attempt, commit: &Comm
     for existing in [Existing::Refuse, Existing::Replace] {
         let target = beneath(sandbox, to.path()).unwrap();
         let restored = attempt.restore(target, existing).await;
-        assert_eq!(restored.expect("it is equal"), Some(2));
+        assert_eq!(
+            restored.expect("the target already equals the checkpoint"),
+            Some(2)
+        );
         assert_eq!(snapshot(&sandbox.inside()), before);
     }
 }
 
-/// What was restored can be saved, and is the same tree.
+/// Asserts that the restored tree can be saved and is unchanged by that.
 async fn saved_and_restored(sandbox: &Sandbox, to: &To, place: &Place) {
     let copy = Place::default();
     let attempt = begin(&copy).await;
@@ -266,7 +269,7 @@ async fn saved_and_restored(sandbox: &Sandbox, to: &To, place: &Place) {
     attempt
         .save(source)
         .await
-        .expect("what was restored can be saved");
+        .expect("the restored tree must be savable");
     let stored = place.location.checkpoints().await.unwrap();
     let saved = copy.location.checkpoints().await.unwrap();
     let (stored, saved) = (stored[0].tree().entries(), saved[0].tree().entries());
@@ -280,6 +283,6 @@ async fn saved_and_restored(sandbox: &Sandbox, to: &To, place: &Place) {
     attempt
         .restore(target, Existing::Refuse)
         .await
-        .expect("it was saved");
+        .expect("the saved tree must be restorable");
     assert_eq!(snapshot(&other.inside().join("copy")), snapshot(&at));
 }

@@ -1,4 +1,4 @@
-//! Directories that inputs are restored to, and what is in them.
+//! Directories that inputs are restored to, and snapshots of them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// What lies in a directory while it is being restored.
+/// The marker in a directory that is being restored.
 pub const MARKER: &str = ".task-checkpoint-restoring";
 
-/// Everything at and beneath a path, links not followed.
+/// Everything at and below a path. Links are not followed.
 pub type Snapshot = BTreeMap<PathBuf, Item>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +27,12 @@ pub enum What {
     Link(PathBuf),
 }
 
-/// What is at a path; empty if nothing is.
+/// Takes a snapshot of a path. It is empty if the path does not exist.
 pub fn snapshot(root: &Path) -> Snapshot {
     let mut found = Snapshot::new();
     let mut open = vec![PathBuf::new()];
     while let Some(path) = open.pop() {
-        // Not with an empty path: a slash at the end would follow a link.
+        // Joining an empty path would add a slash, which would follow a link.
         let full = match path.as_os_str().is_empty() {
             true => root.to_owned(),
             false => root.join(&path),
@@ -60,7 +60,7 @@ pub fn snapshot(root: &Path) -> Snapshot {
     found
 }
 
-/// A directory for a guest, with something beside it that no input may change.
+/// A directory for a guest, next to files that no input may change.
 pub struct Sandbox {
     temp: TempDir,
     outside: Snapshot,
@@ -68,7 +68,7 @@ pub struct Sandbox {
 
 impl Default for Sandbox {
     fn default() -> Self {
-        // In memory, where there is such a thing: every file is synced.
+        // Prefers an in-memory file system, because every file is synced.
         let memory = Path::new("/dev/shm");
         let temp = match memory.is_dir() {
             true => tempfile::tempdir_in(memory),
@@ -89,16 +89,23 @@ impl Sandbox {
         self.temp.path().join("inside")
     }
 
-    /// Nothing outside the guest's directory has changed, and nothing has come.
+    /// Asserts that nothing outside the guest's directory was changed or created.
     pub fn check(&self) {
         let mut names: Vec<_> = fs::read_dir(self.temp.path()).unwrap().collect();
         names.retain(|entry| entry.as_ref().is_ok_and(|e| e.file_name() != "inside"));
-        assert_eq!(names.len(), 1, "something new outside: {names:?}");
+        assert_eq!(
+            names.len(),
+            1,
+            "something was created outside the guest's directory: {names:?}"
+        );
         let outside = snapshot(&self.temp.path().join("outside"));
-        assert_eq!(outside, self.outside, "the outside has changed");
+        assert_eq!(
+            outside, self.outside,
+            "something outside the guest's directory has changed"
+        );
     }
 
-    /// Whether permission bits mean nothing to this process, so that it can look at what it restored.
+    /// Whether this process ignores permission bits, so that it can read everything it restored.
     pub fn is_roots(&self) -> bool {
         fs::metadata(self.temp.path()).unwrap().uid() == 0
     }

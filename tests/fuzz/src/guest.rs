@@ -21,10 +21,10 @@ use crate::Place;
 use crate::disk::{Sandbox, snapshot};
 use model::{Annotations, Content, Given, Model};
 
-/// How long the end of an attempt may take. Memory answers at once.
+/// The maximum time for ending an attempt. The in-memory storage answers at once.
 const END: Duration = Duration::from_secs(60);
 
-/// A handle that the guest passes for a directory.
+/// A handle that the guest passes as a directory.
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handle {
     Dir,
@@ -34,7 +34,7 @@ pub enum Handle {
     Forged(u8),
 }
 
-/// The limits of attempts: those of a host that has little, or the defaults.
+/// The limits of attempts: small ones or the defaults.
 pub fn limits(small: bool) -> Limits {
     let mut limits = Limits::default();
     if small {
@@ -48,16 +48,16 @@ pub fn limits(small: bool) -> Limits {
     limits
 }
 
-/// One attempt, and what its guest holds.
+/// One attempt and its guest's handles.
 pub struct Guest {
     ctx: CheckpointCtx,
     table: ResourceTable,
     model: Model,
     limits: Limits,
     is_small: bool,
-    /// A newer attempt has begun.
+    /// Whether a newer attempt has begun.
     pub is_fenced: bool,
-    /// The position of what it found, and of its newest save.
+    /// The sequence numbers of the checkpoint it found and of its newest save.
     found: Option<u64>,
     newest: u64,
     handles: [u32; 4],
@@ -66,18 +66,18 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Takes the location over from the attempt before.
+    /// Begins an attempt, which takes the location over from the previous one.
     pub async fn begin(place: &Place, before: Option<&Self>, disk: &Sandbox, small: bool) -> Self {
         let limits = limits(small);
         let settings = AttemptSettings::default().limits(limits);
         let begun = Attempt::begin(place.location.clone(), settings).await;
-        let attempt = Arc::new(begun.expect("memory takes every claim"));
+        let attempt = Arc::new(begun.expect("a claim in memory must succeed"));
         let left = before.map_or_else(|| vec![None], |before| before.model.left());
         let found = place
             .location
             .checkpoints()
             .await
-            .expect("nothing is damaged");
+            .expect("nothing must be damaged");
         let found = found.first();
         let content = match found {
             None => None,
@@ -85,7 +85,7 @@ impl Guest {
                 let copy = Sandbox::default();
                 let to = checkpoint_storage::DirTree::ambient(&copy.inside().join("copy"));
                 let restored = found.restore(to.unwrap(), Existing::Refuse, &limits).await;
-                restored.expect("what was saved can be restored");
+                restored.expect("a saved checkpoint must be restorable");
                 let metadata = found.info().metadata;
                 Some(Content {
                     annotations: metadata.annotations,
@@ -103,7 +103,10 @@ impl Guest {
             }
             _ => false,
         };
-        assert!(left.iter().any(is_found), "{content:?} is none of {left:?}");
+        assert!(
+            left.iter().any(is_found),
+            "found {content:?}, expected one of {left:?}"
+        );
 
         let mut table = ResourceTable::new();
         let dir = |perms| {
@@ -124,7 +127,7 @@ impl Guest {
             push(dir(FsPerms::ReadOnly)),
             push(Descriptor::File(file)),
         ];
-        // Kept taken, or the next thing of the guest's would get its number.
+        // The number stays in use, or the guest's next handle would get it.
         drop(
             table
                 .delete(Resource::<Descriptor>::new_own(dropped))
@@ -146,7 +149,7 @@ impl Guest {
         }
     }
 
-    /// The end of the guest: what it was told is staged is committed.
+    /// Ends the guest. Every acknowledged staged save must be committed.
     pub async fn end(&mut self) {
         self.reading = None;
         self.saving = None;
@@ -175,21 +178,24 @@ impl Guest {
         })
     }
 
-    /// What may go wrong with any call that waits for the background.
+    /// Checks an error that any call may return if it waits for background saves.
     fn check_error(&mut self, error: &Error) {
         self.model.unsettled();
         match error {
-            Error::Fenced => assert!(self.is_fenced, "fenced by nobody"),
+            Error::Fenced => assert!(self.is_fenced, "fenced without a newer attempt"),
             Error::QuotaExceeded(text) => assert!(self.is_small, "{text}"),
             other => panic!("{other:?}"),
         }
     }
 
-    /// A save that has answered, of what is known to be sound.
+    /// Checks the answer to a save of valid contents.
     fn check_saved(&mut self, answer: Result<Saved, Error>, content: Content) {
         match answer {
             Ok(saved) => {
-                assert!(!self.is_fenced, "a save of a fenced attempt counts");
+                assert!(
+                    !self.is_fenced,
+                    "a save of a fenced attempt was acknowledged"
+                );
                 assert_eq!(saved.logical_bytes, content.size());
                 assert!(saved.sequence > self.newest.max(self.found.unwrap_or(0)));
                 assert!(content.size() <= self.limits.checkpoint_bytes);
@@ -241,7 +247,7 @@ impl Guest {
                 assert_eq!(vec![found.schema], content.schemas);
                 assert!(found.annotations.into_iter().eq(content.annotations));
             }
-            (answer, given) => panic!("{answer:?}, not {given:?}"),
+            (answer, given) => panic!("got {answer:?}, expected {given:?}"),
         }
     }
 

@@ -1,8 +1,8 @@
-//! What the fuzz targets share: records forged from `FORMAT.md`, the disk that they are restored to, and
+//! Shared code of the fuzz targets: records forged from `FORMAT.md`, the disk that they are restored to, and
 //! a model of what a guest may expect.
 //!
-//! There is no `unsafe` of ours for a sanitizer to watch. What is looked for is a panic, an overflow, an
-//! answer that is wrong, and time or memory without end.
+//! The tested code contains no `unsafe`, so no sanitizer is needed. The targets look for panics, overflows,
+//! wrong answers, and unbounded time or memory.
 
 pub mod disk;
 #[path = "../../../host/storage/src/tests/forge.rs"]
@@ -18,15 +18,15 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 
-/// Runs one input. A runtime of its own for each, so that nothing of one goes on in the next.
+/// Runs one input. Each input has its own runtime, so that no background work carries over to the next.
 pub fn run(input: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build();
-    runtime.expect("a runtime is made").block_on(input);
+    runtime.expect("the runtime must build").block_on(input);
 }
 
-/// A location in memory, and the store that it lies in.
+/// A location in memory, and its store.
 pub struct Place {
     pub store: Arc<InMemory>,
     pub location: OpenLocation,
@@ -43,17 +43,17 @@ impl Default for Place {
 }
 
 impl Place {
-    /// Puts a record, whatever it says.
+    /// Puts any bytes as a record.
     pub async fn put_record(&self, sequence: u64, bytes: Vec<u8>) {
         self.put(format!("log/{sequence:020}"), bytes).await;
     }
 
-    /// Puts a data object, whatever it holds.
+    /// Puts any bytes as a data object.
     pub async fn put_data(&self, epoch: u64, counter: u64, bytes: Vec<u8>) {
         self.put(format!("data/{epoch}-{counter}"), bytes).await;
     }
 
-    /// Whether something lies in a slot of the log.
+    /// Whether a slot of the log is filled.
     pub async fn has_record(&self, sequence: u64) -> bool {
         let path = Path::from(format!("task/log/{sequence:020}"));
         self.store.head(&path).await.is_ok()
@@ -62,6 +62,6 @@ impl Place {
     async fn put(&self, name: String, bytes: Vec<u8>) {
         let path = Path::from(format!("task/{name}"));
         let put = self.store.put(&path, PutPayload::from(bytes)).await;
-        put.expect("memory takes every object");
+        put.expect("a put to memory must succeed");
     }
 }

@@ -1,4 +1,4 @@
-//! Commits that may contradict themselves, and what `FORMAT.md` says of each.
+//! Commits that may contradict themselves, and the verdict of `FORMAT.md` on each.
 
 mod forged;
 mod verdict;
@@ -19,23 +19,23 @@ pub struct Entry {
     pub target: Option<String>,
     pub mode: u32,
     pub modified: (i64, u32),
-    /// Of a file whose size is no lie.
+    /// The contents of a file whose declared size is correct.
     pub contents: Vec<u8>,
 }
 
-/// A commit, and everything that it refers to.
+/// A commit and the data objects it refers to.
 pub struct Commit {
     pub entries: Vec<Entry>,
     inline: Option<Vec<u8>>,
-    /// Epoch, counter and size.
+    /// The epoch, counter and size of each data object.
     references: Option<Vec<(u64, u64, u64)>>,
     chunks: Option<Vec<Chunk>>,
     objects: BTreeMap<(u64, u64), Vec<u8>>,
-    /// Whether its contents may be others than those of the entries.
+    /// Whether the stored contents may differ from those of the entries.
     is_changed: bool,
 }
 
-/// How many chunks a data object gets.
+/// The number of chunks per data object.
 const CHUNKS: usize = 3;
 
 impl Entry {
@@ -88,7 +88,7 @@ impl Entry {
 }
 
 impl Commit {
-    /// One that every target can hold.
+    /// A commit that every target can hold.
     pub fn empty_dir() -> Self {
         let root = Entry::new(String::new(), None, None, 0o755, (0, 0));
         Self::new(vec![root], Vec::new(), Stored::Inline { more: 0 })
@@ -210,7 +210,7 @@ impl Commit {
         match lie {
             Lie::ObjectSize(_, n) => *size = n,
             Lie::Epoch(_, n) => {
-                // It is there all the same, as if a newer attempt had stored it.
+                // The object still exists, as if a newer attempt had stored it.
                 let (object, before) = (std::mem::take(object), (*epoch, *counter));
                 self.objects.remove(&before);
                 *epoch = n.into();
@@ -229,7 +229,7 @@ impl Commit {
         }
     }
 
-    /// Puts it in the second slot of a location.
+    /// Puts the commit in the second slot of a location.
     pub async fn put(&self, place: &Place) {
         let entries = self.entries.iter().map(Entry::encoded).collect();
         let mut fields = vec![(5, Cbor::Array(entries))];

@@ -1,4 +1,4 @@
-//! Files and directories, by handles and paths of all kinds.
+//! Calls about files and directories, with handles and paths of all kinds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::{Guest, Handle};
 use crate::disk::{MARKER, Sandbox, snapshot};
 
 impl Guest {
-    /// Whether the handle and the path may be used, and what is there.
+    /// Returns whether the handle and the path are valid, and what exists there.
     fn look(&self, disk: &Sandbox, handle: Handle, path: &str) -> Look {
         let is_dir = matches!(handle, Handle::Dir | Handle::ReadOnly);
         let plain = !path.starts_with('/') && !path.contains('\0') && path.len() <= 4096;
@@ -25,13 +25,13 @@ impl Guest {
         if !at.starts_with(&inside) || at.join(MARKER).symlink_metadata().is_ok() {
             return Look::Refused;
         }
-        // A link may lead out on its way, which is refused wherever it ends.
+        // A path that passes through the outside on its way is refused, wherever it ends.
         let plain: PathBuf = Path::new(path).components().collect();
         let is_sure = at == inside.join(plain);
         Look::There(Content::of_disk(snapshot(&at)), is_sure)
     }
 
-    /// Whether a call traps: with a handle that is none.
+    /// Whether a call with this handle traps, because the handle does not exist.
     fn traps(handle: Handle) -> bool {
         matches!(handle, Handle::Dropped | Handle::Forged(_))
     }
@@ -48,7 +48,7 @@ impl Guest {
                 let content = self.model.labelled(content, said);
                 self.check_saved(answer, content);
             }
-            None => assert!(answer.is_err(), "{path:?} was saved"),
+            None => assert!(answer.is_err(), "{path:?} was saved but must be refused"),
         }
     }
 
@@ -73,11 +73,11 @@ impl Guest {
                 self.model.staged(content);
             }
             (Some(_), Err(error)) => self.check_error(&error),
-            (None, answer) => assert!(answer.is_err(), "{path:?} was saved"),
+            (None, answer) => assert!(answer.is_err(), "{path:?} was saved but must be refused"),
         }
     }
 
-    /// What a save takes. None if it was refused, and rightly so.
+    /// Returns the contents that a save takes, or `None` if the save was correctly refused.
     fn source(
         &mut self,
         disk: &Sandbox,
@@ -85,14 +85,14 @@ impl Guest {
         error: Option<&Error>,
     ) -> Option<Content> {
         let (handle, path) = at;
-        assert!(!Self::traps(handle), "a handle that is none was taken");
+        assert!(!Self::traps(handle), "a nonexistent handle was accepted");
         match (self.look(disk, handle, path), error) {
             (Look::There(content, _), None) => Some(content),
             (Look::There(content, _), Some(Error::Fenced | Error::QuotaExceeded(_))) => {
                 Some(content)
             }
             (Look::There(_, true), Some(Error::InvalidPath(text))) => panic!("{text}"),
-            // A loop of links has no kind of its own.
+            // A loop of links has no specific error.
             (_, Some(Error::InvalidPath(_) | Error::Other(_))) => {
                 self.model.unsettled();
                 None
@@ -118,7 +118,7 @@ impl Guest {
         let Ok(answer) = answer else {
             return assert!(Self::traps(handle), "trapped");
         };
-        assert!(!Self::traps(handle), "a handle that is none was taken");
+        assert!(!Self::traps(handle), "a nonexistent handle was accepted");
         match answer {
             Ok(None) => {
                 self.model.settled();
@@ -128,7 +128,7 @@ impl Guest {
             Ok(Some(_)) => {
                 assert_eq!(handle, Handle::Dir);
                 let Look::There(found, _) = self.look(disk, handle, path) else {
-                    panic!("{path:?}: restored to nowhere");
+                    panic!("{path:?}: restored to an invalid path");
                 };
                 self.model.settled();
                 self.model.gave(|given| match given {
@@ -151,6 +151,6 @@ impl Guest {
 
 enum Look {
     Refused,
-    /// What is there, and whether it is sure to be taken.
+    /// The existing contents, and whether the path must be accepted.
     There(Content, bool),
 }

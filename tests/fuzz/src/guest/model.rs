@@ -1,4 +1,4 @@
-//! What a guest may be given, by the words of the WIT package and nothing else.
+//! A model of the answers that the WIT package permits.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,13 +9,13 @@ use crate::disk::{Snapshot, What};
 
 pub type Annotations = Vec<(String, String)>;
 
-/// What a checkpoint holds.
+/// The contents of a checkpoint.
 #[derive(Clone, Debug)]
 pub struct Content {
-    /// With permission bits, but for links.
+    /// Entries and their permission bits, which links do not have.
     pub tree: BTreeMap<PathBuf, (What, u32)>,
     pub annotations: BTreeMap<String, String>,
-    /// Any of these: one that is saved in the background gets the schema that is declared then.
+    /// The possible schemas. A background save gets the schema that is declared when it runs.
     pub schemas: Vec<Option<String>>,
 }
 
@@ -47,7 +47,7 @@ impl Content {
         self.files().map(|contents| contents.len() as u64).sum()
     }
 
-    /// The contents of the only file, or the number of files.
+    /// Returns the contents of the only file, or the number of files if there is not exactly one.
     pub fn single(&self) -> Result<&[u8], u64> {
         let files: Vec<_> = self.files().collect();
         match files[..] {
@@ -64,7 +64,7 @@ impl Content {
     }
 }
 
-/// What a call that gives the checkpoint may say.
+/// The possible answers of a call that returns the checkpoint.
 #[derive(Clone, Debug)]
 pub enum Given {
     Nothing,
@@ -72,14 +72,14 @@ pub enum Given {
     Checkpoint(Content),
 }
 
-/// What an attempt has, as far as its guest can know.
+/// The state of an attempt, as far as its guest can know.
 #[derive(Debug)]
 pub struct Model {
-    /// What earlier attempts left.
+    /// The checkpoint that earlier attempts left.
     pub found: Option<Content>,
-    /// The newest save of its own: any of these.
+    /// The candidates for the attempt's own newest save.
     own: Vec<Option<Content>>,
-    /// What was taken to be saved in the background since that was last settled.
+    /// The background saves that were staged since the model was last settled.
     pending: Vec<Content>,
     schema: Option<(String, SchemaChange)>,
 }
@@ -94,7 +94,7 @@ impl Model {
         }
     }
 
-    /// A content that is saved now.
+    /// Adds the annotations and the current schema to contents.
     pub fn labelled(&self, content: Content, annotations: Annotations) -> Content {
         let schema = self.schema.as_ref().map(|(name, _)| name.clone());
         Content {
@@ -113,14 +113,14 @@ impl Model {
         self.pending.push(content);
     }
 
-    /// Nothing is saved in the background any more, and nothing went wrong.
+    /// Records that all background saves succeeded.
     pub fn settled(&mut self) {
         if let Some(newest) = self.pending.pop() {
             self.saved(newest);
         }
     }
 
-    /// Something may have gone wrong in the background, or goes on there.
+    /// Records that background saves may have failed or may still run.
     pub fn unsettled(&mut self) {
         self.own.extend(self.pending.drain(..).map(Some));
     }
@@ -134,7 +134,7 @@ impl Model {
         self.schema = Some((name, change));
     }
 
-    /// What is given where nothing of its own is.
+    /// The answer if the attempt has no save of its own.
     pub fn given_of_found(&self) -> Given {
         let Some(found) = self.found.clone() else {
             return Given::Nothing;
@@ -149,7 +149,7 @@ impl Model {
         }
     }
 
-    /// What a call gave, after it was settled: those that `fit`. The others are ruled out.
+    /// Rules out the candidates that do not fit the answer of a call. Returns the ones that fit.
     #[track_caller]
     pub fn gave(&mut self, fits: impl Fn(&Given) -> bool) -> Vec<Given> {
         let of_found = self.given_of_found();
@@ -167,11 +167,11 @@ impl Model {
             }
             fit
         });
-        assert!(!fitting.is_empty(), "what was given is none of {others:?}");
+        assert!(!fitting.is_empty(), "the answer fits none of {others:?}");
         fitting
     }
 
-    /// What the next attempt may find.
+    /// The candidates for what the next attempt finds.
     pub fn left(&self) -> Vec<Option<Content>> {
         let pending = self.pending.iter().cloned().map(Some);
         let left = self.own.iter().cloned().chain(pending);

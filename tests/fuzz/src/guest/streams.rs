@@ -1,4 +1,4 @@
-//! Streams, in any order.
+//! Stream calls in any order.
 
 use wasmtime::component::Resource;
 use wasmtime_checkpoint::bindings::task::checkpoint::streams::{Host, HostSaveStream};
@@ -8,7 +8,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, StreamError};
 use super::Guest;
 use super::model::{Annotations, Content, Given};
 
-/// The most that is written at a time, whatever is permitted.
+/// The maximum number of bytes per write, even if more is permitted.
 const MOST: usize = 1 << 20;
 
 /// A save that is being written.
@@ -19,22 +19,22 @@ pub struct Saving {
     is_lent: bool,
     /// The output stream, while the guest holds it.
     output: Option<u32>,
-    /// Nothing that was written counts.
+    /// The stream has failed, so it must not be committed.
     is_dead: bool,
 }
 
 /// A checkpoint that is being read.
 pub struct Reading {
     input: u32,
-    /// Any of these, whose sizes are equal.
+    /// The candidates for the contents. All have the same size.
     expected: Vec<Vec<u8>>,
     read: usize,
     is_over: bool,
 }
 
 impl Guest {
-    /// Which handle of a stream the guest passes: its own, or one that is none. Not one of something
-    /// else's, which the table would drop before it looks; wasmtime lets no guest get so far.
+    /// The stream handle that the guest passes: its own or a nonexistent one. A handle of another type is not
+    /// tested: wasmtime rejects it before the host sees it, and here the table would drop the resource.
     fn stream<T>(own: Option<u32>) -> Resource<T> {
         Resource::new_own(own.unwrap_or(u32::MAX))
     }
@@ -43,7 +43,7 @@ impl Guest {
         let answer = self.view().begin(annotations.clone()).await.unwrap();
         match answer {
             Ok(stream) => {
-                assert!(self.saving.is_none(), "two at a time");
+                assert!(self.saving.is_none(), "two streams were open at a time");
                 self.saving = Some(Saving {
                     stream: stream.rep(),
                     annotations,
@@ -63,7 +63,7 @@ impl Guest {
         let this = Self::stream(own);
         let answer = self.view().contents(this).await;
         let Some(saving) = &mut self.saving else {
-            return assert!(answer.is_err(), "a stream that is none was taken");
+            return assert!(answer.is_err(), "a nonexistent stream was accepted");
         };
         match answer.unwrap() {
             Ok(output) => {
@@ -76,7 +76,7 @@ impl Guest {
         }
     }
 
-    /// Writes so many bytes, or as many as are permitted.
+    /// Writes these bytes, or as many of them as are permitted.
     pub fn write_stream(&mut self, bytes: Vec<u8>, unasked: bool) {
         let Some(saving) = &mut self.saving else {
             return;
@@ -102,7 +102,10 @@ impl Guest {
         assert!(bytes.len() <= MOST);
         match output.write(bytes.clone().into()) {
             Ok(()) => {
-                assert!(permit > 0 && !saving.is_dead, "more than was permitted");
+                assert!(
+                    permit > 0 && !saving.is_dead,
+                    "wrote more than was permitted"
+                );
                 saving.written.extend(bytes);
             }
             Err(StreamError::Closed) => saving.is_dead = true,
@@ -139,11 +142,14 @@ impl Guest {
             .map_or(0, |saving| saving.written.len());
         let answer = self.view().commit(this, size as u64).await;
         let Some(saving) = self.saving.take() else {
-            return assert!(answer.is_err(), "a stream that is none was taken");
+            return assert!(answer.is_err(), "a nonexistent stream was accepted");
         };
         let answer = answer.unwrap();
         if let Some(output) = saving.output {
-            assert!(matches!(answer, Err(Error::Other(_))), "the output is held");
+            assert!(
+                matches!(answer, Err(Error::Other(_))),
+                "a commit must fail while the output stream is open"
+            );
             let output: Resource<DynOutputStream> = Resource::new_own(output);
             let mut output = self.table.delete(output).unwrap();
             assert!(matches!(output.check_write(), Err(StreamError::Closed)));
@@ -154,9 +160,9 @@ impl Guest {
         }
         assert!(
             !saving.is_dead || answer.is_err(),
-            "what was lost was committed"
+            "a stream that lost data was committed"
         );
-        // It gets the schema that is declared when it is committed.
+        // The save gets the schema that is declared at its commit.
         let content = Content::of_bytes(saving.written);
         let content = self.model.labelled(content, saving.annotations);
         self.check_saved(answer, content);
@@ -174,7 +180,7 @@ impl Guest {
         let answer = Host::read(&mut self.view()).await.unwrap();
         match answer {
             Ok(Some(reading)) => {
-                assert!(self.reading.is_none(), "two at a time");
+                assert!(self.reading.is_none(), "two streams were open at a time");
                 self.model.settled();
                 let given = self.model.gave(|given| match given {
                     Given::Checkpoint(content) => {
@@ -218,7 +224,10 @@ impl Guest {
                 reading
                     .expected
                     .retain(|expected| expected[at..].starts_with(&bytes));
-                assert!(!reading.expected.is_empty(), "other bytes than were saved");
+                assert!(
+                    !reading.expected.is_empty(),
+                    "read bytes that were not saved"
+                );
                 reading.read += bytes.len();
             }
             Err(StreamError::Closed) => {
@@ -226,7 +235,7 @@ impl Guest {
                 assert!(reading.is_over || reading.read == size, "cut short");
             }
             Err(StreamError::LastOperationFailed(error)) => {
-                // A newer attempt may have pruned it.
+                // A newer attempt may have pruned the checkpoint.
                 assert!(is_fenced, "{error}");
                 reading.is_over = true;
             }

@@ -1,11 +1,11 @@
-//! Arbitrary trees, most of them nearly right.
+//! Arbitrary trees, most of them nearly valid.
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 
 use super::{Commit, Entry};
 use crate::disk::MARKER;
 
-/// A tree and where its contents lie, before they are put together.
+/// The parts of a commit: a tree and the layout of its contents.
 #[derive(Arbitrary, Debug)]
 pub struct Forged {
     root: Root,
@@ -24,7 +24,7 @@ enum Root {
 
 #[derive(Arbitrary, Debug)]
 struct Made {
-    /// Of the entries before it that are directories; or any other, now and then.
+    /// Selects the parent among the earlier directories, or sometimes among all earlier entries.
     parent: u8,
     anywhere: bool,
     name: Name,
@@ -43,7 +43,7 @@ enum Kind {
 
 #[derive(Arbitrary, Debug)]
 enum Name {
-    /// One of a few, so that some are taken.
+    /// One of a few names, so that some collide.
     Letter(u8),
     Text(String),
     Up,
@@ -82,7 +82,7 @@ pub(super) enum Stored {
     Nowhere,
 }
 
-/// What is changed after a good commit of chunks is made: of the chunk or the object of this number.
+/// A change to a valid commit. The number selects the chunk or the object.
 #[derive(Arbitrary, Debug)]
 pub(super) enum Lie {
     Offset(u8, u64),
@@ -100,7 +100,8 @@ pub(super) enum Lie {
 }
 
 impl Forged {
-    /// Puts it together. Without all permission bits, where this process could not look at the result.
+    /// Builds the commit. Without `any_mode`, every entry is accessible to its owner, so that this process can
+    /// inspect the result.
     pub fn build(self, any_mode: bool) -> Commit {
         let mode = |mode: u32| if any_mode { mode } else { mode | 0o700 };
         let mut entries = Vec::new();

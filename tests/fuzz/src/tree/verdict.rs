@@ -1,4 +1,4 @@
-//! What `FORMAT.md` says of a commit, by rules of its own: not those of the storage.
+//! The verdict of `FORMAT.md` on a commit, implemented independently of the storage crate.
 
 use std::collections::BTreeSet;
 
@@ -7,17 +7,17 @@ use checkpoint_storage::{Entry as Stored, Limits, Node};
 use super::{Chunk, Commit, Entry};
 use crate::disk::{MARKER, Snapshot, What};
 
-/// What a restore has to say of a commit, whatever the target.
+/// The expected result of restoring a commit, independent of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Good,
-    /// It contradicts itself, or a data object is missing or of another size.
+    /// The commit contradicts itself, or a data object is missing or has another size.
     Damaged,
-    /// It holds more than is permitted.
+    /// The commit exceeds the limits.
     TooLarge,
-    /// No disk holds its names.
+    /// No disk can hold its names.
     Unholdable,
-    /// Its data is not what it says.
+    /// The stored data does not match the commit.
     WrongData,
 }
 
@@ -46,7 +46,7 @@ impl Commit {
         }
     }
 
-    /// Whether it is one file.
+    /// Whether the commit is a single file.
     pub fn is_file(&self) -> bool {
         self.entries.first().is_some_and(|root| root.size.is_some())
     }
@@ -106,7 +106,7 @@ impl Commit {
         contents.len() as u64 == chunk.size_bytes && blake3::hash(&contents) == chunk.hash
     }
 
-    /// Compares what was restored with the commit.
+    /// Compares the restored tree with the commit.
     pub fn check_restored(&self, found: &Snapshot) {
         let paths = self.entries.iter().map(|entry| entry.path.as_str());
         let paths: BTreeSet<_> = paths.collect();
@@ -140,7 +140,7 @@ impl Commit {
 }
 
 impl Entry {
-    /// Whether it is one of the three kinds, and what it says of itself can be.
+    /// Whether the entry has exactly one of the three kinds and valid fields.
     fn is_one(&self) -> bool {
         let target = self.target.as_ref();
         !(self.size.is_some() && target.is_some())
@@ -178,7 +178,7 @@ impl Chunk {
     }
 }
 
-/// Whether two entries are the same but for what a disk may not keep.
+/// Whether two entries are equal, except for what a disk may not preserve.
 pub fn is_kept(stored: &Stored, saved: &Stored) -> bool {
     let seconds = |entry: &Stored| {
         let since = entry.modified.duration_since(std::time::UNIX_EPOCH);
