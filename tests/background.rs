@@ -1,4 +1,4 @@
-//! Saves that go on while the task computes, through the command line.
+//! Background saves, which run while the task computes, through the command line.
 
 use crate::support::cli::Host;
 use crate::support::{Place, on_each_host};
@@ -7,7 +7,7 @@ on_each_host![
     staged_saves_are_committed_when_the_task_ends,
     a_flush_makes_the_save_durable_and_returns_its_result,
     a_task_reads_its_own_save_whether_it_is_committed_or_not,
-    a_directory_may_change_as_soon_as_it_is_staged,
+    a_directory_may_change_once_its_save_is_staged,
 ];
 
 fn staged_saves_are_committed_when_the_task_ends(host: Host) {
@@ -54,7 +54,7 @@ fn a_task_reads_its_own_save_whether_it_is_committed_or_not(host: Host) {
     place.run("read").printed([r#"read "three""#]);
 }
 
-fn a_directory_may_change_as_soon_as_it_is_staged(host: Host) {
+fn a_directory_may_change_once_its_save_is_staged(host: Host) {
     let place = Place::on(host);
     std::fs::create_dir(place.work().join("state")).unwrap();
     let verbs = "file=/data/state/a=old save-in-background=/data/state file=/data/state/a=new";
@@ -73,5 +73,5 @@ fn ten_thousand_background_saves_make_few_commits() {
     assert_eq!(outcome.lines[2], r#"read "9999""#, "{}", outcome.text());
     place.run("read").printed([r#"read "9999""#]);
     let kept = std::fs::read_dir(place.store().join("log")).unwrap();
-    assert!(kept.count() < 10, "nothing is left of what was replaced");
+    assert!(kept.count() < 10, "replaced saves leave no records");
 }

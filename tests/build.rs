@@ -1,5 +1,5 @@
-//! Builds the components that the tests run: those of `tests/guests`, the task `digits` of the SDK, and
-//! `tests/plugin`, which has no WASI. So `cargo test` needs no step before it.
+//! Builds the components that the tests run: the guests in `tests/guests`, the SDK's example `digits`, and
+//! `tests/plugin`, which has no WASI. With this, `cargo test` needs no preparation.
 
 #[path = "../host/cli/build/wasm.rs"]
 mod wasm;
@@ -9,7 +9,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// For components that import nothing of WASI.
+/// The target for components without WASI.
 const BARE: &str = "wasm32-unknown-unknown";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let digits = built.join("examples/digits-task.wasm");
     println!("cargo::rustc-env=DIGITS={}", digits.display());
 
-    // This target's own linker makes core modules; that of the other one makes components of them.
+    // This target's linker makes core modules. The linker of wasm32-wasip2 makes components.
     let linker = component_linker()?;
     let built = wasm::build(&workspace, &target_dir, BARE, |cargo| {
         cargo
@@ -42,12 +42,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// `wasm-component-ld`, which comes with every toolchain.
+/// Finds `wasm-component-ld`, which every toolchain includes.
 fn component_linker() -> Result<PathBuf, Box<dyn Error>> {
     let asked = Command::new(env::var("RUSTC")?)
         .args(["--print", "target-libdir", "--target", &env::var("HOST")?])
         .output()?;
     let libraries = PathBuf::from(String::from_utf8(asked.stdout)?.trim());
-    let host = libraries.parent().ok_or("the toolchain has no libraries")?;
+    let host = libraries
+        .parent()
+        .ok_or("the toolchain has no library directory")?;
     Ok(host.join("bin/wasm-component-ld"))
 }

@@ -1,4 +1,4 @@
-//! What the interface `checkpointer` owes a task, through the command line.
+//! The guarantees of the interface `checkpointer`, through the command line.
 
 use crate::support::cli::{Cli, Host};
 use crate::support::{Place, on_each_host};
@@ -112,7 +112,7 @@ fn earlier_attempts_in_separate_locations_are_skipped_if_they_saved_nothing() {
         "write 2",
         "read \"two\"",
     ]);
-    // The first attempt's location is as it was.
+    // The first attempt's location is unchanged.
     Cli::verbs_on(first, "read").printed(["read \"one\""]);
 }
 

@@ -1,4 +1,4 @@
-//! The command line's own failures: one line, and a code of their own.
+//! Failures of the command line itself. Each prints one line and has its own exit code.
 
 use std::fs;
 use std::path::Path;
@@ -92,7 +92,7 @@ fn a_location_that_cannot_be_written_is_refused_before_the_task_runs() {
 
 #[test]
 fn storage_that_refuses_connections_is_unavailable_and_not_fresh() {
-    // A port that was free a moment ago, on which nobody listens.
+    // A port that was free a moment ago. Nobody listens on it.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -127,7 +127,7 @@ fn storage_that_fails_while_the_task_runs_is_unavailable_and_not_empty() {
     s3("write-random=300000")
         .outcome()
         .printed(["write-random 2"]);
-    // Refusals are not retried, so this takes no time.
+    // Status 403 is not retried, so this takes no time.
     server.on_request(|seen| match seen.path.contains("/data/") {
         true => Fate::Failed(403),
         false => Fate::Served,
@@ -183,5 +183,5 @@ fn a_directory_that_cannot_be_opened_is_a_usage_error() {
     let missing = place.work().join("missing");
     let outcome = place.cli().dir(&missing, "/x").verbs("write=x").outcome();
     assert!(outcome.failed(2).contains("missing"));
-    assert!(!place.store().exists(), "nothing is claimed");
+    assert!(!place.store().exists(), "the location was claimed");
 }

@@ -1,5 +1,5 @@
-//! Tasks with their checkpoints in themselves, on the stock command line: what `compose` refuses, what the
-//! task does not see, and what the other host finds.
+//! Composed tasks on the stock `wasmtime` command line: what `compose` refuses, what is hidden from the task,
+//! and that both hosts can read each other's checkpoints.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,6 @@ on_each_host![
     an_attempt_on_one_host_fences_an_attempt_on_the_other,
 ];
 
-/// What either host prints here is about the other one's saves.
 fn each_host_reads_what_the_other_saved(host: Host) {
     let place = Place::on(host);
     place.run("annotate=step=7 schema=weights/1=refuse write=small");
@@ -30,7 +29,7 @@ fn each_host_reads_what_the_other_saved(host: Host) {
             "schema declared",
             "error: schema-mismatch",
         ]);
-    // Larger than a record, and then a part of it again.
+    // Contents larger than a record, and then a part of the same contents.
     let saved = place.run("write-random=40000000 read");
     let place = place.across();
     place.run("read read-stream").printed([
@@ -40,7 +39,7 @@ fn each_host_reads_what_the_other_saved(host: Host) {
     let shared = place.run("write-random=30000000");
     assert_eq!(shared.code, Some(0), "{}", shared.text());
     let objects = fs::read_dir(place.store().join("data")).unwrap().count();
-    assert!(objects <= 4, "what the other host has stored is used again");
+    assert!(objects <= 4, "data of the other host was not reused");
     let read = place.run("read");
     place.across().run("read").printed(&read.lines);
 }
@@ -88,7 +87,7 @@ fn the_task_sees_neither_the_directory_nor_the_variables() {
             "list nothing",
             "list 0",
         ]);
-    // A location within a directory takes all of that directory.
+    // If the location is below a preopened directory, all of that directory is hidden.
     let cli = Cli::stock()
         .dir(&place.store(), "/all")
         .dir(&place.work(), "/data")
@@ -97,14 +96,14 @@ fn the_task_sees_neither_the_directory_nor_the_variables() {
         .outcome()
         .printed(["write 2", "directories /data"]);
     assert!(place.store().join("of/mine/log").is_dir());
-    // And so does each of two that have one name.
+    // If two preopened directories have the same name, both are hidden.
     let cli = place.cli().dir(&place.store(), "/checkpoint/");
     cli.verbs("directories")
         .outcome()
         .printed(["directories /data"]);
 }
 
-/// The names under which directories are given and meant are spelt in many ways.
+/// A preopened directory and the location in it can be spelled in many ways.
 #[test]
 fn the_store_directory_is_hidden_under_every_spelling_of_its_name() {
     for (given, meant) in [
@@ -125,7 +124,7 @@ fn the_store_directory_is_hidden_under_every_spelling_of_its_name() {
     }
 }
 
-/// A task that goes on from what it has saved itself is not to go back in time unseen.
+/// A task that reads its own save must not silently get an older one.
 #[test]
 fn damage_to_the_attempts_own_save_is_reported() {
     let place = Place::on(Host::Composed);
@@ -145,7 +144,7 @@ fn damage_to_the_attempts_own_save_is_reported() {
     assert!(outcome.lines[4].starts_with(older), "{}", outcome.text());
 }
 
-/// Whatever lies where a record should, it does not end the task.
+/// An invalid record must not end the task.
 #[test]
 fn a_record_too_large_for_memory_is_damage() {
     let place = Place::on(Host::Composed);
@@ -192,11 +191,14 @@ fn checkpoints_are_stored_in_a_bucket_that_the_task_cannot_see() {
     let streamed = run(Host::Composed, "stream=20000000 read-stream");
     assert_eq!(streamed.code, Some(0), "{}", streamed.text());
     run(Host::Native, "read-stream").printed(&streamed.lines[1..]);
-    assert!(tree(&place.store()).is_empty(), "nothing stays of streams");
+    assert!(
+        tree(&place.store()).is_empty(),
+        "streams left files in the scratch directory"
+    );
 }
 
 #[test]
-fn a_composed_training_that_is_killed_is_finished_by_either_host() {
+fn either_host_finishes_a_composed_training_that_was_killed() {
     let place = Place::new();
     let store = |training: u64| {
         let store = place.work().join(training.to_string());
@@ -220,7 +222,7 @@ fn a_composed_training_that_is_killed_is_finished_by_either_host() {
 }
 
 #[test]
-fn a_composed_training_that_is_killed_on_s3_is_finished_by_either_host() {
+fn either_host_finishes_a_composed_training_that_was_killed_on_s3() {
     let server = Server::start();
     let url = |training: u64| format!("s3://bucket/{training}");
     let native = |training| Cli::on_s3(Host::Native, &url(training), &server);
@@ -240,7 +242,7 @@ fn an_earlier_location_is_searched() {
     };
     after("directories trap").trapped();
     after("read directories").printed(["read \"one\"", "directories /data"]);
-    // Another host knows no such directory. It says so, and does not begin anew.
+    // The other host cannot open that directory. It reports an error and does not start fresh.
     let next = next.across();
     let error = next.run("read").failed(78);
     assert!(error.contains("dir:///prev"), "{error}");
@@ -269,7 +271,7 @@ fn errors_name_the_environment_variable_that_is_wrong() {
             outcome.text()
         );
         assert!(outcome.stderr.contains(says), "{}", outcome.text());
-        // And what it must not see is not known.
+        // If the variable names no preopened directory, the host hides all of them.
         let sees = outcome
             .lines
             .last()
@@ -278,7 +280,7 @@ fn errors_name_the_environment_variable_that_is_wrong() {
     }
 }
 
-/// What `compose` says of a task that it refuses.
+/// Asserts that `compose` refuses a task with this exit code. Returns the error message.
 #[track_caller]
 fn refused(task: &Path, code: i32) -> String {
     let dir = tempfile::tempdir().unwrap();
@@ -312,7 +314,7 @@ fn a_component_that_cannot_be_composed_is_refused_with_a_reason() {
     let error = refused(&guest("unknown_import"), UNKNOWN_IMPORT);
     assert!(error.contains("nothing of task:checkpoint"), "{error}");
     let open = [
-        // Of a version that is not this one's.
+        // A different version of the package.
         r#"(import "task:checkpoint/checkpointer@9.0.0" (instance))"#,
         r#"(import "task:checkpoint/types@0.1.0" (instance)) (import "my:own/thing" (instance))"#,
     ];

@@ -1,4 +1,4 @@
-//! What is stored has been damaged: an older checkpoint counts, or the task hears about it.
+//! After damage, an attempt falls back to an older checkpoint or the task gets an error.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ fn flip_a_bit(path: &Path, random: &mut Random) {
     fs::write(path, bytes).unwrap();
 }
 
-/// The checkpoints 2 and 3.
+/// A location that holds the checkpoints 2 and 3.
 fn two_checkpoints(host: Host) -> Place {
     let place = Place::on(host);
     place
@@ -143,7 +143,7 @@ fn a_task_whose_checkpoints_are_all_damaged_is_not_fresh(host: Host) {
     let outcome = place.run("prev-exists resume read restore=/data/target");
     assert_eq!(outcome.lines, ["error: corrupt"; 4], "{}", outcome.text());
     assert!(!place.work().join("target").exists());
-    // Nor does a later attempt forget it.
+    // A later attempt reports it too.
     let outcome = place.run("prev-exists");
     assert_eq!(outcome.lines, ["error: corrupt"], "{}", outcome.text());
 }
@@ -164,17 +164,17 @@ fn a_task_that_handles_damage_is_retried_and_resumes_from_its_own_save() {
         flip_a_bit(&record(&place, sequence), &mut Random::new(sequence));
     }
     let cli = place.cli().options(["--retries", "1"]);
-    let outcome = cli.verbs("read write=anew read trap").outcome();
+    let outcome = cli.verbs("read write=fresh read trap").outcome();
     outcome.failed(134);
     assert_eq!(
         outcome.lines,
         [
             "error: corrupt",
             "write 5",
-            "read \"anew\"",
-            "read \"anew\"",
+            "read \"fresh\"",
+            "read \"fresh\"",
             "write 7",
-            "read \"anew\""
+            "read \"fresh\""
         ],
         "{}",
         outcome.text()

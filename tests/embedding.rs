@@ -1,4 +1,4 @@
-//! A host that embeds the import and keeps several guests alive in one process.
+//! A host that embeds the import and runs several guests in one process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use crate::support::Place;
 use crate::support::embedded::{Embedder, begin};
 
-/// The most that a guest may pass to the host in one call.
+/// The maximum number of bytes that a guest may pass to the host in one call.
 const MAX_CALL_BYTES: usize = 1 << 20;
 
-/// Runs the guest `verbs`. Returns what it printed and the kind of its last failed call.
+/// Runs the guest `verbs`. Returns its output and the error kind of its last failed call.
 async fn run(
     host: &Embedder,
     attempt: &Arc<Attempt>,

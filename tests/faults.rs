@@ -1,4 +1,4 @@
-//! Storage that fails while a task runs: full, read-only, gone for a while, slow, or answering in parts.
+//! Storage that fails while a task runs: full, read-only, down for a while, slow, or with truncated answers.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,22 +11,22 @@ use crate::support::s3::{Fate, Server};
 use crate::support::{Place, Random, on_each_host};
 
 on_each_host![
-    a_training_on_an_unreliable_server_gives_the_same_result_as_an_undisturbed_one,
-    a_server_that_is_down_for_a_second_goes_unnoticed,
-    contents_that_arrive_in_parts_are_read_completely,
+    an_unreliable_server_does_not_change_the_result_of_a_training,
+    an_outage_of_one_second_is_retried_without_an_error,
+    contents_are_read_completely_when_answers_break_off,
     a_server_that_stays_down_fails_calls_but_does_not_end_the_task,
 ];
 
-/// A shell in a mount namespace of its own, where `$DIR` can be mounted over; nobody else sees that. It has
-/// the functions `run VERB…`, on the location `$DIR/store`, and `checkpoint COMMAND …`.
+/// Runs a shell script in its own mount namespace, so that it can mount over `$DIR` unseen by others. The
+/// script can call `run VERB…`, on the location `$DIR/store`, and `checkpoint COMMAND …`.
 ///
-/// `None` where such namespaces are not permitted.
+/// Returns `None` if this machine does not permit such namespaces.
 fn in_namespace(dir: &Path, script: &str) -> Option<Output> {
-    // Root in there, whoever runs the tests.
+    // The script runs as root in the namespace, whichever user runs the tests.
     let namespace = ["--user", "--map-root-user", "--mount"];
     let permitted = Command::new("unshare").args(namespace).arg("true").status();
     if !permitted.is_ok_and(|status| status.success()) {
-        eprintln!("not tested: this machine permits no mount namespaces");
+        eprintln!("skipped: this machine does not permit mount namespaces");
         return None;
     }
     let mut text = String::from("set -u\n");
@@ -44,7 +44,7 @@ fn in_namespace(dir: &Path, script: &str) -> Option<Output> {
     Some(shell.env("DIR", dir).output().unwrap())
 }
 
-/// Asserts what a script has printed.
+/// Asserts that a script printed these lines.
 #[track_caller]
 fn printed(output: &Output, lines: &[&str]) {
     let stdout = String::from_utf8_lossy(&output.stdout);
@@ -115,7 +115,7 @@ fn a_read_only_disk_can_be_inspected_but_starts_no_task() {
     assert!(stderr.contains("Read-only file system"), "{stderr}");
 }
 
-fn a_training_on_an_unreliable_server_gives_the_same_result_as_an_undisturbed_one(host: Host) {
+fn an_unreliable_server_does_not_change_the_result_of_a_training(host: Host) {
     let server = Server::start();
     let mut random = Random::new(8);
     server.on_request(move |_| match random.below(70) {
@@ -134,7 +134,7 @@ fn a_training_on_an_unreliable_server_gives_the_same_result_as_an_undisturbed_on
     survives_kills(cli, cli, 5);
 }
 
-fn a_server_that_is_down_for_a_second_goes_unnoticed(host: Host) {
+fn an_outage_of_one_second_is_retried_without_an_error(host: Host) {
     let server = Server::start();
     let mut gone_since = None;
     server.on_request(move |seen| match seen.number {
@@ -154,7 +154,7 @@ fn a_server_that_is_down_for_a_second_goes_unnoticed(host: Host) {
     outcome.printed(written);
 }
 
-fn contents_that_arrive_in_parts_are_read_completely(host: Host) {
+fn contents_are_read_completely_when_answers_break_off(host: Host) {
     let server = Server::start();
     let run = |verbs: &str| {
         let cli = Cli::on_s3(host, "s3://bucket/task", &server);
@@ -162,7 +162,7 @@ fn contents_that_arrive_in_parts_are_read_completely(host: Host) {
     };
     let written = run("write-random=3000000 read");
     assert_eq!(written.code, Some(0), "{}", written.text());
-    // Each answer is cut once, and what is asked for then is not.
+    // Each answer is truncated once. The retry gets the whole answer.
     let mut cut = std::collections::HashSet::new();
     server.on_request(move |seen| match seen.path.contains("/data/") {
         true if cut.insert(seen.path.to_owned()) => Fate::Truncated,
@@ -179,7 +179,7 @@ fn a_server_that_stays_down_fails_calls_but_does_not_end_the_task(host: Host) {
     let cli = Cli::on_s3(host, "s3://bucket/task", &server);
     let mut running = cli.dir(&place.work(), "/data").verbs(verbs).start();
     assert_eq!(running.line(), Some("write 2"));
-    // A refusal is not retried, so this takes no time.
+    // Status 403 is not retried, so this takes no time.
     server.on_request(|_| Fate::Failed(403));
     std::fs::write(place.work().join("gone"), "").unwrap();
     assert_eq!(running.line(), Some("wait over"));

@@ -1,4 +1,4 @@
-//! Two attempts at one task: the newer one owns the location.
+//! Of two attempts on one location, only the newer one can save.
 
 use std::sync::Arc;
 
@@ -179,7 +179,8 @@ async fn a_save_whose_outcome_is_unknown_does_not_block_the_next() {
     let server = Server::start();
     let location = location(&server);
     let attempt = begin(&location, 0).await;
-    // A refusal is not retried, but the commit has landed: seen from here its outcome is unknown.
+    // The commit takes effect but its answer is lost, and the read-back fails with 403, which is not retried.
+    // The attempt cannot know the outcome.
     server.on_request(|seen| match seen.method {
         "PUT" => Fate::AnswerLost,
         _ => Fate::Failed(403),
@@ -231,7 +232,7 @@ async fn concurrent_writers_of_one_attempt_never_mix_checkpoints() {
             let attempt = attempt.clone();
             tokio::spawn(async move {
                 for round in 0..10 {
-                    // Small ones lie in the record, large ones in data objects.
+                    // Small contents are stored in the record, large contents in data objects.
                     let size = if round % 2 == 0 { 1000 } else { 200_000 };
                     let contents = vec![writer; size];
                     attempt.write(contents.into()).await.unwrap();

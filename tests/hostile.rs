@@ -1,5 +1,5 @@
-//! Guests that misuse the import. Each gets a typed error or a trap; the host goes on, and what was
-//! committed stays.
+//! Guests that misuse the import. Each gets a typed error or a trap. The host keeps running, and committed
+//! checkpoints survive.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -19,13 +19,13 @@ on_each_host![
     a_stream_that_lost_data_saves_nothing,
 ];
 
-/// Plays a trick on a location with a checkpoint, which must still be there afterwards.
+/// Runs the guest `hostile` with this argument.
 #[track_caller]
 fn play(place: &Place, trick: &str) -> Outcome {
     place.cli().guest("hostile", [trick]).outcome()
 }
 
-/// Asserts that each line but the last ones ends so.
+/// Asserts that the guest succeeded and that every line it printed ends with `end`.
 #[track_caller]
 fn all_say(outcome: &Outcome, end: &str) {
     assert_eq!(outcome.code, Some(0), "{}", outcome.text());
@@ -59,7 +59,7 @@ fn an_invalid_handle_traps(host: Host) {
         let outcome = play(&place, trick);
         match host {
             Host::Native => outcome.trapped(),
-            // The trap of a host is to it any failure.
+            // `wasmtime run` reports a trap in a host call as a general failure.
             Host::Composed => assert_eq!(outcome.code, Some(1), "{}", outcome.text()),
         }
         place.run("read").printed(["read \"kept\""]);

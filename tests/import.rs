@@ -1,4 +1,4 @@
-//! What flytekit has stored becomes a checkpoint.
+//! Importing flytekit's files as a checkpoint.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::support::noise::noise;
 use crate::support::s3::{Fate, Server};
 use crate::support::{Place, tree};
 
-/// Names that a glob, a URL or a staging file would get wrong. `%25` is not `%`.
+/// File names that code would get wrong if it treated them as globs, URLs or staging files. `%25` is not `%`.
 const NAMES: [&str; 7] = [
     "100%",
     "100%25",
@@ -23,7 +23,7 @@ const NAMES: [&str; 7] = [
     "\u{fc}#1",
 ];
 
-/// What `SyncCheckpoint` stores beneath a prefix for each of its calls.
+/// The objects that `SyncCheckpoint` stores below a prefix, for each of its calls.
 fn write_bytes(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     vec![("_dst_cp".into(), bytes.into())]
 }
@@ -37,7 +37,7 @@ fn save_directory() -> Vec<(String, Vec<u8>)> {
         .iter()
         .map(|name| ((*name).to_owned(), name.as_bytes().to_vec()))
         .collect();
-    // Several requests long, and in the middle.
+    // A file that takes several requests, in the middle of the list.
     objects.push(("large".into(), noise(3, 9 << 20)));
     objects.push(("empty".into(), Vec::new()));
     objects
@@ -54,13 +54,13 @@ fn lay_out(dir: &Path, objects: &[(String, Vec<u8>)]) {
 async fn upload(server: &Server, prefix: &str, objects: &[(String, Vec<u8>)]) {
     let client = server.client("bucket");
     for (name, contents) in objects {
-        // As flytekit does: the name is the key, with nothing encoded.
+        // Like flytekit, use the name as the key, without encoding.
         let key = Key::parse(format!("{prefix}/{name}")).unwrap();
         client.put(&key, contents.clone().into()).await.unwrap();
     }
 }
 
-/// The paths and contents of the files beneath a directory.
+/// Returns the paths and contents of all files below a directory.
 fn files(root: &Path) -> Vec<(String, Vec<u8>)> {
     let paths = tree(root).into_iter();
     let files = paths.filter(|(_, what)| what.starts_with("file "));
@@ -92,7 +92,7 @@ fn succeeded(outcome: &Outcome) {
 }
 
 #[test]
-fn bytes_on_disk_are_what_the_task_reads() {
+fn a_task_reads_bytes_imported_from_disk() {
     for bytes in [&b"step-7"[..], b""] {
         for scheme in ["", "file://"] {
             let place = Place::new();
@@ -109,7 +109,7 @@ fn bytes_on_disk_are_what_the_task_reads() {
 }
 
 #[test]
-fn files_on_disk_are_what_the_task_restores() {
+fn a_task_restores_files_imported_from_disk() {
     for objects in [save_file(), save_directory()] {
         let place = Place::new();
         let from = place.work().join("from");
@@ -122,10 +122,10 @@ fn files_on_disk_are_what_the_task_restores() {
 }
 
 #[tokio::test]
-async fn bytes_on_s3_are_what_the_task_reads() {
+async fn a_task_reads_bytes_imported_from_s3() {
     let server = Server::start();
     upload(&server, "x/bytes", &write_bytes(b"step-7")).await;
-    // Another task's, beneath a prefix that begins alike.
+    // The files of another task, whose prefix begins with the same characters.
     upload(&server, "x/bytes2", &save_file()).await;
     for source in ["s3://bucket/x/bytes", "s3://bucket/x/bytes/"] {
         let place = Place::new();
@@ -135,9 +135,9 @@ async fn bytes_on_s3_are_what_the_task_reads() {
 }
 
 #[tokio::test]
-async fn files_on_s3_are_what_the_task_restores() {
+async fn a_task_restores_files_imported_from_s3() {
     let server = Server::start();
-    // A few pages of listing.
+    // Enough files that listing them takes several pages.
     let many = (0..250).map(|n| (format!("d{}/{n}", n % 7), vec![n as u8; n]));
     for (number, objects) in [save_file(), save_directory(), many.collect()]
         .into_iter()
@@ -161,13 +161,13 @@ async fn a_prefix_can_be_imported_in_place() {
     succeeded(&import());
     let read = Cli::run(["--store", url]).envs(server.env()).verbs("read");
     read.outcome().printed(["read \"step-7\""]);
-    // Its records are no contents of a checkpoint.
+    // Records of checkpoints must not be imported as contents.
     let again = import().failed(1);
     assert!(again.contains("holds checkpoints already"), "{again}");
 }
 
 #[tokio::test]
-async fn an_empty_source_is_named_and_fences_nobody() {
+async fn an_empty_source_is_named_in_the_error_and_fences_no_attempt() {
     let server = Server::start();
     upload(&server, "elsewhere", &save_file()).await;
     let place = Place::new();

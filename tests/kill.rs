@@ -1,4 +1,4 @@
-//! `kill -9`, at moments that look random and are the same in every run.
+//! Kills tasks with SIGKILL at pseudorandom moments, which are the same in every run.
 
 use std::fs;
 use std::path::Path;
@@ -9,11 +9,11 @@ use crate::support::noise::noise;
 use crate::support::s3::{Fate, Server};
 use crate::support::{Place, Random, tree};
 
-/// So many that twenty attempts, killed early, do not reach the end.
+/// Large enough that twenty attempts, all killed early, do not finish the training.
 const EPOCHS: &str = "200";
 const KILLS: u64 = 20;
 
-/// The example that learns to read digits, ready to start.
+/// The command that runs the example `digits`, which learns to read digits.
 pub(crate) fn digits(cli: Cli, work: &Path) -> Cli {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let csv = here.join("../guest/rust/examples/digits");
@@ -27,7 +27,7 @@ fn model(place: &Place) -> Vec<u8> {
     fs::read(place.work().join("model")).unwrap()
 }
 
-/// What the example learns when nobody disturbs it.
+/// Returns the model that the example learns when nothing interrupts it.
 fn undisturbed() -> Vec<u8> {
     let place = Place::new();
     let store = place.store();
@@ -37,8 +37,8 @@ fn undisturbed() -> Vec<u8> {
     model(&place)
 }
 
-/// Asserts that an attempt went on from the last epoch that an earlier one said was saved, or from a
-/// later one. Gives the last epoch that it said was saved itself.
+/// Asserts that an attempt resumed from the last epoch that an earlier attempt reported as saved, or from a
+/// later one. Returns the last epoch that this attempt reported as saved.
 #[track_caller]
 fn check_progress(outcome: &Outcome, saved: u32) -> u32 {
     let numbers = |prefix: &str| -> Vec<u32> {
@@ -52,11 +52,11 @@ fn check_progress(outcome: &Outcome, saved: u32) -> u32 {
         return saved;
     };
     let from = resumed.unwrap_or(0);
-    assert!(from >= saved, "{saved} is lost: {}", outcome.text());
+    assert!(from >= saved, "epoch {saved} is lost: {}", outcome.text());
     last
 }
 
-/// The same of the native command line, on locations beneath this one.
+/// Runs [`survives_kills`] with the native command line, on locations below this one.
 pub(crate) fn resumes_after_kills(store: &str, env: &[(&'static str, String)], kills: u64) {
     let cli = |training: u64| {
         let store = format!("{store}/{training}");
@@ -65,8 +65,9 @@ pub(crate) fn resumes_after_kills(store: &str, env: &[(&'static str, String)], k
     survives_kills(cli, cli, kills);
 }
 
-/// Ends the example by SIGKILL, and now and then by SIGTERM, so many times, and then lets another host
-/// finish it. Nothing that it said was saved may be lost. Each training has a location of its own.
+/// Kills the example `kills` times, usually with SIGKILL and sometimes with SIGTERM, and lets `last` finish
+/// it. Asserts that no epoch reported as saved is lost and that the model is the undisturbed one. Each training
+/// has its own location.
 pub(crate) fn survives_kills(cli: impl Fn(u64) -> Cli, last: impl Fn(u64) -> Cli, kills: u64) {
     let undisturbed = undisturbed();
     let place = Place::new();
@@ -89,13 +90,13 @@ pub(crate) fn survives_kills(cli: impl Fn(u64) -> Cli, last: impl Fn(u64) -> Cli
         saved = check_progress(&outcome, saved);
         match outcome.code {
             None | Some(143) => {}
-            // Too late: it has learnt all. The next one begins from nothing, elsewhere.
+            // The training finished before the kill. The next one starts fresh in a new location.
             Some(0) => {
                 assert_eq!(model(&place), undisturbed);
                 training += 1;
                 saved = 0;
             }
-            // SIGTERM before there was anything to tell.
+            // SIGTERM arrived before the task could handle it.
             _ => assert!(gentle, "{kill}: {}", outcome.text()),
         }
     }
@@ -105,26 +106,26 @@ pub(crate) fn survives_kills(cli: impl Fn(u64) -> Cli, last: impl Fn(u64) -> Cli
     assert_eq!(model(&place), undisturbed);
 }
 
-/// `CHECKPOINT_KILLS` asks for more than a usual run of the tests has time for.
+/// The number of kills. `CHECKPOINT_KILLS` sets a larger number than a normal test run has time for.
 pub(crate) fn kills() -> u64 {
     let asked = std::env::var("CHECKPOINT_KILLS").ok();
     asked.map_or(KILLS, |count| count.parse().unwrap())
 }
 
 #[test]
-fn a_training_killed_again_and_again_on_local_disk_ends_as_an_undisturbed_one() {
+fn repeated_kills_on_local_disk_do_not_change_the_result() {
     let place = Place::new();
     resumes_after_kills(place.store().to_str().unwrap(), &[], kills());
 }
 
 #[test]
-fn a_training_killed_again_and_again_on_s3_ends_as_an_undisturbed_one() {
+fn repeated_kills_on_s3_do_not_change_the_result() {
     let server = Server::start();
     resumes_after_kills("s3://bucket/training", &server.env(), kills());
 }
 
 #[test]
-fn a_training_killed_at_any_request_to_s3_ends_as_an_undisturbed_one() {
+fn a_kill_at_any_request_to_s3_does_not_change_the_result() {
     let place = Place::new();
     let server = Server::start();
     let start = || {
@@ -143,7 +144,11 @@ fn a_training_killed_at_any_request_to_s3_ends_as_an_undisturbed_one() {
         let mut running = start().start();
         let held = running.until(|| server.take_held());
         let outcome = running.kill();
-        assert!(held, "not killed: {kill} at {last}: {}", outcome.text());
+        assert!(
+            held,
+            "kill {kill} at request {last} did not happen: {}",
+            outcome.text()
+        );
         saved = check_progress(&outcome, saved);
     }
     server.on_request(|_| Fate::Served);
@@ -170,7 +175,7 @@ fn a_kill_at_any_request_of_a_save_leaves_the_old_or_the_new_checkpoint() {
 
     let mut found = Vec::new();
     for point in 0.. {
-        // Twice the same request: once without its effect, once with.
+        // Each request is held twice: once before it takes effect and once after.
         let fate = [Fate::Held, Fate::AnswerHeld][point % 2];
         let last = (point / 2) as u64;
         let location = format!("s3://bucket/{point}");
@@ -203,7 +208,7 @@ fn a_kill_at_any_request_of_a_save_leaves_the_old_or_the_new_checkpoint() {
         assert!(restored == old || restored == new, "{}", outcome.text());
         found.push(restored == new);
     }
-    // First the old one, and from the commit on the new one.
+    // Kills before the commit leave the old checkpoint, later kills leave the new one.
     assert!(found.is_sorted(), "{found:?}");
     assert!(found.contains(&false) && found.contains(&true), "{found:?}");
 }
@@ -218,7 +223,7 @@ fn a_killed_first_save_leaves_no_checkpoint() {
             .envs(server.env())
             .verbs(verbs)
     };
-    // The claim is the first put beneath log/, the commit the second.
+    // The first put below log/ is the claim, the second is the commit.
     let mut puts = 0;
     server.on_request(move |seen| {
         let put = seen.method == "PUT" && seen.path.contains("/log/");
@@ -235,7 +240,7 @@ fn a_killed_first_save_leaves_no_checkpoint() {
     let outcome = run("prev-exists resume restore=/data/target").outcome();
     outcome.printed(["prev-exists false", "resume fresh", "restore none"]);
     assert!(!place.work().join("target").exists());
-    // What it left is swept.
+    // The next attempt swept the orphaned data.
     let keys = server.keys("bucket");
     assert!(
         keys.iter().all(|key| key.starts_with("task/log/")),
@@ -261,7 +266,7 @@ fn a_kill_while_overwriting_a_large_file_leaves_the_old_or_the_new_one() {
         assert!(read == "read \"old\"" || read == whole, "{read}");
     }
     place.run("write=last").code.unwrap();
-    // Nothing half-written stays.
+    // No partial file is left.
     let data = fs::read_dir(place.store().join("data"))
         .into_iter()
         .flatten();

@@ -1,4 +1,4 @@
-//! What a task may store, and what it is told when it wants more.
+//! Limits on what a task stores, and the errors when it exceeds them.
 
 use crate::support::cli::Host;
 use crate::support::{Place, on_each_host};
@@ -44,7 +44,7 @@ fn exceeding_a_limit_is_a_typed_error_and_loses_nothing(host: Host) {
 
 fn replaced_data_no_longer_counts_against_the_limit(host: Host) {
     let place = Place::on(host);
-    // The kept checkpoints and the new one fit, however many there have been.
+    // The kept checkpoint and the new one fit the quota, so any number of saves succeeds.
     let cli = place.cli().cap("quota", "9000000").cap("keep", "1");
     let verbs = "write-random=4000000 write-random=4100000 ".repeat(5);
     let outcome = cli.verbs(&verbs).outcome();
@@ -64,7 +64,7 @@ fn a_stored_checkpoint_over_the_limits_is_not_restored(host: Host) {
     let cli = place.cli().cap("max-files", "10");
     let outcome = cli.verbs("restore=/data/g").outcome();
     assert_eq!(outcome.lines, [MOST]);
-    assert!(!place.work().join("g").exists(), "nothing was written");
+    assert!(!place.work().join("g").exists(), "the restore wrote files");
 }
 
 fn a_task_can_query_its_limits(host: Host) {

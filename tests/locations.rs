@@ -1,4 +1,4 @@
-//! How locations are named on a command line and in an environment.
+//! How locations are named on the command line and in the environment.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -22,7 +22,7 @@ fn verbs_in(directory: &Path, store: impl AsRef<OsStr>, verbs: &str) -> Outcome 
 }
 
 #[test]
-fn two_places_are_never_one_location() {
+fn different_directories_are_different_locations() {
     let place = Place::new();
     let path = place.store().to_str().unwrap().to_owned();
     let stores = [
@@ -47,7 +47,7 @@ fn two_places_are_never_one_location() {
 }
 
 #[test]
-fn two_keys_are_never_one_location() {
+fn different_keys_are_different_locations() {
     let server = Server::start();
     let run = |store: &str, verbs: &str| {
         Cli::run(["--store", store])
@@ -101,7 +101,7 @@ fn every_spelling_of_a_directory_is_the_same_location() {
 }
 
 #[test]
-fn a_path_may_hold_any_byte() {
+fn a_path_may_contain_any_byte() {
     let place = Place::new();
     for name in [
         &b"tab\tline\n"[..],
@@ -113,7 +113,7 @@ fn a_path_may_hold_any_byte() {
     ] {
         let directory = place.work().join(OsStr::from_bytes(name));
         fs::create_dir(&directory).unwrap();
-        // As a working directory, and as the location itself.
+        // The path is first the working directory, then the location.
         verbs_in(&directory, "store", "write=x").printed(["write 2"]);
         let outcome = Cli::run::<&str>([])
             .working_directory(&directory)
@@ -154,7 +154,7 @@ fn links_on_the_command_line_are_followed() {
         let outcome = Cli::new(line).working_directory(&work).outcome();
         assert_eq!(outcome.code, Some(0), "{line:?}: {}", outcome.text());
     };
-    // The location itself is a link to what is yet to be made.
+    // The location is a link to a directory that does not exist yet.
     cli(&["import", "from", "store"]);
     assert!(work.join("elsewhere/store/log").is_dir());
     for to in ["empty", "missing", "elsewhere/../plain"] {
@@ -167,7 +167,7 @@ fn links_on_the_command_line_are_followed() {
 }
 
 #[test]
-fn what_looks_like_a_url_and_is_none_makes_no_directory() {
+fn an_invalid_url_creates_no_directory() {
     let place = Place::new();
     let wrong = [
         "s3:/b/x",
@@ -203,7 +203,7 @@ fn what_looks_like_a_url_and_is_none_makes_no_directory() {
 }
 
 #[test]
-fn nothing_is_what_flyte_calls_nothing_and_only_in_its_options() {
+fn only_flytes_options_accept_its_spellings_of_none() {
     let place = Place::new();
     for none in [
         "",
@@ -225,13 +225,13 @@ fn nothing_is_what_flyte_calls_nothing_and_only_in_its_options() {
         assert_eq!(outcome.code, Some(0), "{none:?}: {}", outcome.text());
         assert!(tree(&place.work()).is_empty(), "{none:?}");
     }
-    // Elsewhere a word is a directory.
+    // For other options, "None" is the name of a directory.
     verbs_in(&place.work(), "None", "write=x").printed(["write 2"]);
     assert!(place.work().join("None/log").is_dir());
 }
 
 #[test]
-fn a_password_in_a_name_reaches_no_output() {
+fn a_password_in_a_location_is_never_printed() {
     let place = Place::new();
     for store in [
         "s3://user:hunter2@bucket/x",
@@ -249,7 +249,7 @@ fn a_password_in_a_name_reaches_no_output() {
 }
 
 #[test]
-fn what_a_location_holds_is_for_its_owner() {
+fn only_the_owner_can_access_a_location() {
     let place = Place::new();
     let secret = place.work().join("secret");
     fs::write(&secret, "x".repeat(200_000)).unwrap();
@@ -269,7 +269,7 @@ fn what_a_location_holds_is_for_its_owner() {
 }
 
 #[test]
-fn a_composed_task_does_not_see_its_store_however_it_is_spelt() {
+fn a_composed_task_does_not_see_its_store_under_any_spelling() {
     for (given, meant) in [
         ("/a/b", "/a/./b"),
         ("/a/b", "/a//b"),
@@ -295,7 +295,7 @@ fn a_composed_task_does_not_see_its_store_however_it_is_spelt() {
 }
 
 #[test]
-fn a_composed_tasks_misspelt_store_shows_it_nothing() {
+fn a_composed_task_with_an_invalid_store_sees_no_directory() {
     for wrong in [
         "s3:/b/x",
         "file:///a?b",

@@ -1,4 +1,4 @@
-//! Tests that cross crates: real guests, real servers, faults, the command line.
+//! Tests that span crates: real guests, real servers, faults, the command line.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,4 +1,4 @@
-//! What an operator does to a location: look, take out, put in, check, prune.
+//! The commands with which an operator lists, exports, imports, verifies and prunes a location.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -62,26 +62,26 @@ fn an_imported_tree_is_listed_and_exported_unchanged() {
     let plain = operate(&place, "show", &[]);
     assert!(
         !plain.text().contains('\u{1b}'),
-        "escapes reach the terminal"
+        "an escape sequence reached the terminal"
     );
 
     let to = place.work().join("to");
     let exported = operate(&place, "export", &[to.to_str().unwrap()]);
     assert_eq!(exported.code, Some(0), "{}", exported.text());
     assert_eq!(tree(&to), tree(&from));
-    // A directory with other content is not merged into.
+    // An export does not merge into a directory with other contents.
     fs::write(to.join("other"), "").unwrap();
     let refused = operate(&place, "export", &[to.to_str().unwrap()]).failed(1);
     assert!(refused.contains("--replace"), "{refused}");
     assert!(to.join("other").exists());
-    // Whatever else lies there.
+    // The marker of an interrupted restore does not change that.
     fs::write(to.join(".task-checkpoint-restoring"), "").unwrap();
     operate(&place, "export", &[to.to_str().unwrap()]).failed(1);
     assert!(to.join("other").exists());
     let replaced = operate(&place, "export", &[to.to_str().unwrap(), "--replace"]);
     assert_eq!(replaced.code, Some(0), "{}", replaced.text());
     assert_eq!(tree(&to), tree(&from));
-    // And a task can go on from it.
+    // A task can restore the imported checkpoint.
     let outcome = place.run("restore=/data/again");
     assert_eq!(outcome.code, Some(0), "{}", outcome.text());
     assert_eq!(tree(&place.work().join("again")), tree(&from));
@@ -106,7 +106,7 @@ fn every_listed_checkpoint_can_be_exported() {
 }
 
 #[test]
-fn importing_nothing_claims_nothing() {
+fn importing_a_missing_path_claims_nothing() {
     let place = Place::new();
     let missing = place.work().join("missing");
     import(&place, missing.to_str().unwrap()).failed(1);
@@ -136,12 +136,12 @@ fn verify_names_the_damage_and_the_checkpoints_it_costs() {
     assert_eq!(report["findings"][0]["object"], "data/3-0");
     assert_eq!(report["findings"][0]["costs"], serde_json::json!([4]));
     assert_eq!(report["whole_checkpoints"], serde_json::json!([2]));
-    assert_eq!(tree(&place.store()), damaged, "verify changes nothing");
+    assert_eq!(tree(&place.store()), damaged, "verify changed the location");
     assert_ne!(before, damaged);
 }
 
 #[test]
-fn pruning_deletes_what_it_said_it_would() {
+fn pruning_deletes_exactly_what_its_dry_run_lists() {
     let place = Place::new();
     for seed in 0..3 {
         let file = place.work().join("file");
@@ -152,7 +152,11 @@ fn pruning_deletes_what_it_said_it_would() {
     let plan = operate(&place, "prune", &["--keep", "1", "--dry-run"]);
     assert_eq!(plan.code, Some(0), "{}", plan.text());
     assert!(plan.stderr.contains("[4, 2]"), "{}", plan.text());
-    assert_eq!(tree(&place.store()), before, "a dry run changes nothing");
+    assert_eq!(
+        tree(&place.store()),
+        before,
+        "a dry run changed the location"
+    );
     let done = operate(&place, "prune", &["--keep", "1"]);
     assert!(done.stderr.contains("[4, 2]"), "{}", done.text());
     assert_eq!(data_objects(&place).len(), 1);
@@ -162,7 +166,7 @@ fn pruning_deletes_what_it_said_it_would() {
 }
 
 #[test]
-fn doctor_passes_fit_storage_and_leaves_no_files() {
+fn doctor_accepts_suitable_storage_and_leaves_no_files() {
     let place = Place::new();
     let outcome = operate(&place, "doctor", &[]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.text());
@@ -189,9 +193,9 @@ fn every_command_can_print_one_json_object() {
     let result = |verb: &str, args: &[&str]| {
         let outcome = operate(&place, verb, &[args, &["--json"]].concat());
         assert_eq!(outcome.code, Some(0), "{}", outcome.text());
-        assert_eq!(outcome.stderr, "", "what is said is in the object");
+        assert_eq!(outcome.stderr, "", "all output must be in the object");
         let mut result = json(&outcome);
-        // It differs from run to run.
+        // The time differs from run to run.
         if let Some(saved_at) = result.get_mut("saved_at") {
             assert!(saved_at.as_str().unwrap().ends_with('Z'), "{saved_at}");
             *saved_at = "then".into();
@@ -255,7 +259,7 @@ fn every_command_can_print_one_json_object() {
     assert_eq!(
         result("ls", &[])["checkpoints"][0]["sequence"],
         serde_json::json!(6),
-        "what is said to be kept is what is listed"
+        "prune reports other checkpoints as kept than ls lists"
     );
 
     let doctor = result("doctor", &[]);

@@ -1,4 +1,4 @@
-//! The example host of plugins, with plugins that have no WASI: one that works, and some that do not.
+//! The example host for plugins, with plugins that have no WASI. One works and the others misbehave.
 
 #[path = "../host/wasmtime/examples/plugins/main.rs"]
 mod host;
@@ -38,7 +38,7 @@ async fn misbehaving_plugins_are_retried_and_do_not_disturb_others() {
         assert_eq!(result, Ok("resumed from 500"), "{plugin:?}");
     }
 
-    // Another run of the host finds all that they saved.
+    // Another run of the host finds every saved checkpoint.
     let again = host::run_all(&plugins, &state).await.unwrap();
     let counts = again.iter().find(|report| report.name == "counts");
     assert_eq!(counts.unwrap().result.as_deref(), Ok("resumed from 1000"));

@@ -1,4 +1,4 @@
-//! The server that the other tests trust does what S3 does.
+//! Checks that the test server, which the other tests rely on, behaves like S3.
 
 use std::sync::Arc;
 
@@ -123,7 +123,7 @@ async fn exactly_one_of_several_racing_create_only_puts_wins() {
 }
 
 #[tokio::test]
-async fn a_request_fails_as_the_test_says() {
+async fn a_request_fails_as_the_test_specifies() {
     let server = Server::start();
     let client = server.client("bucket");
     let path = Path::from("a");

@@ -1,4 +1,4 @@
-//! Tasks whose checkpoints change their form, and what tasks say about them.
+//! Tasks that change their schema, and tasks that save typed state.
 
 use crate::support::cli::Host;
 use crate::support::{Place, on_each_host};
@@ -31,7 +31,7 @@ fn a_changed_schema_is_refused_ignored_or_allowed_as_declared(host: Host) {
             "write 7",
             "read \"two\"",
         ]);
-    // Without a declaration anything is given.
+    // Without a declaration, any checkpoint is returned.
     place.run("read").printed(["read \"two\""]);
 }
 

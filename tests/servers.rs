@@ -1,7 +1,7 @@
-//! The same demands on every storage, and real servers of each kind.
+//! Conformance tests for every storage, including real servers of each kind.
 //!
-//! `cargo test` asks the storages that need nothing installed. `tests/servers/run` installs the servers and
-//! asks those too.
+//! `cargo test` tests the storages that need no installation. `tests/servers/run` installs real servers and
+//! tests those too.
 
 mod conformance;
 mod programs;
@@ -20,10 +20,10 @@ use crate::support::cli::{Cli, Outcome};
 use crate::support::s3::Server;
 use programs::Program;
 
-/// The bucket or container that every server here has.
+/// The bucket or container on every server.
 const BUCKET: &str = "bucket";
 
-/// The environment by which another process reaches a server.
+/// The environment with which another process reaches a server.
 type Env = Vec<(&'static str, String)>;
 
 fn env(pairs: &[(&'static str, &str)]) -> Env {
@@ -67,11 +67,11 @@ fn gcs(env: &Env) -> Arc<dyn ObjectStore> {
     Arc::new(store.build().unwrap())
 }
 
-/// All demands on a server: of this process, and of the command line, which finds it by its environment.
+/// Runs all checks on a server: from this process, and with the command line through the environment.
 async fn conforms(scheme: &str, env: &Env, store: Arc<dyn ObjectStore>) {
     let url = |name: &str| format!("{scheme}://{BUCKET}/{name}");
     let open = |name: &str| OpenLocation::new(store.clone(), Path::from(name), url(name));
-    conformance::demand_all(&open).await;
+    conformance::check_all(&open).await;
 
     let doctor = doctor(&url("doctor"), env);
     assert_eq!(doctor.code, Some(0), "{}", doctor.text());
@@ -89,26 +89,26 @@ fn opened(name: &str) -> OpenLocation {
 #[tokio::test]
 async fn memory_conforms() {
     let open = |name: &str| opened(&format!("memory:///conformance/{name}"));
-    conformance::demand_all(&open).await;
+    conformance::check_all(&open).await;
 }
 
 #[tokio::test]
 async fn a_local_disk_conforms() {
     let place = Place::new();
     let path = |name: &str| place.store().join(name).to_str().unwrap().to_owned();
-    conformance::demand_all(&|name| opened(&path(name))).await;
+    conformance::check_all(&|name| opened(&path(name))).await;
     let doctor = doctor(&path("doctor"), &Env::new());
     assert_eq!(doctor.code, Some(0), "{}", doctor.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_s3_service_of_these_tests_conforms() {
+async fn the_s3_test_server_conforms() {
     let server = Server::start();
     conforms("s3", &server.env(), s3(&server.env())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_gcs_shim_of_these_tests_conforms() {
+async fn the_gcs_test_server_conforms() {
     let server = Server::start_gcs();
     conforms("gs", &server.gcs_env(), gcs(&server.gcs_env())).await;
 }
@@ -166,7 +166,7 @@ fn a_server_that_ignores_conditions_is_refused() {
     let refused = "NO   only one of several writers creates an object";
     let refused = doctor.lines.iter().any(|line| line.starts_with(refused));
     assert!(refused, "{}", doctor.text());
-    // Nor does a task begin there.
+    // A task does not start on such a server either.
     let run = Cli::run(["--store", &url]).envs(server.env.clone());
     run.verbs("write=one").outcome().failed(78);
 }

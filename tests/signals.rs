@@ -1,10 +1,10 @@
-//! SIGTERM and SIGINT.
+//! What a run does on SIGTERM and SIGINT.
 
 use crate::support::Place;
 use crate::support::cli::Signal;
 
 #[test]
-fn a_task_that_is_told_to_stop_saves_and_a_rerun_resumes() {
+fn a_task_that_is_asked_to_stop_can_save_and_a_rerun_resumes() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let place = Place::new();
         let cli = place.cli().options(["--retries", "5"]);
@@ -28,7 +28,7 @@ fn a_task_that_is_told_to_stop_saves_and_a_rerun_resumes() {
 }
 
 #[test]
-fn a_task_that_does_not_stop_is_ended_and_its_staged_save_is_committed() {
+fn a_task_that_does_not_stop_is_terminated_and_its_staged_save_is_committed() {
     let place = Place::new();
     let cli = place.cli().options(["--grace", "200ms", "--retries", "5"]);
     let mut running = cli.verbs("write-in-background=staged loop").start();

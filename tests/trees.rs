@@ -1,4 +1,4 @@
-//! What the interface `files` owes a task, through the command line.
+//! The guarantees of the interface `files`, through the command line.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -57,7 +57,7 @@ fn a_restored_directory_equals_the_saved_one(host: Host) {
         let path = model.join(name);
         let file = fs::File::create(&path).unwrap();
         file.set_modified(old).unwrap();
-        // WASI says nothing of them.
+        // WASI does not expose permission bits.
         if host == Host::Native {
             let mode = fs::Permissions::from_mode(mode);
             file.set_permissions(mode).unwrap();
@@ -266,7 +266,7 @@ fn a_link_in_a_checkpoint_is_not_followed_when_it_is_restored(host: Host) {
     fs::create_dir(place.work().join("model")).unwrap();
     symlink(outside.path(), place.work().join("model/link")).unwrap();
     let outcome = place.run("save=/data/model restore=/data/again");
-    // WASI has no absolute links, so a checkpoint may refuse them; it may not follow them.
+    // WASI has no absolute links, so a restore may leave them out, but must not follow them.
     assert_eq!(outcome.code, Some(0), "{}", outcome.text());
     let again = place.work().join("again/link");
     assert!(!again.exists() || again.is_symlink(), "{}", outcome.text());
@@ -278,7 +278,7 @@ fn an_interrupted_restore_is_completed_by_the_next(host: Host) {
     place
         .run("files=/data/model=300 save=/data/model")
         .printed(["files made", "save 2"]);
-    // What a restore leaves that dies in the middle.
+    // An interrupted restore leaves this marker.
     let again = place.work().join("again");
     fs::create_dir(&again).unwrap();
     fs::write(again.join(".task-checkpoint-restoring"), "").unwrap();

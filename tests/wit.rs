@@ -1,4 +1,4 @@
-//! The copies of WIT are those of their originals.
+//! Copies of WIT files must equal their originals.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,23 +26,26 @@ fn the_wasi_that_the_component_exports_matches_wasmtime_wasi() {
     let own = fs::read_to_string(own).unwrap();
     let original = wasmtime_wasi().join("src/p2/wit/deps/cli.wit");
     let original = fs::read_to_string(original).unwrap();
-    // Of that package one interface: the others would need more packages.
+    // The copy contains one interface of the package. The others would need more packages.
     let (package, interface) = own.split_once('\n').unwrap();
     assert!(original.contains(package), "{package}");
     assert!(original.contains(interface.trim()), "{interface}");
 }
 
 #[test]
-fn the_crates_that_are_published_contain_the_wit_of_the_workspace() {
+fn published_crates_contain_the_wit_of_the_workspace() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let original = fs::canonicalize(workspace.join("wit")).unwrap();
     for folder in ["guest/rust/wit", "host/wasmtime/wit"] {
         let own = fs::canonicalize(workspace.join(folder)).unwrap();
-        assert_eq!(own, original, "{folder} is a link to it");
+        assert_eq!(
+            own, original,
+            "{folder} must be a link to the workspace's WIT"
+        );
     }
 }
 
-/// The directory of the crate that this build uses.
+/// Returns the source directory of the `wasmtime-wasi` version that this build uses.
 fn wasmtime_wasi() -> PathBuf {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--locked"])

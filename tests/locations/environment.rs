@@ -1,4 +1,4 @@
-//! What the environment says of a storage, and what a storage answers that no retry changes.
+//! Storage settings in the environment, and which answers of a storage are retried.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,15 @@ use crate::support::on_each_host;
 use crate::support::s3::{Fate, Server};
 
 on_each_host![
-    a_wrong_variable_is_named_and_ends_nothing_by_a_panic,
-    a_storage_that_restarts_is_waited_for,
-    a_request_that_the_server_calls_wrong_is_not_retried,
+    an_invalid_variable_is_named_in_an_error_and_never_panics,
+    requests_are_retried_until_a_restarting_storage_answers,
+    a_request_that_the_server_rejects_as_invalid_is_not_retried,
     an_endpoint_of_the_wrong_scheme_is_not_retried,
 ];
 
 type Changed = (&'static str, Option<String>);
 
-/// The variables of the server's environment, but for these, which have other values or none.
+/// The environment for a client of the server, with some variables changed or removed.
 fn environment(server: &Server, changed: &[Changed]) -> Vec<(&'static str, String)> {
     let mut environment = server.env();
     environment.retain(|(name, _)| !changed.iter().any(|(other, _)| other == name));
@@ -34,7 +34,7 @@ fn on_s3(host: Host, environment: Vec<(&'static str, String)>, verbs: &str) -> O
         .outcome()
 }
 
-fn a_wrong_variable_is_named_and_ends_nothing_by_a_panic(host: Host) {
+fn an_invalid_variable_is_named_in_an_error_and_never_panics(host: Host) {
     let server = Server::start();
     let value = |name: &str| {
         let (_, value) = server
@@ -44,7 +44,7 @@ fn a_wrong_variable_is_named_and_ends_nothing_by_a_panic(host: Host) {
             .unwrap();
         value
     };
-    // Trimmed, and blank as if unset.
+    // Values are trimmed, and a blank value counts as unset.
     let usable = [
         (
             "AWS_ENDPOINT",
@@ -142,8 +142,8 @@ fn credentials_in_files_are_not_silently_ignored() {
     assert!(outcome.failed(WRONG_LOCATION).contains("AWS_CA_BUNDLE"));
 }
 
-/// Twenty refusals pass in some seconds. Time is the only limit of retrying.
-fn a_storage_that_restarts_is_waited_for(host: Host) {
+/// Twenty failures take a few seconds. Only time limits retries, not their number.
+fn requests_are_retried_until_a_restarting_storage_answers(host: Host) {
     let server = Server::start();
     server.on_request(|seen| match seen.number < 20 {
         true => Fate::Failed(503),
@@ -152,8 +152,8 @@ fn a_storage_that_restarts_is_waited_for(host: Host) {
     on_s3(host, server.env(), "write=x").printed(["write 2"]);
 }
 
-/// What a server calls wrong stays so.
-fn a_request_that_the_server_calls_wrong_is_not_retried(host: Host) {
+/// A retry of an invalid request would fail the same way.
+fn a_request_that_the_server_rejects_as_invalid_is_not_retried(host: Host) {
     for status in [400, 405, 501] {
         let server = Server::start();
         server.on_request(move |_| Fate::Failed(status));
@@ -171,7 +171,7 @@ fn a_request_that_the_server_calls_wrong_is_not_retried(host: Host) {
     }
 }
 
-/// The server speaks no TLS, which is no matter of time.
+/// The server does not support TLS, so a retry cannot succeed.
 fn an_endpoint_of_the_wrong_scheme_is_not_retried(host: Host) {
     let server = Server::start();
     let mut environment = server.env();

@@ -21,7 +21,7 @@ type Open<'a> = &'a (dyn Fn(&str) -> OpenLocation + Sync);
 pub(super) async fn demand_all(open: Open<'_>) {
     goes_on_from_what_is_there(open("bytes")).await;
     fences_stale_attempts(open("fencing")).await;
-    gives_a_race_one_winner(open("race")).await;
+    lets_one_racing_attempt_win(open("race")).await;
     keeps_large_contents(open("large")).await;
     keeps_trees(open("tree")).await;
     keeps_the_newest_only(open("retention")).await;
@@ -42,7 +42,7 @@ async fn is_whole(location: &OpenLocation) {
     assert!(checked.findings.is_empty(), "{:?}", checked.findings);
 }
 
-async fn goes_on_from_what_is_there(location: OpenLocation) {
+async fn resumes_from_the_newest_checkpoint(location: OpenLocation) {
     let first = begin(&location).await;
     assert_eq!(first.resume_point().await.unwrap(), ResumePoint::Fresh);
     assert_eq!(first.read().await.unwrap(), None);
@@ -55,7 +55,7 @@ async fn goes_on_from_what_is_there(location: OpenLocation) {
     let third = begin(&location).await;
     assert!(third.prev_exists().await.unwrap());
     assert_eq!(third.read().await.unwrap().unwrap(), "two");
-    is_whole(&location).await;
+    assert_intact(&location).await;
 }
 
 async fn fences_stale_attempts(location: OpenLocation) {
@@ -71,7 +71,7 @@ async fn fences_stale_attempts(location: OpenLocation) {
     assert_eq!(begin(&location).await.read().await.unwrap().unwrap(), "e");
 }
 
-async fn gives_a_race_one_winner(location: OpenLocation) {
+async fn lets_one_racing_attempt_win(location: OpenLocation) {
     let racers = (0..4).map(|_| begin(&location));
     let racers = join_all(racers).await;
     let saves = racers.iter().enumerate().map(|(number, racer)| async move {
@@ -112,7 +112,7 @@ async fn keeps_large_contents(location: OpenLocation) {
         read.extend_from_slice(&piece);
     }
     assert!(read == contents);
-    is_whole(&location).await;
+    assert_intact(&location).await;
 }
 
 async fn keeps_trees(location: OpenLocation) {
@@ -140,7 +140,7 @@ async fn keeps_trees(location: OpenLocation) {
     let restored = next.restore(beneath("target"), Existing::Refuse).await;
     assert!(restored.unwrap().is_some());
     assert_eq!(tree(&dir.path().join("target")), tree(&source));
-    is_whole(&location).await;
+    assert_intact(&location).await;
 }
 
 async fn keeps_the_newest_only(location: OpenLocation) {

@@ -1,6 +1,6 @@
-//! The operations of S3 that object stores use, on a map in memory.
+//! An in-memory implementation of the S3 operations that `object_store` uses.
 //!
-//! Conditions are honest: one lock holds check and effect together.
+//! Conditional puts are atomic: one lock covers the check and the effect.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,11 +11,11 @@ use futures::{TryStreamExt, stream};
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 
-/// S3 allows a page to be shorter than the thousand that a client asks for. This one makes listings
-/// of a few hundred objects take several pages.
+/// The size of a page of a listing. S3 may return fewer than the thousand keys that a client asks for. Small
+/// pages make a listing of a few hundred objects take several requests.
 const PAGE: usize = 100;
 
-/// All buckets of a server. A bucket exists as soon as it is named. Clones share them.
+/// All buckets of a server. A bucket is created when it is first named. Clones share the buckets.
 #[derive(Clone, Default)]
 pub(crate) struct Buckets {
     state: Arc<Mutex<State>>,
@@ -25,7 +25,7 @@ pub(crate) struct Buckets {
 struct State {
     objects: BTreeMap<(String, String), Stored>,
     uploads: BTreeMap<String, BTreeMap<i32, Bytes>>,
-    /// The number of etags and uploads given out.
+    /// The number of etags and upload ids assigned so far.
     names: u64,
 }
 
@@ -47,7 +47,7 @@ impl Buckets {
         found.ok_or_else(|| s3_error!(NoSuchKey))
     }
 
-    /// The keys of a bucket, in order.
+    /// Returns the keys of a bucket, in order.
     pub(crate) fn keys(&self, bucket: &str) -> Vec<String> {
         let state = self.lock();
         let of_bucket = state.objects.keys().filter(|(b, _)| b == bucket);
@@ -215,7 +215,7 @@ impl S3 for Buckets {
         let delimiter = input.delimiter.clone().filter(|d| !d.is_empty());
         let asked = input.max_keys.and_then(|n| usize::try_from(n).ok());
         let limit = asked.unwrap_or(PAGE).min(PAGE);
-        // The token is the last name of the page before: a key, or a common prefix.
+        // The token is the last key or common prefix of the previous page.
         let token = input.continuation_token.clone();
         let after = token.clone().or(input.start_after.clone());
         let after = after.unwrap_or_default();

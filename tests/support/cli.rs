@@ -15,12 +15,12 @@ use rustix::process::{Pid, kill_process};
 
 use super::s3::Server;
 
-/// The file of a guest of these tests.
+/// Returns the path of a test guest.
 pub(crate) fn guest(name: &str) -> PathBuf {
     Path::new(env!("GUESTS")).join(format!("{name}.wasm"))
 }
 
-/// What `wasm-checkpoint compose` makes of a task, for directories or for S3. Made once for all tests.
+/// Composes a task with `wasm-checkpoint compose`, for directories or for S3. All tests share the result.
 pub(crate) fn composed(task: &Path, reach: &'static str) -> PathBuf {
     static MADE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     let name = task.file_stem().unwrap().to_str().unwrap();
@@ -36,34 +36,34 @@ pub(crate) fn composed(task: &Path, reach: &'static str) -> PathBuf {
     app
 }
 
-/// Where the import of a task comes from.
+/// The host that implements the task's import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Host {
     /// `wasm-checkpoint run`.
     Native,
-    /// The component that `wasm-checkpoint compose` plugs into the task, which `wasmtime run` runs.
+    /// The component that `wasm-checkpoint compose` adds to the task, under `wasmtime run`.
     Composed,
 }
 
-/// A command line of the program.
+/// A command line, ready to run.
 pub(crate) struct Cli {
     command: Command,
     stdin: Stdio,
     host: Host,
-    /// The option of `compose` for the storage that is needed.
+    /// The option that `compose` needs for this storage.
     reach: &'static str,
 }
 
-/// What came of it.
+/// The result of a command.
 pub(crate) struct Outcome {
-    /// What the task printed.
+    /// The lines that the task printed to stdout.
     pub(crate) lines: Vec<String>,
     pub(crate) stderr: String,
-    /// `None` if it was killed.
+    /// The exit code, or `None` if the process was killed.
     pub(crate) code: Option<i32>,
 }
 
-/// It has started. It is killed when this is dropped.
+/// A running command. Dropping this kills it.
 pub(crate) struct Running {
     child: Child,
     stdout: BufReader<ChildStdout>,
@@ -73,7 +73,7 @@ pub(crate) struct Running {
 }
 
 impl Cli {
-    /// `wasm-checkpoint` with these arguments, and little environment.
+    /// `wasm-checkpoint` with these arguments and a minimal environment.
     pub(crate) fn new<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
         let program = env!("CARGO_BIN_EXE_wasm-checkpoint-under-test");
         Self::of(program, Host::Native).options(args)
@@ -82,7 +82,7 @@ impl Cli {
     fn of(program: &str, host: Host) -> Self {
         let mut command = Command::new(program);
         command.env_clear();
-        // The directory of wasmtime's cache lies in one of these.
+        // Wasmtime finds its cache directory through one of these.
         for name in ["HOME", "XDG_CACHE_HOME", "PATH"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -96,7 +96,7 @@ impl Cli {
         }
     }
 
-    /// A run on this directory, up to the task.
+    /// The command that runs a task on this directory. The caller adds the task.
     pub(crate) fn on(host: Host, store: &Path) -> Self {
         match host {
             Host::Native => Self::run(["--store".as_ref(), store.as_os_str()]),
@@ -104,12 +104,12 @@ impl Cli {
         }
     }
 
-    /// A run on this location in a bucket of the server's, up to the task.
+    /// The command that runs a task on this location in a bucket of `server`. The caller adds the task.
     pub(crate) fn on_s3(host: Host, url: &str, server: &Server) -> Self {
         Self::on_s3_by(host, url, server.env())
     }
 
-    /// The same with these variables, which say how the server is reached.
+    /// Like [`on_s3`](Self::on_s3), with these variables to reach the server.
     pub(crate) fn on_s3_by(host: Host, url: &str, variables: Vec<(&'static str, String)>) -> Self {
         let mut cli = match host {
             Host::Native => return Self::run(["--store", url]).envs(variables),
@@ -121,12 +121,12 @@ impl Cli {
         variables.fold(cli, |cli, (name, value)| cli.variable(name, &value))
     }
 
-    /// `wasmtime run` of the stock command line.
+    /// The stock `wasmtime run`.
     pub(crate) fn stock() -> Self {
         Self::of(env!("CARGO_BIN_EXE_wasmtime-under-test"), Host::Composed).options(["run"])
     }
 
-    /// With one of the options that cap what is stored, or say what is kept. Sizes are plain numbers.
+    /// Sets an option that limits what is stored or kept. Sizes are plain numbers.
     pub(crate) fn cap(self, option: &str, value: &str) -> Self {
         match self.host {
             Host::Native => self.options([&format!("--{option}"), value]),
@@ -137,7 +137,7 @@ impl Cli {
         }
     }
 
-    /// A variable of the component's, which it is given as one of the task's.
+    /// Sets a variable of the composed component, through the task's environment.
     pub(crate) fn variable(self, name: &str, value: &str) -> Self {
         self.options(["--env", &format!("{name}={value}")])
     }
@@ -169,7 +169,7 @@ impl Cli {
         self
     }
 
-    /// Runs the guest `verbs` on this location.
+    /// Runs the guest `verbs` on this location to its end.
     pub(crate) fn verbs_on(store: impl AsRef<OsStr>, verbs: &str) -> Outcome {
         Self::run([OsStr::new("--store"), store.as_ref()])
             .verbs(verbs)
@@ -184,7 +184,7 @@ impl Cli {
         self
     }
 
-    /// Lets the task see `host` as `guest`.
+    /// Gives the task the directory `host` as `guest`.
     pub(crate) fn dir(mut self, host: &Path, guest: &str) -> Self {
         let mut mapping = host.as_os_str().to_owned();
         mapping.push("::");
@@ -198,12 +198,12 @@ impl Cli {
         self
     }
 
-    /// The guest `verbs`, with what it is to do, separated by spaces.
+    /// Adds the guest `verbs` with these verbs, separated by spaces.
     pub(crate) fn verbs(self, verbs: &str) -> Self {
         self.guest("verbs", verbs.split_whitespace())
     }
 
-    /// A guest of these tests, with its arguments.
+    /// Adds a test guest with its arguments.
     pub(crate) fn guest<S: AsRef<OsStr>>(
         self,
         name: &str,
@@ -212,7 +212,7 @@ impl Cli {
         self.program(&guest(name), args)
     }
 
-    /// A task with its arguments, composed if it is to be.
+    /// Adds a task with its arguments. The task is composed first if the host is [`Host::Composed`].
     pub(crate) fn program<S: AsRef<OsStr>>(
         self,
         task: &Path,
@@ -263,14 +263,14 @@ impl Cli {
         }
     }
 
-    /// Runs it to its end.
+    /// Runs the command to its end.
     pub(crate) fn outcome(self) -> Outcome {
         self.start().finish()
     }
 }
 
 impl Running {
-    /// The next line on stdout, or `None` at its end.
+    /// Waits for the next line on stdout. Returns `None` at the end.
     pub(crate) fn line(&mut self) -> Option<&str> {
         let mut line = String::new();
         if self.stdout.read_line(&mut line).unwrap() == 0 {
@@ -280,12 +280,12 @@ impl Running {
         self.lines.last().map(String::as_str)
     }
 
-    /// How many lines were read so far.
+    /// The number of lines read so far.
     pub(crate) fn lines(&self) -> usize {
         self.lines.len()
     }
 
-    /// Waits until `happened`, or until the program has ended. Whether it has happened.
+    /// Waits until `happened` or until the program ends. Returns whether it happened.
     pub(crate) fn until(&mut self, mut happened: impl FnMut() -> bool) -> bool {
         loop {
             if happened() {
@@ -310,7 +310,7 @@ impl Running {
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
 
-    /// Kills it as `kill -9` does.
+    /// Kills the program with SIGKILL.
     pub(crate) fn kill(mut self) -> Outcome {
         self.child.kill().unwrap();
         self.finish()
@@ -331,14 +331,14 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It has usually ended long ago.
+        // The program has usually ended already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
 impl Outcome {
-    /// Asserts that the task went through and printed this.
+    /// Asserts that the task succeeded and printed these lines.
     #[track_caller]
     pub(crate) fn printed<S: AsRef<str>>(&self, lines: impl AsRef<[S]>) {
         let expected: Vec<_> = lines.as_ref().iter().map(S::as_ref).collect();
@@ -346,7 +346,7 @@ impl Outcome {
         assert_eq!(self.code, Some(0), "{}", self.text());
     }
 
-    /// Asserts that the program failed with this code, and with one line on stderr that says why.
+    /// Asserts that the program failed with this exit code and one error line on stderr. Returns that line.
     #[track_caller]
     pub(crate) fn failed(&self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{}", self.text());
@@ -363,11 +363,11 @@ impl Outcome {
     /// Asserts that the task trapped.
     #[track_caller]
     pub(crate) fn trapped(&self) {
-        // So says `wasmtime run` too.
+        // `wasmtime run` uses the same code.
         assert_eq!(self.code, Some(134), "{}", self.text());
     }
 
-    /// Everything, for the message of a failed assertion.
+    /// The whole result as text, for the message of a failed assertion.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("exit code {:?}\n", self.code);
         for line in &self.lines {

@@ -34,7 +34,7 @@ impl CheckpointView for State {
     }
 }
 
-/// Runs any number of guests.
+/// An engine and a linker that can run any number of guests.
 #[derive(Clone)]
 pub(crate) struct Embedder {
     component: Component,
@@ -52,7 +52,7 @@ impl Embedder {
         Self { component, linker }
     }
 
-    /// Runs a guest to its end. In one call it may pass at most `max_call_bytes` to the host.
+    /// Runs a guest to its end. The guest may pass at most `max_call_bytes` to the host in one call.
     pub(crate) async fn run(
         &self,
         wasi: WasiCtx,
@@ -74,7 +74,7 @@ impl Embedder {
     }
 }
 
-/// Begins an attempt on the location at this path.
+/// Begins an attempt on the location in this directory.
 pub(crate) async fn begin(location: &Path) -> Arc<Attempt> {
     let location = Location::from_path(location).open().unwrap();
     let attempt = Attempt::begin(location, AttemptSettings::default()).await;

@@ -1,4 +1,4 @@
-//! What the tests share: a server, the program under test, and numbers that look random.
+//! Shared test support: a server, the program under test, and pseudorandom numbers.
 
 pub(crate) mod bucket;
 pub(crate) mod cli;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use cli::{Cli, Host, Outcome};
 
-/// Makes two tests of each of these functions: one on either host of the import.
+/// Makes two tests of each of these functions, one for each host of the import.
 macro_rules! on_each_host {
     ($($name:ident),+ $(,)?) => {
         mod native {
@@ -36,7 +36,7 @@ macro_rules! on_each_host {
 }
 pub(crate) use on_each_host;
 
-/// A location on this machine, and a directory that tasks see as `/data`.
+/// A location on the local disk, and a directory that tasks see as `/data`.
 pub(crate) struct Place {
     dir: TempDir,
     host: Host,
@@ -47,18 +47,18 @@ impl Place {
         Self::on(Host::Native)
     }
 
-    /// A place whose tasks have the import from this host.
+    /// A place whose tasks run on this host.
     pub(crate) fn on(host: Host) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("work")).unwrap();
         if host == Host::Composed {
-            // `wasmtime run` gives no directory that is not there.
+            // `wasmtime run` refuses to preopen a missing directory.
             fs::create_dir(dir.path().join("store")).unwrap();
         }
         Self { dir, host }
     }
 
-    /// The same place, whose tasks have the import from the other host.
+    /// The same place, whose tasks run on the other host.
     pub(crate) fn across(self) -> Self {
         let host = match self.host {
             Host::Native => Host::Composed,
@@ -75,18 +75,18 @@ impl Place {
         self.dir.path().join("work")
     }
 
-    /// A run on this location, up to the task.
+    /// The command that runs a task on this location. The caller adds the task.
     pub(crate) fn cli(&self) -> Cli {
         Cli::on(self.host, &self.store()).dir(&self.work(), "/data")
     }
 
-    /// A run of the guest `verbs`.
+    /// Runs the guest `verbs` to its end.
     pub(crate) fn run(&self, verbs: &str) -> Outcome {
         self.cli().verbs(verbs).outcome()
     }
 }
 
-/// Everything beneath a directory: for each path what it is, its mode and its modification time.
+/// Everything below a directory: the type, mode, modification time and contents of each path.
 pub(crate) fn tree(root: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut open = vec![root.to_owned()];
@@ -112,7 +112,7 @@ pub(crate) fn tree(root: &Path) -> BTreeMap<String, String> {
     found
 }
 
-/// Numbers that look random and are the same in every run (splitmix64).
+/// Pseudorandom numbers, the same in every run (splitmix64).
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -128,7 +128,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }

@@ -1,4 +1,4 @@
-//! An S3 server of this process, on a loopback port, that can be told to fail.
+//! An in-process S3 server on a loopback port. Tests decide which requests fail.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,38 +24,38 @@ use super::bucket::Buckets;
 const ACCESS_KEY: &str = "test-key";
 const SECRET_KEY: &str = "test-secret";
 
-/// A request that has reached the server.
+/// A request that reached the server.
 pub(crate) struct Seen<'a> {
-    /// How many came before it, since the start or the last [`Server::on_request`].
+    /// The number of requests before it, since the start or the last [`Server::on_request`].
     pub(crate) number: u64,
     pub(crate) method: &'a str,
     /// `/bucket/key`
     pub(crate) path: &'a str,
 }
 
-/// What becomes of a request.
+/// What the server does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Served,
-    /// Answered with this status, without effect.
+    /// The server answers with this status. The request has no effect.
     Failed(u16),
-    /// The connection is cut, without effect.
+    /// The connection is cut. The request has no effect.
     Lost,
-    /// The connection is cut, after the effect.
+    /// The request takes effect, then the connection is cut.
     AnswerLost,
-    /// Served, but the connection is cut in the middle of the answer's body.
+    /// The request takes effect, and the connection is cut in the middle of the answer's body.
     Truncated,
-    /// Served after this time.
+    /// The request is served after this time.
     Late(Duration),
-    /// Kept, without effect as yet, until [`Server::release`].
+    /// The request has no effect until [`Server::release`].
     Held,
-    /// Takes effect, and the answer is kept until [`Server::release`].
+    /// The request takes effect. The answer is sent after [`Server::release`].
     AnswerHeld,
 }
 
 type Hook = Box<dyn FnMut(&Seen<'_>) -> Fate + Send>;
 
-/// The server. It ends when this is dropped.
+/// The server. Dropping this stops it.
 pub(crate) struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -89,8 +89,8 @@ impl Server {
         Self::start_as(Api::S3)
     }
 
-    /// A server that speaks the XML API of GCS instead, which is that of S3 but for its conditions, its
-    /// deletions and its keys. A fake of ours: no emulator that object_store can write to is to be had.
+    /// Starts a server for the XML API of GCS, which differs from S3 in its conditions, deletions and keys.
+    /// It stands in for an emulator: none exists that `object_store` can write to.
     pub(crate) fn start_gcs() -> Self {
         Self::start_as(Api::Gcs)
     }
@@ -118,7 +118,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let for_thread = shared.clone();
-        // A thread and a runtime of its own, so that tests which block can use it.
+        // The server has its own thread and runtime, so that tests may block.
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -139,7 +139,7 @@ impl Server {
         }
     }
 
-    /// Asks `hook` about each request from now on, and counts them from 0.
+    /// Calls `hook` for each request from now on. Requests are counted from 0 again.
     pub(crate) fn on_request(&self, hook: impl FnMut(&Seen<'_>) -> Fate + Send + 'static) {
         *lock(&self.shared.faults) = Faults {
             hook: Box::new(hook),
@@ -147,19 +147,19 @@ impl Server {
         };
     }
 
-    /// How many requests have come since the start, or since the last [`on_request`](Self::on_request).
+    /// The number of requests since the start or the last [`on_request`](Self::on_request).
     pub(crate) fn requests(&self) -> u64 {
         lock(&self.shared.faults).requests
     }
 
-    /// Waits until a request is held that no earlier call has waited for.
+    /// Waits until another request is held. Each held request ends one call of this function.
     pub(crate) fn wait_for_held(&self) {
         let held = lock(&self.shared.held);
         let wait = self.shared.held_more.wait_while(held, |held| *held == 0);
         *wait.unwrap_or_else(PoisonError::into_inner) -= 1;
     }
 
-    /// Whether a request is held that nobody has waited for. Forgets it.
+    /// Returns whether a request is held that was not taken yet, and takes it.
     pub(crate) fn take_held(&self) -> bool {
         let mut held = lock(&self.shared.held);
         let any = *held > 0;
@@ -167,7 +167,7 @@ impl Server {
         any
     }
 
-    /// Lets one held request go on.
+    /// Releases one held request.
     pub(crate) fn release(&self) {
         self.shared.release.add_permits(1);
     }
@@ -181,7 +181,7 @@ impl Server {
         environment(self.address)
     }
 
-    /// The same for a server that speaks as GCS does.
+    /// The environment with which another process reaches this server as GCS.
     pub(crate) fn gcs_env(&self) -> Vec<(&'static str, String)> {
         let key = format!(
             r#"{{"gcs_base_url": "http://{}", "disable_oauth": true, "client_email": "", "private_key": "", "private_key_id": ""}}"#,
@@ -193,7 +193,7 @@ impl Server {
         ]
     }
 
-    /// A client of this process, which soon gives up.
+    /// A client in this process, with few retries.
     pub(crate) fn client(&self, bucket: &str) -> AmazonS3 {
         AmazonS3Builder::new()
             .with_endpoint(format!("http://{}", self.address))
@@ -229,7 +229,7 @@ impl Drop for Server {
             && thread.join().is_err()
             && !std::thread::panicking()
         {
-            panic!("the S3 server has panicked");
+            panic!("the S3 server panicked");
         }
     }
 }
@@ -246,7 +246,7 @@ async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .serve_connection(TokioIo::new(stream), service);
-        // A client that goes away, or is cut off, is what these tests are about.
+        // These tests disconnect clients on purpose, so ignore connection errors.
         tokio::spawn(async { drop(connection.await) });
     }
 }
@@ -288,13 +288,13 @@ impl Shared {
         answer.map_err(|_| cut())
     }
 
-    /// Turns a request to GCS into one to S3, or answers it.
+    /// Converts a GCS request to an S3 request, or answers it directly.
     fn as_s3(&self, request: &mut hyper::Request<Body>) -> Option<HttpResponse> {
         let headers = request.headers_mut();
         headers.remove("authorization");
-        // Generation 0 is that of an object which is not there.
+        // Generation 0 means that the object does not exist.
         if let Some(generation) = headers.remove("x-goog-if-generation-match") {
-            assert_eq!(generation, "0", "no client here updates");
+            assert_eq!(generation, "0", "expected only create-only puts");
             headers.insert("if-none-match", HeaderValue::from_static("*"));
         }
         let path = Path::from_url_path(request.uri().path()).ok()?;
@@ -326,7 +326,7 @@ impl Shared {
     }
 }
 
-/// The answer with half of its body, upon which the connection is cut.
+/// Returns the answer with half of its body, after which the connection is cut.
 async fn truncated(answer: HttpResponse) -> io::Result<HttpResponse> {
     let (parts, mut body) = answer.into_parts();
     let whole = body.store_all_limited(usize::MAX).await;
@@ -337,7 +337,7 @@ async fn truncated(answer: HttpResponse) -> io::Result<HttpResponse> {
     Ok(HttpResponse::from_parts(parts, body))
 }
 
-/// An error of the service, upon which hyper cuts the connection.
+/// An error that makes hyper cut the connection.
 fn cut() -> io::Error {
     io::ErrorKind::ConnectionAborted.into()
 }

@@ -104,7 +104,11 @@ async fn check(slot: Slot) {
     if newest == Some(slot.sequence) {
         in_its_slot_alone(&slot).await;
     }
-    let report = place.location.verify().await.expect("damage is no error");
+    let report = place
+        .location
+        .verify()
+        .await
+        .expect("verify must report damage instead of failing");
     assert_eq!(report.records, slot.sequence);
 
     let begun = Attempt::begin(place.location.clone(), AttemptSettings::default()).await;
@@ -148,7 +152,7 @@ async fn check(slot: Slot) {
     attempt
         .write("above".into())
         .await
-        .expect("the claim owns the location");
+        .expect("the attempt must own the location");
     let next = Attempt::begin(place.location.clone(), AttemptSettings::default()).await;
     let read = next
         .expect("a newer attempt can claim the location")
@@ -163,7 +167,11 @@ async fn check(slot: Slot) {
 /// Returns whether the record in slot 3 is refused. A record that is accepted there may lack its data, and then
 /// nothing can be restored, not even from below it.
 async fn is_refused(place: &Place) -> bool {
-    let report = place.location.verify().await.expect("damage is no error");
+    let report = place
+        .location
+        .verify()
+        .await
+        .expect("verify must report damage instead of failing");
     let name = format!("log/{:020}", 3);
     report.findings.iter().any(|found| found.object == name)
 }
@@ -198,7 +206,10 @@ fn check_tree(checkpoint: &Checkpoint) {
         assert!(path.len() <= Limits::default().path_bytes && !path.contains('\0'));
         assert!(!components.iter().any(|c| matches!(*c, b"" | b"." | b"..")));
         if let Some((_, parent)) = components.split_last() {
-            assert!(dirs.contains(parent), "{path:?} is in no directory");
+            assert!(
+                dirs.contains(parent),
+                "the directory of {path:?} is missing"
+            );
         }
         match &entry.node {
             Node::Dir => drop(dirs.insert(components.clone())),

@@ -35,7 +35,7 @@ enum To {
     /// Through a link to the outside.
     Out,
     Loop,
-    /// Beneath a file.
+    /// A path below a file.
     Beside,
     Text(String),
 }
@@ -125,7 +125,7 @@ impl There {
             Self::Nothing | Self::Interrupted => true,
             Self::EmptyDir => replace || !file,
             Self::Dir | Self::File | Self::LinkToDir | Self::LinkToNothing => replace,
-            // Only a file is a marker.
+            // A link or a directory does not count as a marker.
             Self::MarkerLink | Self::MarkerDir => replace,
             Self::LinkToOutside | Self::LinkToItself => false,
         }
@@ -135,7 +135,7 @@ impl There {
     fn is_content(self) -> bool {
         match self {
             Self::Nothing | Self::EmptyDir => false,
-            // Left by a restore, as far as anyone can tell.
+            // Indistinguishable from the remains of an interrupted restore.
             Self::Interrupted => false,
             Self::Dir | Self::File | Self::MarkerLink | Self::MarkerDir => true,
             Self::LinkToDir | Self::LinkToOutside | Self::LinkToNothing | Self::LinkToItself => {
@@ -272,7 +272,7 @@ async fn saved_and_restored(sandbox: &Sandbox, to: &To, place: &Place) {
     attempt
         .save(source)
         .await
-        .expect("what was restored can be saved");
+        .expect("the restored tree must be savable");
     let stored = place.location.checkpoints().await.unwrap();
     let saved = copy.location.checkpoints().await.unwrap();
     let (stored, saved) = (stored[0].tree().entries(), saved[0].tree().entries());

@@ -77,7 +77,7 @@ impl Guest {
             .location
             .checkpoints()
             .await
-            .expect("nothing is damaged");
+            .expect("nothing must be damaged");
         let found = found.first();
         let content = match found {
             None => None,
@@ -85,7 +85,7 @@ impl Guest {
                 let copy = Sandbox::default();
                 let to = checkpoint_storage::DirTree::ambient(&copy.inside().join("copy"));
                 let restored = found.restore(to.unwrap(), Existing::Refuse, &limits).await;
-                restored.expect("what was saved can be restored");
+                restored.expect("a saved checkpoint must be restorable");
                 let metadata = found.info().metadata;
                 Some(Content {
                     annotations: metadata.annotations,
@@ -103,7 +103,10 @@ impl Guest {
             }
             _ => false,
         };
-        assert!(left.iter().any(is_found), "{content:?} is none of {left:?}");
+        assert!(
+            left.iter().any(is_found),
+            "found {content:?}, expected one of {left:?}"
+        );
 
         let mut table = ResourceTable::new();
         let dir = |perms| {
@@ -241,7 +244,7 @@ impl Guest {
                 assert_eq!(vec![found.schema], content.schemas);
                 assert!(found.annotations.into_iter().eq(content.annotations));
             }
-            (answer, given) => panic!("{answer:?}, not {given:?}"),
+            (answer, given) => panic!("got {answer:?}, expected {given:?}"),
         }
     }
 

@@ -23,7 +23,7 @@ pub fn run(input: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build();
-    runtime.expect("a runtime is made").block_on(input);
+    runtime.expect("the runtime must build").block_on(input);
 }
 
 /// A location in memory, and its store.

@@ -23,11 +23,11 @@ pub struct Entry {
     pub contents: Vec<u8>,
 }
 
-/// A commit, and everything that it refers to.
+/// A commit and the data objects it refers to.
 pub struct Commit {
     pub entries: Vec<Entry>,
     inline: Option<Vec<u8>>,
-    /// Epoch, counter and size.
+    /// The epoch, counter and size of each data object.
     references: Option<Vec<(u64, u64, u64)>>,
     chunks: Option<Vec<Chunk>>,
     objects: BTreeMap<(u64, u64), Vec<u8>>,

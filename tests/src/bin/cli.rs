@@ -1,6 +1,6 @@
-//! The command line as the tests start it.
+//! The program `wasm-checkpoint`, built for the tests.
 
-/// That of the program, so that its memory can be measured.
+/// The allocator of the real program, so that memory measurements apply to it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,4 +1,4 @@
-//! `wasmtime run` of the stock command line. Its program does no more either.
+//! The stock `wasmtime run`, built for the tests. The real program also just calls this library.
 
 use clap::Parser;
 use wasmtime_cli::commands::RunCommand;

@@ -2,16 +2,16 @@
 //!
 //! Several attempts take over one location from each other while older ones still run and readers read.
 //! Each may die at any moment. Requests fail before or after they take effect, are slow, overtake each other,
-//! arrive after their sender has given up or died, and arrive twice. A list comes in pages, each from its own
-//! moment, and an answer may break off. The crate makes no multipart uploads, so there are no partial uploads.
+//! arrive after their sender has given up or died, and arrive twice. A list arrives in pages, and each page
+//! shows the state at a different moment. An answer may break off. The crate makes no multipart uploads, so
+//! there are no partial uploads.
 //!
-//! [`ledger`] says what must hold whatever happens. What one seed gives is always the same: all runs on one
-//! thread with a clock that stands still while something can be done, and what is random otherwise (write-ids,
-//! the times in records) decides nothing but bytes. [`Environment::simulated`](crate::environment::Environment) says what else is different.
+//! [`ledger`] holds the invariants. A seed always produces the same run: everything runs on one thread, with
+//! a clock that advances only when nothing else can happen, and random numbers come from the seed.
+//! [`Environment::simulated`](crate::environment::Environment) lists the other differences from production.
 //!
-//! `CHECKPOINT_SEEDS=100000 cargo test --lib simulation -- --nocapture` runs more seeds than
-//! every test run does, from `CHECKPOINT_FIRST_SEED` on. A seed that fails names the command that runs it
-//! again and prints its trace.
+//! `CHECKPOINT_SEEDS=100000 cargo test --lib simulation -- --nocapture` runs more seeds than the default,
+//! starting with `CHECKPOINT_FIRST_SEED`. A failing seed prints its trace and the command that reruns it.
 
 mod connection;
 mod contents;
@@ -38,10 +38,10 @@ use trace::Trace;
 
 use crate::contents::read::list_objects;
 
-/// The number of seeds in every test run, which take a few seconds.
+/// The default number of seeds. They take a few seconds.
 const SEEDS: u64 = 500;
 
-/// The longest that a process lives, in milliseconds.
+/// The maximum lifetime of a process, in milliseconds.
 const LIFE: u64 = 6000;
 
 /// The result of one seed.
@@ -97,7 +97,7 @@ async fn live(shared: &Shared, dice: &mut Dice) -> Result<(), Violated> {
             };
             let lived = timeout(lasts, life).await;
             connection.die();
-            process.shared.note(process.number, "is dead");
+            process.shared.note(process.number, "dies");
             lived.unwrap_or(Ok(()))
         });
     }
@@ -107,7 +107,7 @@ async fn live(shared: &Shared, dice: &mut Dice) -> Result<(), Violated> {
             Err(panicked) => {
                 shared
                     .lock()
-                    .violated(format!("a process panics: {panicked}"));
+                    .violated(format!("a process panicked: {panicked}"));
             }
         }
     }
@@ -146,7 +146,9 @@ async fn reader(process: &Process, dice: &mut Dice) -> Result<(), Violated> {
 async fn settle(process: &Process, habits: &Habits, dice: &mut Dice) -> Result<(), Violated> {
     process.look().await?;
     let begun = process.begin(habits).await?;
-    let mut owner: Owner = begun.ok_or_else(|| process.violated("it does not begin".into()))?;
+    let mut owner: Owner = begun.ok_or_else(|| {
+        process.violated("no attempt can begin although failures have stopped".into())
+    })?;
     owner.read().await?;
     for _ in 0..2 {
         owner.save(dice, None).await?;
@@ -154,10 +156,14 @@ async fn settle(process: &Process, habits: &Habits, dice: &mut Dice) -> Result<(
     }
     owner.attempt.settle().await;
     process.look().await?;
-    let failed = |error| process.violated(format!("in calm weather: {error:?}"));
+    let failed = |error| {
+        process.violated(format!(
+            "a call failed although failures have stopped: {error:?}"
+        ))
+    };
     let verified = process.location.verify().await.map_err(failed)?;
     if !verified.findings.is_empty() {
-        return Err(process.violated(format!("verify finds {:?}", verified.findings)));
+        return Err(process.violated(format!("verify reported {:?}", verified.findings)));
     }
     let found = process.location.checkpoints().await.map_err(failed)?;
     let mut needed: Vec<_> = found
@@ -171,7 +177,9 @@ async fn settle(process: &Process, habits: &Habits, dice: &mut Dice) -> Result<(
     stored.sort_unstable();
     let stored: Vec<_> = stored.into_iter().map(|(name, _)| name).collect();
     if stored != needed {
-        return Err(process.violated(format!("{stored:?} is stored, and {needed:?} needed")));
+        return Err(process.violated(format!(
+            "stored {stored:?} but the checkpoints need {needed:?}"
+        )));
     }
     Ok(())
 }
@@ -188,13 +196,13 @@ fn setting(name: &str) -> Option<u64> {
 fn fail(seed: u64, run: &Run) -> ! {
     println!("{}", run.trace.lines.join("\n"));
     panic!(
-        "seed {seed}: {}\nagain: CHECKPOINT_SEED={seed} cargo test --lib simulation -- --nocapture",
+        "seed {seed}: {}\nto rerun it: CHECKPOINT_SEED={seed} cargo test --lib simulation -- --nocapture",
         run.violations.join("; ")
     );
 }
 
 #[test]
-fn no_checkpoint_is_lost_in_any_simulated_run() {
+fn no_seed_loses_a_checkpoint() {
     if let Some(seed) = setting("CHECKPOINT_SEED") {
         let run = run(seed);
         match run.violations.is_empty() {
@@ -235,7 +243,7 @@ fn no_checkpoint_is_lost_in_any_simulated_run() {
         std::panic::resume_unwind(panic);
     }
     println!(
-        "{} seeds, {} operations, of which {} failed, in {:.1?}",
+        "{} seeds, {} operations ({} failed), in {:.1?}",
         end - first,
         operations.into_inner(),
         failed.into_inner(),
@@ -244,7 +252,7 @@ fn no_checkpoint_is_lost_in_any_simulated_run() {
 }
 
 #[test]
-fn a_seed_always_gives_the_same_run() {
+fn a_seed_always_produces_the_same_run() {
     let twice = |seed| {
         let [one, other] = [0, 1].map(|_| run(seed).trace);
         (one, other)

@@ -48,7 +48,7 @@ impl Guest {
                 let content = self.model.labelled(content, said);
                 self.check_saved(answer, content);
             }
-            None => assert!(answer.is_err(), "{path:?} was saved"),
+            None => assert!(answer.is_err(), "{path:?} was saved but must be refused"),
         }
     }
 
@@ -73,7 +73,7 @@ impl Guest {
                 self.model.staged(content);
             }
             (Some(_), Err(error)) => self.check_error(&error),
-            (None, answer) => assert!(answer.is_err(), "{path:?} was saved"),
+            (None, answer) => assert!(answer.is_err(), "{path:?} was saved but must be refused"),
         }
     }
 

@@ -23,7 +23,7 @@ use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
 
 fn main() {
-    let argument = std::env::args().nth(1).expect("an argument");
+    let argument = std::env::args().nth(1).expect("missing argument");
     match argument.as_str() {
         "paths" => paths(),
         "not-a-directory" => {
@@ -74,29 +74,29 @@ fn main() {
             say("write", checkpointer::write(b"x", &pairs));
         }
         "many-streams" => {
-            let first = streams::SaveStream::begin(&[]).expect("a stream");
+            let first = streams::SaveStream::begin(&[]).expect("the stream must open");
             say("begin", streams::SaveStream::begin(&[]));
             drop(first);
             say("begin", streams::SaveStream::begin(&[]));
             checkpointer::write(b"x", &[]).expect("a save");
-            let first = streams::read().expect("a stream");
+            let first = streams::read().expect("the stream must open");
             say("read", streams::read());
             drop(first);
             say("read", streams::read());
         }
         "commit-while-writing" => {
-            let stream = streams::SaveStream::begin(&[]).expect("a stream");
+            let stream = streams::SaveStream::begin(&[]).expect("the stream must open");
             let contents = stream.contents().expect("contents");
             say("commit", streams::SaveStream::commit(stream, 0));
             // The stream is closed now.
             println!("write {}", contents.check_write().is_err());
         }
         "commit-of-more" => {
-            let stream = streams::SaveStream::begin(&[]).expect("a stream");
+            let stream = streams::SaveStream::begin(&[]).expect("the stream must open");
             let contents = stream.contents().expect("contents");
             contents
                 .blocking_write_and_flush(&[1; 10])
-                .expect("a stream to write to");
+                .expect("the stream must open");
             drop(contents);
             say("commit", streams::SaveStream::commit(stream, 11));
             say(
@@ -105,19 +105,23 @@ fn main() {
             );
         }
         "contents-twice" => {
-            let stream = streams::SaveStream::begin(&[]).expect("a stream");
+            let stream = streams::SaveStream::begin(&[]).expect("the stream must open");
             let _first = stream.contents().expect("contents");
             say("contents", stream.contents());
         }
         "save-within-save" => {
-            let mut stream = SaveStream::begin().expect("a stream");
-            stream.write_all(&[1; 3_000_000]).expect("a stream");
+            let mut stream = SaveStream::begin().expect("the stream must open");
+            stream
+                .write_all(&[1; 3_000_000])
+                .expect("the stream must accept the data");
             SaveOptions::new().write("inner").expect("a save");
             say(
                 "read",
                 checkpointer::read().map(|read| read.map(|bytes| bytes.len())),
             );
-            stream.write_all(&[2; 3_000_000]).expect("a stream");
+            stream
+                .write_all(&[2; 3_000_000])
+                .expect("the stream must accept the data");
             stream.commit().expect("a commit");
             say(
                 "read",
@@ -168,7 +172,9 @@ fn paths() {
 fn data() -> Descriptor {
     let mut directories = get_directories();
     let data = directories.iter().position(|(_, name)| name == "/data");
-    directories.swap_remove(data.expect("a directory /data")).0
+    directories
+        .swap_remove(data.expect("/data must be preopened"))
+        .0
 }
 
 fn open_file() -> Descriptor {

@@ -96,7 +96,7 @@ fn act(verb: &str, rest: &str, options: SaveOptions) -> Result<String, Error> {
         }
         "stream-dropped" => {
             let mut stream = options.stream()?;
-            write_random(&mut stream, number(rest)).expect("a stream to write to");
+            write_random(&mut stream, number(rest)).expect("the stream must accept the data");
             "dropped".into()
         }
         "read-stream" => match task_checkpoint::read_stream()? {
@@ -156,7 +156,7 @@ fn act(verb: &str, rest: &str, options: SaveOptions) -> Result<String, Error> {
         "write-random" => saved(task_checkpoint::write(random(number(rest)))?),
         "save" => saved(options.save(rest)?),
         "save-reader" => {
-            let file = fs::File::open(rest).expect("the file to read");
+            let file = fs::File::open(rest).expect("the file must be readable");
             saved(task_checkpoint::save_reader(file)?)
         }
         "restore" => restored(task_checkpoint::restore(rest)?),
@@ -176,7 +176,7 @@ fn act(verb: &str, rest: &str, options: SaveOptions) -> Result<String, Error> {
             "made".into()
         }
         "remove" => {
-            match fs::metadata(rest).expect("what to remove").is_dir() {
+            match fs::metadata(rest).expect("the path must exist").is_dir() {
                 true => fs::remove_dir_all(rest).expect("a directory"),
                 false => fs::remove_file(rest).expect("a file"),
             }

@@ -1,4 +1,4 @@
-//! Counts, one more in each attempt.
+//! Counts its attempts.
 
 fn main() -> Result<(), task_checkpoint::Error> {
     let counted = task_checkpoint::read()?.map_or(0, |bytes| bytes.len());

@@ -1,7 +1,7 @@
 //! The connections between processes and the storage.
 //!
-//! Once sent, a request is a task of its own. Its [`Course`] decides when it takes effect, whatever has
-//! happened to its sender by then.
+//! Every request runs as a separate task. Its [`Course`] decides when it takes effect, even if its sender has
+//! died by then.
 
 use std::fmt;
 use std::ops::Range;
@@ -60,8 +60,8 @@ impl Connection {
         }
     }
 
-    /// Sends a request that has this effect, and waits for the answer. The answer comes with true if it must
-    /// break off.
+    /// Sends a request with this effect and waits for the answer. Also returns whether the answer must break
+    /// off.
     async fn send<T: Send + 'static>(
         &self,
         verb: &'static str,
@@ -94,7 +94,7 @@ impl Connection {
                 Failure::Failed => failed(),
                 Failure::Denied => Error::PermissionDenied {
                     path: path.to_string(),
-                    source: "the dice say so".into(),
+                    source: "simulated failure".into(),
                 },
             });
         }
@@ -124,8 +124,8 @@ impl Connection {
             let done = effect(&mut world);
             let outcome = match &done {
                 Ok(_) => "done",
-                Err(Error::AlreadyExists { .. }) => "there is one",
-                Err(_) => "there is none",
+                Err(Error::AlreadyExists { .. }) => "already exists",
+                Err(_) => "not found",
             };
             world.note(self.process, format_args!("{verb} {path}{how}: {outcome}"));
             drop(world);
@@ -141,7 +141,7 @@ impl Connection {
 fn failed() -> Error {
     Error::Generic {
         store: "simulated",
-        source: "the dice say so".into(),
+        source: "simulated failure".into(),
     }
 }
 

@@ -1,5 +1,5 @@
-//! What is saved: contents by which it can be told which save they are of, and that share chunks with those
-//! of others.
+//! The contents that simulated tasks save. They identify the save that wrote them and share chunks with the
+//! contents of other saves.
 
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::SystemTime;
@@ -14,11 +14,12 @@ use crate::tree::target::{Existing, TargetState};
 use crate::tree::walk::{TreeReader, TreeSource, TreeTarget, TreeWriter};
 use crate::tree::{Entry, Node, Tree};
 
-/// Of these, contents share some. Each is a few chunks in a simulation, and a quarter of a data object.
+/// Pieces that contents share. In a simulation each is a few chunks, and a quarter of a data object.
 static BODIES: LazyLock<Vec<Vec<u8>>> =
     LazyLock::new(|| (0..8).map(|seed| noise(seed, 16 << 10)).collect());
 
-/// The contents of one save. Those of two saves differ but for [`Shape::Shared`], of which there are few.
+/// The contents of one save. No two saves have equal contents, except for [`Shape::Shared`], which has few
+/// values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Contents {
     pub(super) number: u32,
@@ -27,13 +28,13 @@ pub(super) struct Contents {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// Inline.
+    /// A single file small enough to be stored in the record.
     Small,
-    /// Bodies, after the number.
+    /// A single file: the save's number, then bodies.
     Large(Vec<u8>),
-    /// Bodies alone, which may all be stored already.
+    /// A single file of bodies only, all of which may be stored already.
     Shared(Vec<u8>),
-    /// A directory with a file of bodies, a small one and an empty one.
+    /// A directory with a file of bodies, a small file and an empty file.
     Tree(Vec<u8>),
 }
 
@@ -52,7 +53,7 @@ impl Contents {
         Self { number, shape }
     }
 
-    /// Of all files, one after the other.
+    /// The contents of all files, concatenated.
     pub(super) fn bytes(&self) -> Bytes {
         let (text, bodies) = (format!("save {}", self.number), |bodies: &[u8]| {
             let bodies = bodies.iter().map(|body| &BODIES[usize::from(*body)][..]);
@@ -66,7 +67,7 @@ impl Contents {
         }
     }
 
-    /// `None` if they are one unnamed file.
+    /// The directory, or `None` if the contents are one unnamed file.
     pub(super) fn tree(&self) -> Option<MemoryTree> {
         let Shape::Tree(of) = &self.shape else {
             return None;
@@ -93,7 +94,7 @@ impl Contents {
         Some(MemoryTree::holding(tree, self.bytes()))
     }
 
-    /// Whether a restored tree is the one that was saved.
+    /// Whether a restored tree equals the saved one.
     pub(super) fn equal(&self, restored: &MemoryTree) -> bool {
         let Some((tree, contents)) = restored.held() else {
             return false;
@@ -107,7 +108,7 @@ impl Contents {
     }
 }
 
-/// A place in memory for a file or a directory.
+/// A file or a directory in memory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MemoryTree(Arc<Mutex<Held>>);
 

@@ -9,15 +9,15 @@ use super::dice::Dice;
 pub(super) struct Weather {
     /// Requests that fail, per thousand.
     fail: u64,
-    /// The same for puts of records, which matter most.
+    /// Puts of records that fail, per thousand. Faults matter most for these.
     fail_records: u64,
     /// Requests that are delivered again later, per thousand.
     repeat: u64,
     /// Requests that are slow but do not fail, per thousand.
     slow: u64,
-    /// Answers with contents that break off, per thousand.
+    /// Answers whose body breaks off, per thousand.
     cut: u64,
-    /// Whether requests may be refused for lack of permission, which tells the sender more than a failure.
+    /// Whether some failures are reported as "permission denied".
     refuses: bool,
 }
 
@@ -28,13 +28,13 @@ pub(super) struct Course {
     pub(super) arrives: Option<Duration>,
     /// How much later it takes effect again.
     pub(super) repeats: Option<Duration>,
-    /// How long after the effect the answer arrives, unless it `fails`.
+    /// How long after the effect the answer arrives, unless the request `fails`.
     pub(super) answers: Duration,
-    /// When the sender learns of its failure, which may be before it takes effect.
+    /// When the sender learns of the failure. The request may still take effect later.
     pub(super) fails: Option<(Duration, Failure)>,
-    /// Whether it is lost if its sender dies before it takes effect.
+    /// Whether the request is lost if its sender dies before it takes effect.
     pub(super) dies: bool,
-    /// Whether the contents of the answer break off.
+    /// Whether the body of the answer breaks off.
     pub(super) cut: bool,
 }
 
@@ -66,7 +66,7 @@ impl Weather {
         }
     }
 
-    /// The same storage from another place. It may be slow from there, so that the process acts on stale
+    /// The same storage as another process sees it. It may be slow for that process, which then acts on stale
     /// answers.
     pub(super) fn elsewhere(self, dice: &mut Dice) -> Self {
         let slow = dice.pick(&[0, 0, 50, 300, 600]);

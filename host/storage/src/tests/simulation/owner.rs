@@ -1,4 +1,6 @@
-//! What a task does in its attempt, and what it must be answered.
+//! The calls of a task in its attempt, and checks of their answers.
+
+mod streams;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +21,12 @@ use crate::{Attempt, Saved};
 pub(super) struct Owner {
     process: Process,
     pub(super) attempt: Arc<Attempt>,
-    /// The newest save in the background, which is made after the one before it.
+    /// The newest background save. Background saves run one after the other.
     background: Option<JoinHandle<Result<Saved>>>,
     epoch: u64,
     base: Option<u32>,
     pub(super) fenced: bool,
-    /// Whether the last save did.
+    /// Whether the last save failed.
     failed: bool,
 }
 
@@ -41,10 +43,10 @@ impl Owner {
         }
     }
 
-    /// Something that tasks do.
+    /// Makes a random call, or waits.
     pub(super) async fn step(&mut self, habits: &Habits, dice: &mut Dice) -> Result<(), Violated> {
         if self.failed {
-            // It may be stalled long enough for others to take over.
+            // The process may stall long enough for others to take over.
             self.failed = false;
             if dice.chance(500) {
                 sleep(dice.millis(1..3000)).await;
@@ -53,7 +55,7 @@ impl Owner {
         match dice.below(if habits.hasty { 8 } else { 20 }) {
             0..7 => self.save(dice, None).await,
             7 => {
-                // The call is dropped half-way.
+                // The call is dropped while it runs.
                 let patience = dice.millis(1..80);
                 self.save(dice, Some(patience)).await
             }
@@ -85,7 +87,7 @@ impl Owner {
             .ledger
             .draw(|number| Contents::draw(number, single, dice));
         let id = world.ledger.save(self.epoch, contents.number);
-        let what = format_args!("saves {} ({:?})", contents.number, contents.shape);
+        let what = format_args!("starts to save {} ({:?})", contents.number, contents.shape);
         world.note(self.process.number, what);
         let number = (NUMBER.to_owned(), contents.number.to_string());
         let metadata = Metadata {
@@ -117,7 +119,7 @@ impl Owner {
             Some(patience) => match timeout(patience, saving).await {
                 Ok(saved) => saved,
                 Err(_) => {
-                    self.note("drops its save");
+                    self.note("drops the call");
                     self.process.shared.lock().ledger.failed(id);
                     return Ok(());
                 }
@@ -126,12 +128,12 @@ impl Owner {
         self.saved(&called, id, saved.map(|saved| saved.sequence))
     }
 
-    /// A save was answered.
+    /// Records the answer to a save.
     fn saved(&mut self, called: &Called, id: SaveId, saved: Result<u64>) -> Result<(), Violated> {
         let process = &self.process;
         match saved {
             Ok(sequence) => {
-                self.note(format_args!("has saved {sequence}"));
+                self.note(format_args!("saved {sequence}"));
                 let held = process.shared.lock().ledger.acknowledged(id, sequence);
                 process.hold(held)
             }
@@ -152,62 +154,17 @@ impl Owner {
     async fn save_twice_at_once(&mut self, dice: &mut Dice) -> Result<(), Violated> {
         self.flush().await?;
         let called = self.process.called();
-        let (one, one_id, one_labels) = self.draw(false, dice);
-        let (other, other_id, other_labels) = self.draw(false, dice);
-        let (one, other) = tokio::join!(self.make(one, one_labels), self.make(other, other_labels));
+        let (one, one_id, one_metadata) = self.draw(false, dice);
+        let (other, other_id, other_metadata) = self.draw(false, dice);
+        let (one, other) = tokio::join!(
+            self.make(one, one_metadata),
+            self.make(other, other_metadata)
+        );
         self.saved(&called, one_id, one.map(|saved| saved.sequence))?;
         self.saved(&called, other_id, other.map(|saved| saved.sequence))
     }
 
-    /// A stream is written while another save is made, or dropped.
-    async fn stream(&mut self, dice: &mut Dice) -> Result<(), Violated> {
-        self.flush().await?;
-        let called = self.process.called();
-        let contents = {
-            let mut world = self.process.shared.lock();
-            world
-                .ledger
-                .draw(|number| Contents::draw(number, true, dice))
-        };
-        let metadata = Metadata {
-            annotations: [(NUMBER.to_owned(), contents.number.to_string())].into(),
-            schema: None,
-        };
-        let mut stream = match self.attempt.write_stream(metadata).await {
-            Ok(stream) => stream,
-            Err(error) => return self.call_failed("write_stream", &called, &error),
-        };
-        let bytes = contents.bytes();
-        let half = bytes.slice(..bytes.len() / 2);
-        if let Err(error) = stream.write(half.clone()).await {
-            return self.call_failed("write", &called, &error);
-        }
-        match dice.below(3) {
-            0 => self.save(dice, None).await?,
-            1 => sleep(dice.millis(1..300)).await,
-            _ => {}
-        }
-        if dice.chance(150) {
-            return Ok(());
-        }
-        if let Err(error) = stream.write(bytes.slice(half.len()..)).await {
-            return self.call_failed("write", &called, &error);
-        }
-        let id = self
-            .process
-            .shared
-            .lock()
-            .ledger
-            .save(self.epoch, contents.number);
-        self.note(format_args!(
-            "commits {} ({:?})",
-            contents.number, contents.shape
-        ));
-        let saved = stream.commit().await;
-        self.saved(&called, id, saved.map(|saved| saved.sequence))
-    }
-
-    /// What saves in the background did is told by the next flush.
+    /// Saves in the background. The next flush returns the result.
     async fn save_in_the_background(&mut self, dice: &mut Dice) -> Result<(), Violated> {
         for _ in 0..dice.within(1..4) {
             let (contents, id, metadata) = self.draw(false, dice);
@@ -227,7 +184,11 @@ impl Owner {
                 let called = self.process.called();
                 match self.end_of_background().await {
                     Ok(Some(saved)) => self.saved(&called, id, Ok(saved.sequence))?,
-                    Ok(None) => return Err(self.process.violated("a flush of nothing".into())),
+                    Ok(None) => {
+                        return Err(self
+                            .process
+                            .violated("a flush after a background save returned nothing".into()));
+                    }
                     Err(error) => self.background_failed(&error)?,
                 }
             }
@@ -235,7 +196,7 @@ impl Owner {
         Ok(())
     }
 
-    /// Saves in the foreground come after those in the background.
+    /// Waits for background saves, so that a foreground save comes after them.
     async fn flush(&mut self) -> Result<(), Violated> {
         match self.end_of_background().await {
             Ok(_) => Ok(()),
@@ -243,7 +204,7 @@ impl Owner {
         }
     }
 
-    /// Waits for the saves in the background, and returns the newest one.
+    /// Waits for background saves and returns the newest one.
     async fn end_of_background(&mut self) -> Result<Option<Saved>> {
         match self.background.take() {
             Some(saving) => saving.await.unwrap().map(Some),
@@ -251,7 +212,7 @@ impl Owner {
         }
     }
 
-    /// That may be about a request long ago.
+    /// Checks the error of a background save. Any earlier request may have caused it.
     fn background_failed(&mut self, error: &Error) -> Result<(), Violated> {
         let any = Called {
             moment: 0,
@@ -260,7 +221,7 @@ impl Owner {
         self.call_failed("background save", &any, error)
     }
 
-    /// A call that was no save of its own has failed.
+    /// Checks the error of a call other than a foreground save.
     fn call_failed(&mut self, call: &str, called: &Called, error: &Error) -> Result<(), Violated> {
         if error.kind() != ErrorKind::Fenced {
             return self.process.failed(call, called, error);
@@ -271,7 +232,7 @@ impl Owner {
         self.process.hold(held)
     }
 
-    /// What this attempt may be given.
+    /// The contents that this attempt may read.
     fn own(&self) -> Vec<Contents> {
         let world = self.process.shared.lock();
         let own = world.ledger.own(self.epoch, self.base);
@@ -282,7 +243,7 @@ impl Owner {
         let called = self.process.called();
         let before = self.own();
         let read = self.attempt.read().await;
-        self.note("has read");
+        self.note("read");
         let own = [before, self.own()].concat();
         let fits = match &read {
             Ok(None) => self.base.is_none() && self.nothing_acknowledged(),
@@ -296,51 +257,19 @@ impl Owner {
             true => Ok(()),
             false => {
                 let read = read.map(|read| read.map(|read| read.len()));
-                let what = format!("reads {read:?}, and {own:?} was saved");
+                let what = format!("read {read:?}, but {own:?} was saved");
                 Err(self.process.violated(what))
             }
         }
     }
 
     fn nothing_acknowledged(&self) -> bool {
-        // A base is the only thing that is there without a save.
+        // Without an acknowledged save, only a base can be read.
         let world = self.process.shared.lock();
         !world.ledger.has_acknowledged(self.epoch)
     }
 
-    async fn read_as_a_stream(&mut self, dice: &mut Dice) -> Result<(), Violated> {
-        self.flush().await?;
-        let called = self.process.called();
-        let own = self.own();
-        let mut stream = match self.attempt.read_stream().await {
-            Ok(Some(stream)) => stream,
-            Ok(None) if self.base.is_none() && self.nothing_acknowledged() => return Ok(()),
-            Ok(None) => return Err(self.process.violated("nothing to be read".into())),
-            Err(error) if matches!(error.kind(), ErrorKind::NotSingle(_)) => return Ok(()),
-            Err(error) => return self.call_failed("read_stream", &called, &error),
-        };
-        // What is being read outlives the saves that replace it.
-        for _ in 0..dice.below(4) {
-            self.save(dice, None).await?;
-        }
-        let mut read = Vec::new();
-        loop {
-            match stream.next().await {
-                Ok(Some(piece)) => read.extend_from_slice(&piece),
-                Ok(None) => break,
-                Err(error) => return self.call_failed("next", &called, &error),
-            }
-        }
-        match own.iter().any(|contents| contents.bytes() == read) {
-            true => Ok(()),
-            false => {
-                let what = format!("a stream of {} bytes, and {own:?} was saved", read.len());
-                Err(self.process.violated(what))
-            }
-        }
-    }
-
-    /// A restore that fails leaves what the next one completes.
+    /// Restores, and retries a failed restore on the same target.
     async fn restore(&mut self) -> Result<(), Violated> {
         self.flush().await?;
         let target = MemoryTree::default();
@@ -348,14 +277,20 @@ impl Owner {
             let called = self.process.called();
             match self.attempt.restore(target.clone(), Existing::Refuse).await {
                 Ok(Some(sequence)) => {
-                    self.note(format_args!("has restored {sequence}"));
+                    self.note(format_args!("restored {sequence}"));
                     return match self.own().iter().any(|contents| contents.equal(&target)) {
                         true => Ok(()),
-                        false => Err(self.process.violated(format!("restores {target:?}"))),
+                        false => Err(self
+                            .process
+                            .violated(format!("restored {target:?}, which was not saved"))),
                     };
                 }
                 Ok(None) if self.base.is_none() && self.nothing_acknowledged() => return Ok(()),
-                Ok(None) => return Err(self.process.violated("nothing to be restored".into())),
+                Ok(None) => {
+                    return Err(self
+                        .process
+                        .violated("a restore found no checkpoint".into()));
+                }
                 Err(error) => self.call_failed("restore", &called, &error)?,
             }
         }
@@ -365,7 +300,7 @@ impl Owner {
     async fn prune(&mut self) -> Result<(), Violated> {
         self.flush().await?;
         let called = self.process.called();
-        // Of a save that was dropped half-way, nobody knows whether it is the newest.
+        // A save that was dropped may or may not be the newest.
         let ids: Vec<_> = {
             let own = self.own();
             let mut world = self.process.shared.lock();
@@ -381,10 +316,10 @@ impl Owner {
         let pruned = match self.attempt.prune().await {
             Ok(Some(sequence)) => Ok(sequence),
             Ok(None) if self.base.is_none() && self.nothing_acknowledged() => return Ok(()),
-            Ok(None) => return Err(self.process.violated("nothing to be pruned".into())),
+            Ok(None) => return Err(self.process.violated("a prune found no checkpoint".into())),
             Err(error) => Err(error),
         };
-        self.note(format_args!("has pruned: {pruned:?}"));
+        self.note(format_args!("prune returned {pruned:?}"));
         match pruned {
             Ok(sequence) => {
                 let mut world = self.process.shared.lock();
@@ -394,7 +329,9 @@ impl Owner {
                 drop(world);
                 match pruned {
                     Some((_, id)) => self.saved(&called, id, Ok(sequence)),
-                    None => Err(self.process.violated(format!("pruned {sequence}"))),
+                    None => Err(self
+                        .process
+                        .violated(format!("prune returned the unknown checkpoint {sequence}"))),
                 }
             }
             Err(error) if error.kind() == ErrorKind::Fenced => {

@@ -1,4 +1,4 @@
-//! Processes: how they begin an attempt, and how they read beside those of others.
+//! Processes: how they begin an attempt, and how they read while attempts of other processes run.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -20,22 +20,22 @@ use crate::location::OpenLocation;
 use crate::tree::target::Existing;
 use crate::{Attempt, AttemptSettings, ResumePoint, SchemaChange};
 
-/// What must hold does not. It is in the ledger already.
+/// An invariant is violated. The ledger already holds the description.
 #[derive(Debug)]
 pub(super) struct Violated;
 
-/// How the processes of one run live.
+/// How the processes of one run behave.
 #[derive(Clone, Debug)]
 pub(super) struct Habits {
     pub(super) keep: usize,
-    /// The longest that a task computes between two calls.
+    /// The maximum time a task computes between two calls, in milliseconds.
     pub(super) thinks: u64,
     pub(super) schema: bool,
-    /// Whether it does little but save, so that much is pruned beside it.
+    /// Whether tasks do little but save, so that readers often see concurrent pruning.
     pub(super) hasty: bool,
 }
 
-/// A process, and the location as it sees it.
+/// A process, with its own view of the location.
 #[derive(Clone)]
 pub(super) struct Process {
     pub(super) shared: Shared,
@@ -73,7 +73,7 @@ impl Process {
         }
     }
 
-    /// A call has failed, which it may only for a reason.
+    /// Notes that a call failed, and checks that a failed request explains it.
     pub(super) fn failed(
         &self,
         call: &str,
@@ -86,11 +86,13 @@ impl Process {
         );
         match is_excused(error.kind(), self.connection.failures() - called.failures) {
             true => Ok(()),
-            false => Err(self.violated(format!("{call} fails without a cause: {error:?}"))),
+            false => Err(self.violated(format!(
+                "{call} failed although no request failed: {error:?}"
+            ))),
         }
     }
 
-    /// What checkpoint this is.
+    /// Finds the contents that a checkpoint must hold.
     fn explain(&self, info: &CheckpointInfo) -> Result<Contents, Violated> {
         let world = self.shared.lock();
         let number = world.ledger.number_of(info);
@@ -102,7 +104,7 @@ impl Process {
         explained.map_err(|what| self.violated(what))
     }
 
-    /// Begins an attempt, as often as it takes. `None` if the storage does not let it.
+    /// Begins an attempt, with retries. Returns `None` if the storage fails every time.
     pub(super) async fn begin(&self, habits: &Habits) -> Result<Option<Owner>, Violated> {
         for _ in 0..4 {
             let called = self.called();
@@ -123,14 +125,14 @@ impl Process {
             let base = match attempt.resume_point().await {
                 Ok(ResumePoint::Fresh) => None,
                 Ok(ResumePoint::Resumed(info)) => Some(info),
-                other => return Err(self.violated(format!("resumes from {other:?}"))),
+                other => return Err(self.violated(format!("an attempt resumed from {other:?}"))),
             };
             let base = match base {
                 Some(info) => Some((info.sequence, self.explain(&info)?.number)),
                 None => None,
             };
             let epoch = self.shared.lock().ledger.epoch_of(self.number);
-            let what = format_args!("has begun epoch {epoch}, from {base:?}");
+            let what = format_args!("began epoch {epoch}, resumed from {base:?}");
             self.shared.note(self.number, what);
             let begun = self.shared.lock().ledger.begun(epoch, called.moment, base);
             self.hold(begun)?;
@@ -140,7 +142,7 @@ impl Process {
         Ok(None)
     }
 
-    /// Reads beside the attempts, claiming nothing.
+    /// Reads the location while attempts run, without a claim.
     pub(super) async fn look(&self) -> Result<(), Violated> {
         let called = self.called();
         let promised = self.shared.lock().ledger.promised();
@@ -153,7 +155,7 @@ impl Process {
         self.shared
             .note(self.number, format_args!("finds {sequences:?}"));
         if sequences.first().copied().unwrap_or_default() < promised {
-            let what = format!("a reader finds {sequences:?}, and {promised} was promised");
+            let what = format!("a reader found {sequences:?}, but {promised} was promised");
             return Err(self.violated(what));
         }
         for (checkpoint, info) in found.iter().zip(&infos) {
@@ -163,8 +165,13 @@ impl Process {
             let restored = checkpoint.restore(target.clone(), Existing::Refuse, &limits);
             match restored.await {
                 Ok(()) if contents.equal(&target) => {}
-                Ok(()) => return Err(self.violated(format!("a mixture at {}", info.sequence))),
-                // It was pruned meanwhile.
+                Ok(()) => {
+                    return Err(self.violated(format!(
+                        "checkpoint {} mixes the contents of several saves",
+                        info.sequence
+                    )));
+                }
+                // The checkpoint was pruned in the meantime.
                 Err(error)
                     if error.kind() == ErrorKind::Corrupt
                         && !self
@@ -173,27 +180,27 @@ impl Process {
                             .ledger
                             .retained()
                             .contains(&info.sequence) => {}
-                Err(error) => self.failed("restore beside", &called, &error)?,
+                Err(error) => self.failed("restore by a reader", &called, &error)?,
             }
         }
         Ok(())
     }
 }
 
-/// When a call was made.
+/// The state of the world when a call was made.
 pub(super) struct Called {
     pub(super) moment: u64,
     pub(super) failures: u64,
 }
 
-/// The world of a process: everything in it follows from the seed.
+/// The environment of a process. The seed determines all of it.
 fn environment(dice: Dice) -> Environment {
     Environment::simulated()
         .with_clock(PausedClock)
         .with_randomness(Numbers(Mutex::new(dice)))
 }
 
-/// The time of tokio, which passes when nothing else can happen.
+/// Tokio's paused time, which advances when nothing else can happen.
 #[derive(Debug)]
 struct PausedClock;
 
@@ -207,7 +214,7 @@ impl Clock for PausedClock {
     }
 }
 
-/// Random numbers that a seed makes.
+/// Random numbers that the seed determines.
 #[derive(Debug)]
 struct Numbers(Mutex<Dice>);
 

@@ -14,7 +14,7 @@ use super::dice::Dice;
 use super::ledger::Ledger;
 use super::trace::Trace;
 
-/// The stored objects, the trace of events, and the ledger of what must hold.
+/// The stored objects, the trace of events, and the ledger that checks the invariants.
 pub(super) struct World {
     pub(super) objects: BTreeMap<String, Bytes>,
     pub(super) ledger: Ledger,
@@ -74,7 +74,7 @@ impl World {
     pub(super) fn put(&mut self, path: &Path, bytes: &Bytes, mode: &PutMode) -> Result<PutResult> {
         let name = path.to_string();
         if *mode == PutMode::Create && self.objects.contains_key(&name) {
-            let source = "it exists".into();
+            let source = "the object exists".into();
             return Err(Error::AlreadyExists { path: name, source });
         }
         self.objects.insert(name.clone(), bytes.clone());
@@ -102,7 +102,7 @@ impl World {
         })
     }
 
-    /// The next page of a list, beginning after the object with this name.
+    /// Returns the next page of a list, starting after the object with this name.
     pub(super) fn page(&mut self, prefix: &str, after: &str) -> Vec<ObjectMeta> {
         let most = self.dice.within(1..5) as usize;
         let beneath = self.objects.range(after.to_owned()..);

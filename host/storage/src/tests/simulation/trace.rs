@@ -1,4 +1,4 @@
-//! What happened in a run, in the order in which it happened.
+//! The events of a run, in order.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,13 +6,14 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(super) struct Trace {
     pub(super) lines: Vec<String>,
-    /// The requests that processes sent, and those of them that they were told have failed.
+    /// The number of requests that processes sent.
     pub(super) operations: u64,
+    /// The number of requests that failed for their senders.
     pub(super) failed: u64,
 }
 
 impl Trace {
-    /// Process 0 is the simulation itself.
+    /// Appends an event. Process 0 is the simulation itself.
     pub(super) fn note(&mut self, at: Duration, process: u32, what: impl fmt::Display) {
         let at = at.as_millis();
         self.lines

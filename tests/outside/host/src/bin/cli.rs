@@ -1,4 +1,4 @@
-//! The command line, from its package.
+//! The command line, built from its package.
 
 fn main() -> std::process::ExitCode {
     wasm_checkpoint::main()

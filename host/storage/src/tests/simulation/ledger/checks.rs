@@ -1,0 +1,103 @@
+//! The invariants that relate a promise to the log, to other attempts, and to the stored objects.
+
+use object_store::path::Path;
+
+use super::{Ledger, Objects, Outcome, Save};
+use crate::format::Record;
+use crate::paths;
+
+impl Ledger {
+    /// Checks that a commit retains the newest acknowledged saves of its attempt, and no more than `keep`.
+    pub(super) fn check_kept(&self, epoch: u64, sequence: u64) -> Result<(), String> {
+        let Some(Record::Commit(commit)) = self.log.get(&sequence) else {
+            // A concurrent save may have replaced it already.
+            return match self.newest() {
+                Some((newest, _)) if newest > sequence => Ok(()),
+                _ => Err(format!("{sequence} was acknowledged but does not exist")),
+            };
+        };
+        let retains = &commit.retains;
+        let oldest = retains.iter().min().copied().unwrap_or_default();
+        let own = self.saves.iter().filter_map(|save| match save.outcome {
+            Outcome::Acknowledged(there) => {
+                (save.epoch == epoch && there <= sequence).then_some((there, save.contents))
+            }
+            Outcome::Unknown | Outcome::Fenced => None,
+        });
+        // A prune may have committed the same contents again.
+        let is_lost = |(there, contents): &(u64, u32)| {
+            let again = |newer: &u64| newer > there && self.number_at(*newer) == Some(*contents);
+            !retains.contains(there) && !retains.iter().any(again)
+        };
+        let lost = own
+            .filter(is_lost)
+            .find(|(there, _)| retains.len() < self.keep || *there > oldest);
+        if retains.len() > self.keep || lost.is_some() {
+            return Err(format!(
+                "{sequence} retains {retains:?} (at most {} are allowed); lost: {lost:?}",
+                self.keep
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks that every attempt resumed from the newest checkpoint promised to older epochs, or a newer one.
+    pub(super) fn check_bases(&self) -> Result<(), String> {
+        for begun in &self.begun {
+            let (from, contents) = begun.base.unzip();
+            let from = from.unwrap_or_default();
+            for save in self.saves.iter().filter(|save| save.epoch < begun.epoch) {
+                if let Outcome::Acknowledged(sequence) = save.outcome
+                    && sequence > from
+                {
+                    return Err(format!(
+                        "epoch {} resumed from {from} although {sequence} was saved by epoch {}",
+                        begun.epoch, save.epoch
+                    ));
+                }
+            }
+            for older in self.begun.iter().filter(|older| older.epoch < begun.epoch) {
+                let same = older.base.unzip().0.unwrap_or_default() == from;
+                let of_newer =
+                    |save: &Save| Some(save.contents) == contents && save.epoch >= older.epoch;
+                if !same && !self.saves.iter().any(of_newer) {
+                    return Err(format!(
+                        "epoch {} resumed from {:?}, but epoch {} from {:?}",
+                        older.epoch, older.base, begun.epoch, begun.base
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that everything the newest commit refers to exists, and that the newest commit is not older
+    /// than what was promised.
+    pub(super) fn check_storage(&self, objects: &Objects) -> Option<String> {
+        let promised = self.promised();
+        let Some((newest, commit)) = self.newest() else {
+            return (promised > 0)
+                .then(|| format!("no commit is left although {promised} was promised"));
+        };
+        if newest < promised {
+            return Some(format!(
+                "{newest} is the newest commit although {promised} was promised"
+            ));
+        }
+        for sequence in &commit.retains {
+            let Some(Record::Commit(retained)) = self.log.get(sequence) else {
+                return Some(format!("{newest} retains {sequence}, which does not exist"));
+            };
+            for object in retained.contents.objects() {
+                let path = paths::object(&Path::from("task"), object.name());
+                let size = objects.get(path.as_ref()).map(|bytes| bytes.len() as u64);
+                if size != Some(object.size_bytes) {
+                    return Some(format!(
+                        "{newest} retains {sequence}, whose {path} is missing"
+                    ));
+                }
+            }
+        }
+        None
+    }
+}
