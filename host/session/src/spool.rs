@@ -42,19 +42,19 @@ impl TreeSource for Spooled {
     fn reader(&self, _limits: &Limits) -> Result<Box<dyn TreeReader>> {
         let mut contents = self.contents.try_clone().map_err(failed)?;
         contents.seek(SeekFrom::Start(0)).map_err(failed)?;
-        Ok(Box::new(Reader {
+        Ok(Box::new(SpoolReader {
             contents,
             tree: self.tree.clone(),
         }))
     }
 }
 
-struct Reader {
+struct SpoolReader {
     contents: File,
     tree: Tree,
 }
 
-impl TreeReader for Reader {
+impl TreeReader for SpoolReader {
     fn read(&mut self, into: &mut [u8]) -> Result<usize> {
         self.contents.read(into).map_err(failed)
     }

@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use futures::StreamExt;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
-use self::read::Reader;
+use self::read::ObjectsReader;
 use crate::blocking::{self, Threads};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -173,7 +173,7 @@ impl TreeSource for FlytekitObjects {
         for planned in planned.iter() {
             limits.check_path(&planned.entry.path)?;
         }
-        Ok(Box::new(Reader::new(location, planned)))
+        Ok(Box::new(ObjectsReader::new(location, planned)))
     }
 }
 

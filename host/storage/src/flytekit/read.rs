@@ -27,7 +27,7 @@ const OBJECTS: usize = 8;
 const PIECES: usize = 4;
 
 /// The objects' contents as they arrive. Its calls block, so they run on a thread of [`blocking`].
-pub(super) struct Reader {
+pub(super) struct ObjectsReader {
     runtime: Handle,
     /// Each file's size counts the bytes returned so far.
     entries: Vec<Entry>,
@@ -37,7 +37,7 @@ pub(super) struct Reader {
     rest: Bytes,
 }
 
-impl Reader {
+impl ObjectsReader {
     /// Creates the reader. Call it where the reader will be used.
     pub(super) fn new(location: &OpenLocation, planned: &Arc<[Planned]>) -> Self {
         Self {
@@ -57,7 +57,7 @@ struct Piece {
     contents: Option<Bytes>,
 }
 
-impl TreeReader for Reader {
+impl TreeReader for ObjectsReader {
     fn read(&mut self, into: &mut [u8]) -> Result<usize> {
         while self.rest.is_empty() {
             let Some(piece) = self.runtime.block_on(self.pieces.try_next())? else {

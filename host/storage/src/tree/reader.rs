@@ -17,7 +17,7 @@ pub(super) fn reader<D: DirHandle>(
 ) -> Result<Box<dyn TreeReader>> {
     let here = |f: Failure| f.at(&at.path);
     let stat = at.dir.stat(at.name(), Links::Follow).map_err(here)?;
-    let mut reader = Reader::<D> {
+    let mut reader = DirReader::<D> {
         levels: Vec::new(),
         file: None,
         entries: Vec::new(),
@@ -46,7 +46,7 @@ pub(super) fn reader<D: DirHandle>(
     Ok(Box::new(reader))
 }
 
-struct Reader<D: DirHandle> {
+struct DirReader<D: DirHandle> {
     /// The directories from the root to the current position.
     levels: Vec<Level<D>>,
     file: Option<OpenFile<D::File>>,
@@ -69,7 +69,7 @@ struct OpenFile<F> {
     size_bytes: u64,
 }
 
-impl<D: DirHandle> TreeReader for Reader<D> {
+impl<D: DirHandle> TreeReader for DirReader<D> {
     fn read(&mut self, into: &mut [u8]) -> Result<usize> {
         loop {
             if let Some(open) = &mut self.file {
@@ -90,7 +90,7 @@ impl<D: DirHandle> TreeReader for Reader<D> {
     }
 }
 
-impl<D: DirHandle> Reader<D> {
+impl<D: DirHandle> DirReader<D> {
     fn enter(&mut self, dir: D, path: String) -> Result<()> {
         if self.levels.len() == MAX_DEPTH {
             return Err(too_deep(Path::new(&path)));

@@ -26,7 +26,7 @@ pub(super) fn writer<D: DirHandle>(
     if target::must_remove(at.state()?, tree, existing, &at.path)? {
         remove::whole(&at.dir, at.name()).map_err(|f| f.at(&at.path))?;
     }
-    let mut writer = Writer {
+    let mut writer = DirWriter {
         entries: tree.entries().into(),
         next: 1,
         levels: Vec::new(),
@@ -40,7 +40,7 @@ pub(super) fn writer<D: DirHandle>(
             entry: 0,
         }),
         Some(Node::File { size_bytes }) => {
-            let staged = Staged::begin(at)?;
+            let staged = StagedFile::begin(at)?;
             let file = staged.dir.create_file(&staged.staged);
             let file = file.map_err(|f| f.at(&at.path))?;
             writer.staged = Some(staged);
@@ -52,7 +52,7 @@ pub(super) fn writer<D: DirHandle>(
 }
 
 /// Creates the entries of a tree in order, each file as its contents arrive.
-struct Writer<D: DirHandle> {
+struct DirWriter<D: DirHandle> {
     entries: Arc<[Entry]>,
     /// The index of the next entry to create.
     next: usize,
@@ -61,7 +61,7 @@ struct Writer<D: DirHandle> {
     levels: Vec<Level<D>>,
     file: Option<OpenFile<D::File>>,
     /// The only file, if the tree is a single file.
-    staged: Option<Staged<D>>,
+    staged: Option<StagedFile<D>>,
     /// Complete files, with the indices of their entries.
     unsynced: Vec<(D::File, usize)>,
 }
@@ -80,13 +80,13 @@ struct OpenFile<F> {
 }
 
 /// A file that appears under its name only when it is complete and durable.
-struct Staged<D: DirHandle> {
+struct StagedFile<D: DirHandle> {
     dir: D,
     name: PathBuf,
     staged: PathBuf,
 }
 
-impl<D: DirHandle> TreeWriter for Writer<D> {
+impl<D: DirHandle> TreeWriter for DirWriter<D> {
     fn write(&mut self, mut piece: &[u8]) -> Result<()> {
         while !piece.is_empty() {
             let Some(open) = &mut self.file else {
@@ -133,7 +133,7 @@ impl<D: DirHandle> TreeWriter for Writer<D> {
     }
 }
 
-impl<D: DirHandle> Writer<D> {
+impl<D: DirHandle> DirWriter<D> {
     /// Creates the next entry. Returns false if there is none.
     fn next_entry(&mut self) -> Result<bool> {
         let (index, entries) = (self.next, self.entries.clone());
@@ -238,7 +238,7 @@ fn mark<D: DirHandle>(dir: &D) -> Result<(), Failure> {
     dir.sync()
 }
 
-impl<D: DirHandle> Staged<D> {
+impl<D: DirHandle> StagedFile<D> {
     fn begin(at: &DirTree<D>) -> Result<Self> {
         let (parent, name) = match (at.path.parent(), at.path.file_name()) {
             (Some(parent), Some(name)) => (parent, Path::new(name)),
@@ -264,7 +264,7 @@ impl<D: DirHandle> Staged<D> {
     }
 }
 
-impl<D: DirHandle> Drop for Staged<D> {
+impl<D: DirHandle> Drop for StagedFile<D> {
     fn drop(&mut self) {
         // It no longer exists if the restore finished. If removal fails, the next restore removes it.
         let _ = self.dir.remove_file(&self.staged);
