@@ -102,7 +102,10 @@ fn fill(mut reader: Box<dyn TreeReader>, mut cutter: Cutter) -> Result<Filled> {
     while !cutter.is_full() && !ended {
         ended = cutter.read(|into| reader.read(into))? == 0;
     }
-    let chunks = cutter.cut(ended);
+    let chunks = match ended {
+        true => cutter.finish(),
+        false => cutter.cut(),
+    };
     Ok(Filled {
         reader,
         cutter,
@@ -195,7 +198,10 @@ impl StreamChunks {
         let mut cutter = std::mem::replace(&mut self.cutter, next);
         let ended = self.ended;
         let cut = blocking::run(self.threads, move || {
-            let chunks = cutter.cut(ended);
+            let chunks = match ended {
+                true => cutter.finish(),
+                false => cutter.cut(),
+            };
             (cutter, chunks)
         });
         let (cutter, mut chunks) = cut.await?;

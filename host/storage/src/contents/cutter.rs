@@ -73,15 +73,24 @@ impl Cutter {
         }
     }
 
-    /// Returns the chunks that more bytes would not change, or all chunks if the contents have
-    /// ended.
-    pub(crate) fn cut(&mut self, ended: bool) -> VecDeque<Bytes> {
+    /// Returns the chunks that more bytes would not change.
+    pub(crate) fn cut(&mut self) -> VecDeque<Bytes> {
+        self.cut_while(|length, rest, sizes| length < rest || length >= sizes.max_chunk)
+    }
+
+    /// Returns all chunks that are left, because the contents have ended.
+    pub(crate) fn finish(&mut self) -> VecDeque<Bytes> {
+        self.cut_while(|_, _, _| true)
+    }
+
+    /// Cuts chunks for as long as a chunk of this length, of so many bytes that are left, is final.
+    fn cut_while(&mut self, is_final: impl Fn(usize, usize, &Sizes) -> bool) -> VecDeque<Bytes> {
         let mut rest = std::mem::take(&mut self.segment);
         rest.truncate(self.filled);
         let mut chunks = VecDeque::new();
         while !rest.is_empty() {
             let length = length(&rest, &self.sizes);
-            if !ended && length == rest.len() && length < self.sizes.max_chunk {
+            if !is_final(length, rest.len(), &self.sizes) {
                 break;
             }
             chunks.push_back(rest.split_to(length).freeze());
@@ -131,11 +140,11 @@ mod tests {
             while !part.is_empty() {
                 cutter.take(&mut part);
                 if cutter.is_full() {
-                    parts.extend(cutter.cut(false));
+                    parts.extend(cutter.cut());
                 }
             }
         }
-        parts.extend(cutter.cut(true));
+        parts.extend(cutter.finish());
         assert!(parts == whole);
 
         let mut rest = &contents[..];
