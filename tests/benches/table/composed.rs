@@ -1,5 +1,5 @@
-//! The import as a component on the stock command line, against `wasm-checkpoint run`: the same task on
-//! locations of the same disk.
+//! The composed host on the stock command line, compared with `wasm-checkpoint run`: the same task, with
+//! locations on the same disk.
 
 use std::fs;
 use std::path::Path;
@@ -38,7 +38,7 @@ pub(crate) async fn speed() {
     }
 }
 
-/// How long a task waits for a save, and for a restore to another file.
+/// Measures how long a task waits for a save and for a restore to another file.
 fn times(host: Host, work: &Path) -> (Duration, Duration) {
     let store = tempfile::tempdir().unwrap();
     let mut running = Cli::on(host, store.path())

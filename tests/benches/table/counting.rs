@@ -1,4 +1,4 @@
-//! A store that counts what is asked of it and the bytes that go through.
+//! A store that counts requests and transferred bytes.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,7 +16,7 @@ use object_store::{
 
 use crate::measure::human_size;
 
-/// Passes everything on to another store.
+/// Counts requests and forwards them to another store.
 #[derive(Debug)]
 pub(crate) struct Counting<S> {
     inner: S,
@@ -41,7 +41,8 @@ impl<S: ObjectStore> Counting<S> {
         })
     }
 
-    /// What was counted since the last call, divided by `times`. Listings count once, however long.
+    /// Returns the counts since the last call, divided by `times`. A listing counts once, regardless of its
+    /// length.
     pub(crate) fn take(&self, times: u64) -> String {
         let Counts {
             puts,
@@ -101,7 +102,7 @@ impl<S: ObjectStore> ObjectStore for Counting<S> {
         self.inner.put_opts(path, payload, options).await
     }
 
-    // Nothing here uploads in parts.
+    // The storage crate makes no multipart uploads.
     async fn put_multipart_opts(
         &self,
         path: &Path,

@@ -1,4 +1,4 @@
-//! A directory of many files on S3, against flytekit's SyncCheckpoint on the same server.
+//! A directory of many files on S3, compared with flytekit's SyncCheckpoint on the same server.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use object_store::path::Path as ObjectPath;
 use tempfile::TempDir;
 
 use crate::counting::Counting;
-use crate::measure::{ROUNDS, Target, human_size, in_turn, not_at_hand, note, ratio, row, time};
+use crate::measure::{ROUNDS, Target, human_size, in_turn, note, ratio, row, skipped, time};
 use crate::noise::noise;
 use crate::s3::{Fate, Server};
 
@@ -19,7 +19,7 @@ const FILE: usize = 16 << 10;
 const SAVE: &str = "save 5,000 files x 16 KiB to S3: speed / flytekit";
 const RESTORE: &str = "restore 5,000 files x 16 KiB from S3: speed / flytekit";
 
-/// The times of saving and of restoring, and the requests of both together.
+/// The times of a save and a restore, and the requests of both together.
 struct Measured {
     save: Duration,
     restore: Duration,
@@ -29,9 +29,9 @@ struct Measured {
 
 pub(crate) async fn files() {
     let Some(python) = python() else {
-        let missing = "a Python with flytekit; FLYTEKIT_PYTHON may name one";
-        not_at_hand(SAVE, missing);
-        not_at_hand(RESTORE, missing);
+        let missing = "no Python with flytekit; set FLYTEKIT_PYTHON to one";
+        skipped(SAVE, missing);
+        skipped(RESTORE, missing);
         return;
     };
     let source = tempfile::tempdir().unwrap();
@@ -59,7 +59,7 @@ pub(crate) async fn files() {
             moved,
         } = by;
         note(&format!(
-            "{name}: {requests} requests, {moved}; the last round {save:.2?} and {restore:.2?}"
+            "{name}: {requests} requests, {moved}; last round: save {save:.2?}, restore {restore:.2?}"
         ));
     }
 }
@@ -89,7 +89,7 @@ async fn ours(source: &Path) -> Measured {
 
 async fn flytekit(python: &str, source: &Path) -> Measured {
     let server = Server::start();
-    // Its client makes the bucket first, which this server has as soon as it is named.
+    // flytekit's client creates the bucket first. This server does not need that, so it only answers.
     server.on_request(|seen| match (seen.method, seen.path) {
         ("PUT", "/bucket" | "/bucket/") => Fate::Failed(200),
         _ => Fate::Served,
@@ -120,7 +120,7 @@ async fn flytekit(python: &str, source: &Path) -> Measured {
     let mut seconds = printed
         .split_whitespace()
         .map(|word| Duration::from_secs_f64(word.parse().unwrap()));
-    // What lies in the bucket went up once and came down once.
+    // Every object in the bucket was uploaded once and downloaded once.
     let stored = human_size((FILES * FILE) as u64);
     Measured {
         save: seconds.next().unwrap(),
@@ -134,7 +134,7 @@ fn count(dir: &Path) -> usize {
     std::fs::read_dir(dir).unwrap().count()
 }
 
-/// A Python that has flytekit.
+/// Finds a Python that has flytekit.
 fn python() -> Option<String> {
     let python = std::env::var("FLYTEKIT_PYTHON").unwrap_or_else(|_| "python3".into());
     let mut command = Command::new(&python);

@@ -17,7 +17,7 @@ def timed(work):
 
 
 prefix, source, target = sys.argv[1:]
-# Not its time: the client is made here.
+# Creates the client here, so that its setup time is not measured.
 FlyteContextManager.current_context().file_access.get_filesystem_for_path(prefix)
 save = timed(lambda: SyncCheckpoint(checkpoint_dest=prefix).save(source))
 earlier = SyncCheckpoint(checkpoint_dest=prefix, checkpoint_src=prefix)

@@ -1,7 +1,7 @@
-//! What a guest waits for, against the same work in the host.
+//! How long a guest waits for its calls, compared with the same work in the host.
 //!
-//! The guest is `verbs` of the tests. It is given its contents as an argument, and its calls are timed by
-//! the lines that it prints before and after them.
+//! The guest is the tests' `verbs`. It gets its contents as an argument. A call is timed by the lines that the
+//! guest prints before and after it.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,7 +18,8 @@ use crate::noise::noise;
 
 const LARGEST: usize = 256 * MIB;
 
-/// The sizes that are written, and how often: small writes are measured in noise.
+/// The sizes to write, and the number of repetitions. Small writes need more of them, because their times are
+/// noisy.
 const WRITES: [(&str, usize, usize, Target); 4] = [
     ("1 KiB", 1024, 100, Target::Nothing),
     ("1 MiB", MIB, 50, Target::AtMost(1.1)),
@@ -26,13 +27,13 @@ const WRITES: [(&str, usize, usize, Target); 4] = [
     ("256 MiB", LARGEST, ROUNDS, Target::AtMost(1.1)),
 ];
 
-/// The guest goes on as soon as the host has its own copy.
+/// A background save returns as soon as the host has its own copy.
 pub(crate) async fn background() {
     let contents = text();
     let host = Embedder::new();
     let mut waits = Vec::new();
     for round in 0..ROUNDS {
-        // Into fresh memory, as the host's copy is; without the zeros, an allocator gives used memory.
+        // Copies to fresh memory, like the host does. Without zeroing, the allocator would reuse memory.
         let copy = time(async {
             let mut copy = vec![0; contents.len()];
             copy.copy_from_slice(contents.as_bytes());
@@ -68,18 +69,18 @@ pub(crate) async fn write() {
     }
 }
 
-/// An argument is text; this does not compress.
+/// Returns text, because arguments must be text, that does not compress.
 fn text() -> String {
     let bytes = noise(0, LARGEST);
     bytes.iter().map(|b| char::from(b'0' + b % 64)).collect()
 }
 
-/// How long a guest waits for this call, on a fresh location.
+/// Measures how long a guest waits for this call on a fresh location.
 async fn wait_for(host: &Embedder, call: &str, contents: &str) -> Duration {
     let dir = tempfile::tempdir().unwrap();
     let stamps = Stamps::default();
     let mut wasi = WasiCtx::builder();
-    // `strict`, or an error would pass for a short wait.
+    // Without `strict`, an error would look like a short wait.
     wasi.stdout(stamps.clone())
         .args(&["verbs", "strict", "flush"])
         .arg(format!("{call}={contents}"))
@@ -91,7 +92,7 @@ async fn wait_for(host: &Embedder, call: &str, contents: &str) -> Duration {
     lines[1] - lines[0]
 }
 
-/// A stdout that keeps only when each line came.
+/// A stdout that records only the time of each line.
 #[derive(Clone, Default)]
 struct Stamps(Arc<Mutex<Vec<Instant>>>);
 
@@ -102,7 +103,7 @@ impl IsTerminal for Stamps {
 }
 
 impl StdoutStream for Stamps {
-    // Of WASI 0.3, which the guest does not use.
+    // WASI 0.3 needs this, and the guest does not use it.
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(tokio::io::sink())
     }

@@ -1,4 +1,4 @@
-//! Rows on the local disk, against puts and gets of the same bytes through the same client.
+//! Rows on the local disk, compared with puts and gets of the same bytes through the same client.
 
 use std::fs::File;
 use std::io::Write;
@@ -19,16 +19,16 @@ use crate::noise::noise;
 
 const GIB: usize = 1024 * MIB;
 
-/// What a raw client would put in one object, and how many of them at once.
+/// The object size and the concurrency of the raw client.
 const OBJECT: usize = 16 * MIB;
 const AT_ONCE: usize = 4;
 
 type Disk = Counting<LocalFileSystem>;
 
-/// A fresh directory as a store.
+/// Opens a fresh directory as a store.
 fn disk(dir: &Path) -> Arc<Disk> {
     let disk = LocalFileSystem::new_with_prefix(dir).unwrap();
-    // As locations on disk are opened.
+    // The same settings as for locations on disk.
     Counting::new(disk.with_fsync(true))
 }
 
@@ -39,13 +39,13 @@ async fn begin(disk: &Arc<Disk>) -> Attempt {
     attempt.unwrap()
 }
 
-/// The times of saving and of restoring, and what was asked of the store for each.
+/// The times of a save and a restore, and the requests of each.
 struct Measured {
     save: (Duration, String),
     restore: (Duration, String),
 }
 
-/// All of a large checkpoint, there and back.
+/// Saves and restores a large checkpoint.
 pub(crate) async fn gib() {
     let contents = Bytes::from(noise(0, GIB));
     let (mut saves, mut restores) = (Vec::new(), Vec::new());
@@ -121,7 +121,7 @@ async fn raw_get(store: &dyn ObjectStore, target: &Path, size: usize) {
         .unwrap();
 }
 
-/// A contiguous hundredth is changed.
+/// Saves again after a contiguous 1 % changed.
 pub(crate) async fn change() {
     let contents = Bytes::from(noise(0, GIB));
     let dir = tempfile::tempdir().unwrap();
@@ -139,7 +139,7 @@ pub(crate) async fn change() {
         disk.take(1);
         let saved = attempt.write(next.into()).await.unwrap();
         asked = disk.take(1);
-        // Back to the first contents, most of which is stored still.
+        // Saves the first contents again. Most of their data is still stored.
         attempt.write(contents.clone()).await.unwrap();
         ratios.push(saved.uploaded_bytes as f64 / changed as f64);
     }
@@ -151,7 +151,7 @@ pub(crate) async fn change() {
     note(&asked);
 }
 
-/// One request.
+/// Saves contents so small that one request suffices.
 pub(crate) async fn small() {
     const WRITES: usize = 200;
     let dir = tempfile::tempdir().unwrap();
@@ -170,7 +170,7 @@ pub(crate) async fn small() {
         raw.unwrap();
         ours.unwrap();
         ratios.push(ratio(write, put));
-        // What it replaces is deleted after it has returned; not while a raw put is timed.
+        // The save deletes replaced objects after it returns. Wait, so that this does not slow the raw put.
         attempt.settle().await;
     }
     row(
@@ -179,7 +179,9 @@ pub(crate) async fn small() {
         Target::AtMost(1.2),
     );
     let each = disk.take(WRITES as u64);
-    note(&format!("each {each}, the deletes after it has returned"));
+    note(&format!(
+        "each {each}; the deletes happen after the write returns"
+    ));
 }
 
 fn name(n: usize) -> ObjectPath {

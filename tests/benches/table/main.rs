@@ -1,11 +1,11 @@
-//! The speed table: each row against what its task would cost otherwise, in turn, in one run.
+//! The speed table. Each row compares an operation with an alternative, measured in turn in the same run.
 //!
-//! `cargo bench -p checkpoint-tests` prints all of it, and with `-- WORD` the rows whose names hold that
-//! word. A row gives medians of ratios, because absolute times say little: they are of whatever machine
-//! this runs on. The least and the most show how noisy it was.
+//! `cargo bench -p checkpoint-tests` prints all rows, and `-- WORD` selects the rows whose names contain the
+//! word. A row shows the median of ratios, because absolute times depend on the machine. The minimum and the
+//! maximum show the noise.
 //!
-//! Two rows need what may not be at hand, and say so: flytekit, in the Python that `FLYTEKIT_PYTHON`
-//! names or in `python3`, and the command `wasmtime`, which `WASMTIME` may name.
+//! Rows are skipped if they need a missing program. One needs flytekit, in `python3` or in the Python that
+//! `FLYTEKIT_PYTHON` names. One needs the command `wasmtime`, which `WASMTIME` may name.
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 mod composed;
@@ -33,10 +33,10 @@ mod s3;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-// For the allocator of the command line, which is what most tasks are run with.
+// Links the allocator of the command line, with which most tasks run.
 use wasm_checkpoint as _;
 
-/// A name by which it can be asked for, and what prints it.
+/// The name that selects a benchmark, and the function that prints its rows.
 type Part = (&'static str, fn() -> BoxFuture<'static, ()>);
 
 const PARTS: [Part; 10] = [
@@ -54,7 +54,7 @@ const PARTS: [Part; 10] = [
 
 #[tokio::main]
 async fn main() {
-    // Cargo adds `--bench`.
+    // Ignores the argument `--bench`, which cargo adds.
     let arguments = std::env::args().skip(1);
     let words: Vec<_> = arguments.filter(|word| !word.starts_with("--")).collect();
     for (name, measure) in PARTS {

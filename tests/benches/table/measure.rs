@@ -1,18 +1,18 @@
-//! Times, medians, and the lines of the table.
+//! Measures times and prints the rows of the table.
 
 use std::time::{Duration, Instant};
 
-/// How often each row is measured.
+/// The number of measurements per row.
 pub(crate) const ROUNDS: usize = 5;
 
 pub(crate) const MIB: usize = 1 << 20;
 
-/// What DESIGN.md asks of a row.
+/// The target of a row.
 #[derive(Clone, Copy)]
 pub(crate) enum Target {
     AtLeast(f64),
     AtMost(f64),
-    /// Nothing: the figure is for people to judge.
+    /// No target: the reader judges the figure.
     Nothing,
 }
 
@@ -22,13 +22,13 @@ pub(crate) async fn time<T>(work: impl Future<Output = T>) -> (Duration, T) {
     (start.elapsed(), value)
 }
 
-/// How often `b` goes into `a`.
+/// Returns `a` divided by `b`.
 pub(crate) fn ratio(a: Duration, b: Duration) -> f64 {
     a.as_secs_f64() / b.as_secs_f64()
 }
 
-/// Awaits both, in one order in even rounds and in the other in odd ones: what comes second finds the
-/// machine as the first has left it.
+/// Awaits both, in an order that alternates between rounds, because the first one affects the state of the
+/// machine for the second one.
 pub(crate) async fn in_turn<A, B>(
     round: usize,
     a: impl Future<Output = A>,
@@ -43,7 +43,7 @@ pub(crate) async fn in_turn<A, B>(
     }
 }
 
-/// Prints a row: the median of its rounds.
+/// Prints a row with the median of its rounds.
 pub(crate) fn row(what: &str, mut rounds: Vec<f64>, target: Target) {
     rounds.sort_by(f64::total_cmp);
     let (least, most) = (rounds[0], rounds[rounds.len() - 1]);
@@ -60,14 +60,14 @@ pub(crate) fn row(what: &str, mut rounds: Vec<f64>, target: Target) {
     );
 }
 
-/// Prints more about the row before.
+/// Prints a note about the previous row.
 pub(crate) fn note(what: &str) {
     println!("    {what}");
 }
 
 /// Prints a row that cannot be measured here.
-pub(crate) fn not_at_hand(what: &str, missing: &str) {
-    println!("{what:<58} not at hand: {missing}");
+pub(crate) fn skipped(what: &str, missing: &str) {
+    println!("{what:<58} skipped: {missing}");
 }
 
 pub(crate) fn human_size(bytes: u64) -> String {

@@ -1,4 +1,4 @@
-//! The peak of memory while a checkpoint larger than it goes through the command line, there and back.
+//! Peak memory of the command line while it imports and exports a large checkpoint.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -6,21 +6,21 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::measure::{MIB, Target, not_at_hand, row};
+use crate::measure::{MIB, Target, row, skipped};
 use crate::noise::noise;
 
 const SIZE: usize = 4096 * MIB;
 
-/// How often the system is asked for the peak, which it keeps: only what grows within the last of these
-/// is missed.
+/// The interval at which the peak is read. The system keeps the peak, so only growth in the last interval is
+/// missed.
 const ASK: Duration = Duration::from_millis(2);
 
 pub(crate) async fn memory() {
     const IMPORT: &str = "import 4 GiB: peak memory in MiB";
     const EXPORT: &str = "export 4 GiB: peak memory in MiB";
     if !cfg!(target_os = "linux") {
-        not_at_hand(IMPORT, "what Linux says of a process");
-        not_at_hand(EXPORT, "what Linux says of a process");
+        skipped(IMPORT, "needs Linux's /proc");
+        skipped(EXPORT, "needs Linux's /proc");
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -29,14 +29,14 @@ pub(crate) async fn memory() {
     write(&source);
     let import = peak_mib("import", [&source, &location]);
     row(IMPORT, vec![import], Target::AtMost(256.0));
-    // Two copies on the disk are enough.
+    // Frees disk space: two copies are enough.
     fs::remove_file(&source).unwrap();
     let export = peak_mib("export", [&location, &target]);
     assert_eq!(fs::metadata(&target).unwrap().len(), SIZE as u64);
     row(EXPORT, vec![export], Target::AtMost(256.0));
 }
 
-/// Bytes that do not compress, and no holes.
+/// Writes a file of bytes that do not compress, without holes.
 fn write(path: &Path) {
     let mut file = File::create(path).unwrap();
     let part = 16 * MIB;
@@ -54,7 +54,7 @@ fn peak_mib(verb: &str, paths: [&Path; 2]) -> f64 {
         .unwrap();
     let mut peak = 0;
     let status = loop {
-        // Not the peak of `wait4`: that counts what this process held when it started the other one.
+        // `wait4` also reports a peak, but it includes the memory of this process at the time of the fork.
         peak = peak.max(peak_kib(&child).unwrap_or(0));
         if let Some(status) = child.try_wait().unwrap() {
             break status;
@@ -65,7 +65,7 @@ fn peak_mib(verb: &str, paths: [&Path; 2]) -> f64 {
     peak as f64 / 1024.0
 }
 
-/// `None` once it has ended.
+/// Reads the peak memory of a process. Returns `None` once the process has ended.
 fn peak_kib(child: &Child) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
     let line = status

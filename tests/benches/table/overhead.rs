@@ -1,4 +1,4 @@
-//! What saving costs a task that computes all the time.
+//! The overhead of saving for a task that computes continuously.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::measure::{MIB, Target, note, ratio, row, time};
 
-/// Each takes three runs, as long as some saves a second need.
+/// The number of rounds. Each takes three runs, each long enough for several saves.
 const ROUNDS: usize = 3;
 
-/// The state that the task changes all of in each of its rounds.
+/// The size of the state. The task changes all of it in each of its rounds.
 const STATE: usize = 16 * MIB;
 const TASK_ROUNDS: usize = 1500;
 
@@ -34,7 +34,7 @@ pub(crate) async fn overhead() {
     let what = "16 MiB of state saved every second: run time / without";
     row(what, every_second, Target::Nothing);
     note(&with.text());
-    let what = "the same as often as 5 % permit: run time / without";
+    let what = "save overhead capped at 5 %: run time / without";
     row(what, budget, Target::AtMost(1.05));
     note(&budgeted.text());
 }
@@ -47,7 +47,9 @@ impl Measured {
             saves,
         } = self;
         let share = 100.0 * ratio(*waited, *time);
-        format!("the last round: {saves} saves in {time:.1?}, {share:.1} % of it waited for them")
+        format!(
+            "last round: {saves} saves in {time:.1?}, of which {share:.1} % was spent waiting for them"
+        )
     }
 }
 

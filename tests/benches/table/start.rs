@@ -1,10 +1,10 @@
-//! The first run of a task that does nothing, compilation included, against `wasmtime run` of it.
+//! The first run of a task that does nothing, including compilation, compared with `wasmtime run`.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::measure::{ROUNDS, Target, in_turn, not_at_hand, ratio, row, time};
+use crate::measure::{ROUNDS, Target, in_turn, ratio, row, skipped, time};
 
 pub(crate) async fn start() {
     const WHAT: &str = "cold run of a trivial task: time / wasmtime run";
@@ -14,7 +14,7 @@ pub(crate) async fn start() {
         .stdout(Stdio::null())
         .status();
     if !asked.is_ok_and(|status| status.success()) {
-        not_at_hand(WHAT, "wasmtime; WASMTIME may name it");
+        skipped(WHAT, "no wasmtime command; set WASMTIME to one");
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -38,7 +38,7 @@ pub(crate) async fn start() {
     row(WHAT, times, Target::AtMost(1.2));
 }
 
-/// A run with an empty cache, in an empty directory.
+/// Measures a run with an empty cache, in an empty directory.
 async fn cold(program: &str, task: &Path) -> Duration {
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(program);
