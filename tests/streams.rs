@@ -13,7 +13,7 @@ on_each_host![
 
 fn a_task_streams_many_times_its_memory(host: Host) {
     let place = Place::on(host);
-    // When composed, the limit applies to each component's memory, and the data in flight is in the other one.
+    // When composed, the limit applies to each of the two components, and both buffer data.
     let (cap, verbs) = match host {
         Host::Native => (["--max-memory", "8MiB"], "stream=100000000 read-stream"),
         Host::Composed => (

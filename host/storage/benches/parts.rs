@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p checkpoint-storage` prints median speeds relative to BLAKE3 of the same bytes on one thread,
 //! measured alternately in one run: no save can be faster than BLAKE3 times the number of threads. The
-//! storage is memory, so this is the cost of the engine without the storage. The table of DESIGN.md is in `tests/benches`.
+//! storage is memory, so this is the cost of the engine without the storage. The speed table is in `tests/benches`.
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 

@@ -10,7 +10,7 @@ use object_store::path::Path as ObjectPath;
 use tempfile::TempDir;
 
 use crate::counting::Counting;
-use crate::measure::{ROUNDS, Target, human_size, in_turn, not_at_hand, note, ratio, row, time};
+use crate::measure::{ROUNDS, Target, human_size, in_turn, note, ratio, row, skipped, time};
 use crate::noise::noise;
 use crate::s3::{Fate, Server};
 

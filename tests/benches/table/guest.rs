@@ -74,12 +74,12 @@ fn text() -> String {
     bytes.iter().map(|b| char::from(b'0' + b % 64)).collect()
 }
 
-/// How long a guest waits for this call, on a fresh location.
+/// Measures how long a guest waits for this call on a fresh location.
 async fn wait_for(host: &Embedder, call: &str, contents: &str) -> Duration {
     let dir = tempfile::tempdir().unwrap();
     let stamps = Stamps::default();
     let mut wasi = WasiCtx::builder();
-    // `strict`, or an error would pass for a short wait.
+    // Without `strict`, an error would look like a short wait.
     wasi.stdout(stamps.clone())
         .args(&["verbs", "strict", "flush"])
         .arg(format!("{call}={contents}"))

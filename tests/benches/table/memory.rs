@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::measure::{MIB, Target, not_at_hand, row};
+use crate::measure::{MIB, Target, row, skipped};
 use crate::noise::noise;
 
 const SIZE: usize = 4096 * MIB;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::measure::{ROUNDS, Target, in_turn, not_at_hand, ratio, row, time};
+use crate::measure::{ROUNDS, Target, in_turn, ratio, row, skipped, time};
 
 pub(crate) async fn start() {
     const WHAT: &str = "cold run of a trivial task: time / wasmtime run";

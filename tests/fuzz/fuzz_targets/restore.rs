@@ -272,7 +272,7 @@ async fn saved_and_restored(sandbox: &Sandbox, to: &To, place: &Place) {
     attempt
         .save(source)
         .await
-        .expect("the restored tree must be savable");
+        .expect("saving the restored tree must succeed");
     let stored = place.location.checkpoints().await.unwrap();
     let saved = copy.location.checkpoints().await.unwrap();
     let (stored, saved) = (stored[0].tree().entries(), saved[0].tree().entries());

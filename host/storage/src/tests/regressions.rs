@@ -39,8 +39,8 @@ async fn a_claim_that_conflicts_with_a_commit_pruned_at_once_is_retried() {
     assert_eq!(text(&newcomer).await.as_deref(), Some("three"));
 }
 
-/// A new attempt was told that the storage ignores conditional puts: its claim lay in a pruned slot, and the
-/// deletion of the earlier record in that slot was delivered again.
+/// A new attempt failed because the storage seemed to ignore conditional puts: its claim was in a pruned slot,
+/// and the deletion of the earlier record in that slot was delivered again.
 #[tokio::test]
 async fn a_deletion_delivered_twice_is_not_taken_for_ignored_conditions() {
     let (inner, location) = memory();

@@ -9,7 +9,7 @@ use crate::tests::forge::Cbor::{Array, Bytes, Int, Map, Raw, Text, Uint};
 use crate::tests::forge::{COMMIT, Cbor, Chunk, commit, data_object, entry, object_ref, record};
 use crate::{Attempt, AttemptSettings};
 
-/// A name, and the payload of a commit that is invalid whatever else the location holds.
+/// A name, and the payload of a commit that is invalid in every location.
 type Case = (&'static str, Vec<u8>);
 
 pub(super) fn invalid_payloads() -> Vec<Case> {

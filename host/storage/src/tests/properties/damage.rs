@@ -1,4 +1,4 @@
-//! Whatever object is damaged, a reader gets an intact checkpoint or an error.
+//! After damage to any objects, a reader gets an intact checkpoint or an error.
 
 use futures::TryStreamExt;
 use object_store::memory::InMemory;

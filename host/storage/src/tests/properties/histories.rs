@@ -1,4 +1,4 @@
-//! Whatever its owners do, a location holds the checkpoints that it should retain.
+//! A location holds exactly the checkpoints that it should retain, after any history.
 
 use std::collections::BTreeMap;
 use std::fs;
