@@ -353,7 +353,7 @@ fn unlisted(location: &OpenLocation, error: object_store::Error) -> Error {
 }
 
 fn nothing(location: &OpenLocation) -> Error {
-    let what = format!("{location}: there is nothing");
+    let what = format!("{location}: no such file or directory");
     Error::new(ErrorKind::InvalidPath, what)
 }
 

@@ -81,7 +81,7 @@ pub(super) const CASES: &[Case] = &[
         name: "record-of-unknown-kind",
         damage: |files| drop(files.insert(ABOVE, record(1, 3, b"of another kind"))),
         reads: Ok("newest"),
-        resumes: Some((3, Some((4, "unknown kind 3")))),
+        resumes: Some((3, Some((4, "unknown record kind 3")))),
         findings: &[(ABOVE, &[4])],
     },
     Case {
