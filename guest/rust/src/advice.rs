@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::Result;
 use crate::bindings::task::checkpoint::checkpointer::{self, Limits};
 
-/// Whether this is a good time to save, from how often the host was asked to save or from what saving
-/// has cost so far. True once more when the task is to stop. Costs little: ask at every step.
+/// Returns whether this is a good time to save, based on the host's save interval or on the cost of saving so
+/// far. Returns true once more when the host asks the task to stop. Cheap enough to call at every step.
 ///
 /// ```no_run
 /// for step in 0..1_000_u32 {
@@ -21,7 +21,7 @@ pub fn save_due() -> bool {
     checkpointer::should_save().now
 }
 
-/// Whether the task is to stop: the time until the host ends it. Save, and return.
+/// Returns the time until the host ends the task, if the host has asked it to stop. Save, and return.
 ///
 /// ```no_run
 /// # let state = [0];
@@ -37,7 +37,7 @@ pub fn stopping() -> Option<Duration> {
         .map(Duration::from_millis)
 }
 
-/// What the host permits. Whatever exceeds it fails with [`Error::QuotaExceeded`](crate::Error).
+/// Returns the limits of the host. A call that exceeds one fails with [`Error::QuotaExceeded`](crate::Error).
 ///
 /// # Errors
 ///

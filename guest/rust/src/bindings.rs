@@ -1,7 +1,7 @@
-//! The imports as `wit-bindgen` makes them from `wit/`, for what the functions of this crate do not
-//! cover: to save from a `Descriptor` that is no preopened directory, say.
+//! The imports that `wit-bindgen` generates from `wit/`, for uses that the functions of this crate do not
+//! cover, such as saving from a `Descriptor` that is not a preopened directory.
 //!
-//! Types of `wasi:filesystem` are those of the crate `wasip2`.
+//! The types of `wasi:filesystem` come from the crate `wasip2`.
 
 wit_bindgen::generate!({
     path: "wit",

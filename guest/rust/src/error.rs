@@ -6,36 +6,36 @@ use crate::bindings::task::checkpoint::types;
 
 /// Why a call failed: one case for each reaction of the caller.
 ///
-/// The text that a case carries is for people. No failed call changes what is committed.
+/// The text in a case is for people. A failed call never changes the committed checkpoint.
 ///
 /// ```no_run
 /// use task_checkpoint::Error;
 ///
-/// /// Whether the same call may go through later.
+/// /// Returns whether retrying the call may succeed.
 /// fn is_worth_another_try(error: &Error) -> bool {
 ///     matches!(error, Error::Unavailable(_))
 /// }
 /// ```
-// Exhaustive, because the WIT variant is: a case more is another version of the package.
+// Exhaustive, because the WIT variant is: adding a case requires a new version of the package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// A newer attempt of this task has begun. Nothing that this attempt saves counts any more;
-    /// every later save fails alike. Stop.
+    /// A newer attempt of this task has begun. This attempt can no longer save: every later
+    /// save fails the same way. Stop.
     Fenced,
     /// The checkpoint holds this many files, not one. Use [`restore`](crate::restore).
     NotSingle(u64),
-    /// Every checkpoint that could be given is damaged. Retrying does not help; an operator may.
+    /// Every available checkpoint is damaged. Retrying does not help, but an operator may be able to.
     Corrupt(String),
-    /// The storage cannot be reached, or refuses for now. Trying again later may help.
+    /// The storage is unreachable or temporarily refuses requests. Retry later.
     Unavailable(String),
-    /// The host's cap of this name is reached. Save less.
+    /// The call would exceed this limit of the host. Save less, or less often.
     QuotaExceeded(String),
-    /// The path leads out of the directories that the host lends, does not name what the call
-    /// needs, or has a form that no checkpoint can hold.
+    /// The path is outside the directories that the host grants, names the wrong kind of entry, or
+    /// cannot be stored in a checkpoint.
     InvalidPath(String),
-    /// The target, or the storage, may not be written by this task.
+    /// This task may not write to the target or the storage.
     ReadOnly(String),
-    /// The checkpoint was saved under another schema than this attempt's.
+    /// The checkpoint's schema differs from this attempt's.
     SchemaMismatch(String),
     /// Anything else.
     Other(String),
@@ -48,10 +48,12 @@ impl fmt::Display for Error {
             Self::NotSingle(count) => write!(f, "the checkpoint holds {count} files, not one"),
             Self::Corrupt(text) => write!(f, "every checkpoint is damaged: {text}"),
             Self::Unavailable(text) => write!(f, "the storage is unavailable: {text}"),
-            Self::QuotaExceeded(text) => write!(f, "a limit of the host is reached: {text}"),
+            Self::QuotaExceeded(text) => write!(f, "limit of the host exceeded: {text}"),
             Self::InvalidPath(text) => write!(f, "invalid path: {text}"),
             Self::ReadOnly(text) => write!(f, "read-only: {text}"),
-            Self::SchemaMismatch(text) => write!(f, "saved under another schema: {text}"),
+            Self::SchemaMismatch(text) => {
+                write!(f, "the checkpoint has a different schema: {text}")
+            }
             Self::Other(text) => f.write_str(text),
         }
     }

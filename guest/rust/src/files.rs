@@ -1,4 +1,5 @@
-//! From a path, as the standard library takes it, to a directory that the host lends and a path in it.
+//! Saving and restoring files and directories. Resolves a path, as the standard library does, to a preopened
+//! directory and a path in it.
 
 use std::path::Path;
 
@@ -8,20 +9,20 @@ use wasip2::filesystem::types::Descriptor;
 use crate::bindings::task::checkpoint::files::{self, Existing};
 use crate::{Error, Result, SaveOptions, Saved};
 
-/// Replaces the checkpoint by the file or directory at `path`.
+/// Replaces the checkpoint with the file or directory at `path`.
 ///
-/// Kept are names, contents, empty files and directories, permission bits (of `0o777`), modification
-/// times, and symbolic links as links. A file that changes while it is saved is saved with some
-/// contents that it had, so do not write files that belong together meanwhile.
+/// A checkpoint preserves names, contents, empty files and directories, permission bits (of `0o777`),
+/// modification times, and symbolic links as links. If a file changes during the save, the checkpoint
+/// contains some contents that it had, so do not write related files during a save.
 ///
-/// A path is looked up in the directories that the host lends, as `std::fs` does; a relative one
+/// Paths are resolved in the directories that the host grants, as in `std::fs`. Relative paths are resolved
 /// in the directory `.` or `/`.
 ///
 /// # Errors
 ///
-/// [`Error::InvalidPath`] if there is nothing at `path`, if the path lies in none of those
-/// directories or leads out of it, or if something beneath it cannot be kept: a socket, a name that
-/// is not Unicode. Nothing is saved then. [`Error::Fenced`] once a newer attempt has begun.
+/// [`Error::InvalidPath`] if `path` does not exist, is not in one of those directories or leads out of
+/// it, or if something beneath it cannot be saved, such as a socket or a name that is not Unicode.
+/// Nothing is saved then. [`Error::Fenced`] once a newer attempt has begun.
 ///
 /// ```no_run
 /// std::fs::write("/data/weights", [0; 4096])?;
@@ -34,13 +35,13 @@ pub fn save(path: impl AsRef<Path>) -> Result<Saved> {
     SaveOptions::new().save(path)
 }
 
-/// [`save`]s while the task goes on: returns when the host has copied what is at `path`, which may
-/// change then. See [`write_in_background`](crate::write_in_background).
+/// Does the same as [`save`], in the background: returns when the host has copied the files at `path`, which
+/// may change then. See [`write_in_background`](crate::write_in_background).
 ///
 /// # Errors
 ///
-/// That of an earlier save in the background, which is told once; this one is not made then. Those of
-/// reading what is at `path`, as for [`save`].
+/// The failure of an earlier background save, reported once, in which case this one is not made. Any failure
+/// to read `path`, as for [`save`].
 ///
 /// ```no_run
 /// task_checkpoint::save_in_background("/data")?;
@@ -52,17 +53,17 @@ pub fn save_in_background(path: impl AsRef<Path>) -> Result<()> {
 }
 
 /// Makes `path` equal to the checkpoint: a file if a file or bytes were saved, a directory if a
-/// directory was. Gives the checkpoint's position in the log, or `None` if there is no checkpoint.
+/// directory was. Returns the checkpoint's position in the log, or `None` if there is no checkpoint.
 ///
-/// What was saved from a path is restored by the same path. Missing parents are created. If the
-/// target already equals the checkpoint, nothing is written and the answer is the same.
+/// Restore to the same path from which you saved. Creates missing parents. If the target already equals
+/// the checkpoint, writes nothing and returns the same position.
 ///
 /// # Errors
 ///
-/// [`Error::InvalidPath`] if the target has other content than the checkpoint, which is left as it
-/// is ([`restore_replacing`] removes it), and for a path as in [`save`]. [`Error::ReadOnly`]
+/// [`Error::InvalidPath`] if the target has other content, which is left unchanged
+/// ([`restore_replacing`] removes it), or if the path is invalid as in [`save`]. [`Error::ReadOnly`]
 /// if the host does not permit writing there. [`Error::Corrupt`] and [`Error::Unavailable`] if there may
-/// be a checkpoint that cannot be had: neither is `None`.
+/// be a checkpoint that cannot be read; in both cases the result is not `None`.
 ///
 /// ```no_run
 /// if task_checkpoint::restore("/data")?.is_none() {
@@ -74,14 +75,14 @@ pub fn restore(path: impl AsRef<Path>) -> Result<Option<u64>> {
     restore_over(path.as_ref(), Existing::Refuse)
 }
 
-/// [`restore`], but removes what is at `path` and not in the checkpoint.
+/// Does the same as [`restore`], but removes everything at `path` that is not in the checkpoint.
 ///
 /// # Errors
 ///
-/// As [`restore`], other content apart.
+/// Those of [`restore`], except the one for other content.
 ///
 /// ```no_run
-/// // What the attempt before left in its scratch directory does not count.
+/// // Discard what the previous attempt left in its scratch directory.
 /// task_checkpoint::restore_replacing("/data")?;
 /// # Ok::<(), task_checkpoint::Error>(())
 /// ```
@@ -94,25 +95,25 @@ fn restore_over(path: &Path, existing: Existing) -> Result<Option<u64>> {
     Ok(files::restore(&dir, &path, existing)?)
 }
 
-/// There is no way from a `std::fs::File` to its descriptor, so this takes the preopened directory
-/// that the standard library would take.
+/// Picks the preopened directory that the standard library would use, because a `std::fs::File` does not
+/// expose its descriptor.
 pub(crate) fn locate(path: &Path) -> Result<(Descriptor, String)> {
     let refused = |why| Error::InvalidPath(format!("{path:?}: {why}"));
     let text = path
         .to_str()
         .ok_or_else(|| refused("the path is not Unicode"))?;
     if text.is_empty() {
-        // Beneath a directory this would mean the directory: no slip should save or replace it all.
+        // An empty path would mean the whole directory. Do not save or replace that by mistake.
         return Err(refused("the path is empty"));
     }
     get_directories()
         .into_iter()
         .filter_map(|(dir, name)| Some((dir, beneath(&name, text)?)))
         .min_by_key(|(_, rest)| rest.len())
-        .ok_or_else(|| refused("the path lies in no directory that the host lends"))
+        .ok_or_else(|| refused("the path is not in any directory that the host grants"))
 }
 
-/// What is left of `path` beneath the directory of this name; shorter if the name is longer.
+/// Returns the rest of `path` beneath the directory of this name. A longer name leaves a shorter rest.
 fn beneath(name: &str, path: &str) -> Option<String> {
     let mut rest = parts(path);
     for part in parts(name) {
@@ -123,7 +124,8 @@ fn beneath(name: &str, path: &str) -> Option<String> {
     Some(rest.collect::<Vec<_>>().join("/"))
 }
 
-/// The working directory is the root, as in the standard library on WASI, so both spell one path.
+/// Treats the working directory as the root, as the standard library does on WASI, so that both spellings are
+/// the same path.
 fn parts(path: &str) -> impl Iterator<Item = &str> {
     path.split('/')
         .filter(|part| !part.is_empty() && *part != ".")

@@ -1,7 +1,7 @@
-//! Saves the progress of a WebAssembly task, so that its next attempt goes on from there.
+//! Saves the progress of a WebAssembly task, so that its next attempt resumes from there.
 //!
 //! A *task* is a program that the host runs until it is done. When it dies, the host runs it again:
-//! another *attempt*. What one attempt has saved, as a *checkpoint*, the next one reads.
+//! another *attempt*. The next attempt reads what the previous one saved as a *checkpoint*.
 //!
 //! ```no_run
 //! fn main() -> task_checkpoint::Result<()> {
@@ -21,10 +21,10 @@
 //! |---|---|---|---|---|
 //! | save | [`write()`] | [`save`] | [`save_reader`], [`SaveStream`] | `store` |
 //! | save while computing | [`write_in_background`] | [`save_in_background`] | | |
-//! | go on | [`read`] | [`restore`], [`restore_replacing`] | [`read_stream`] | `load` |
+//! | resume | [`read`] | [`restore`], [`restore_replacing`] | [`read_stream`] | `load` |
 //!
-//! [`SaveOptions`] say something about a checkpoint, such as its step. [`save_due`] asks the host whether
-//! this is a good time to save, and [`stopping`] whether the task is to end.
+//! [`SaveOptions`] annotate a checkpoint, for example with its step. [`save_due`] asks the host whether this
+//! is a good time to save, and [`stopping`] whether the task should stop.
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
@@ -67,12 +67,12 @@ pub use typed::{load, store};
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Whether there is a checkpoint that [`read`] or [`restore`] would give.
+/// Returns whether there is a checkpoint for [`read`] or [`restore`].
 ///
 /// # Errors
 ///
-/// [`Error::Corrupt`] if there are checkpoints but each of them is damaged, [`Error::Unavailable`]
-/// if the storage cannot be asked: neither is a "no".
+/// [`Error::Corrupt`] if there are checkpoints but all of them are damaged. [`Error::Unavailable`]
+/// if the storage is unavailable. Neither means that there is no checkpoint.
 ///
 /// ```no_run
 /// if !task_checkpoint::prev_exists()? {
@@ -84,12 +84,12 @@ pub fn prev_exists() -> Result<bool> {
     Ok(checkpointer::prev_exists()?)
 }
 
-/// What this attempt goes on from. Its own saves do not change the answer; damage that is found
-/// later does.
+/// Returns the point from which this attempt resumes. Its own saves do not change the answer; damage that is
+/// found later does.
 ///
 /// # Errors
 ///
-/// As [`prev_exists`].
+/// Those of [`prev_exists`].
 ///
 /// ```no_run
 /// use task_checkpoint::ResumePoint;
@@ -105,13 +105,13 @@ pub fn resume() -> Result<ResumePoint> {
     Ok(checkpointer::resume()?)
 }
 
-/// The contents of this attempt's newest save if there is one, else of the newest checkpoint that
-/// earlier attempts left; `None` if there is no checkpoint. Empty contents are contents.
+/// Returns the contents of this attempt's newest save or, if it has not saved, of the newest checkpoint of
+/// earlier attempts. `None` if there is no checkpoint; empty contents are `Some`.
 ///
 /// # Errors
 ///
-/// [`Error::NotSingle`] if the checkpoint is a directory with any number of files but one. Otherwise
-/// as [`prev_exists`].
+/// [`Error::NotSingle`] if the checkpoint is a directory that does not contain exactly one file. Otherwise
+/// those of [`prev_exists`].
 ///
 /// ```no_run
 /// let state = task_checkpoint::read()?.unwrap_or_default();
@@ -121,13 +121,13 @@ pub fn read() -> Result<Option<Vec<u8>>> {
     Ok(checkpointer::read()?)
 }
 
-/// Replaces the checkpoint by these contents. When it returns `Ok` the checkpoint is durable.
+/// Replaces the checkpoint with these contents. When it returns `Ok` the checkpoint is durable.
 ///
 /// # Errors
 ///
 /// [`Error::Fenced`] once a newer attempt has begun. After [`Error::Unavailable`] the save may still
-/// take effect later, as a whole, but never over a later save. [`Error::QuotaExceeded`] if it is more
-/// than [`limits`] permit.
+/// take effect later, atomically, but never overwrites a later save. [`Error::QuotaExceeded`] if it exceeds
+/// the [`limits`].
 ///
 /// ```no_run
 /// let saved = task_checkpoint::write(b"step 7")?;
@@ -138,13 +138,13 @@ pub fn write(contents: impl AsRef<[u8]>) -> Result<Saved> {
     SaveOptions::new().write(contents)
 }
 
-/// [`write()`]s while the task goes on: returns when the host has a copy. At most one save is being
-/// made and one waits, which a newer one replaces. What the host has a copy of is committed when the
-/// task ends, however it does.
+/// Does the same as [`write()`], in the background: returns when the host has a copy. At most one save is in
+/// flight and one is queued; a newer save replaces the queued one. When the task ends, even by a crash, the
+/// host commits the copies that it has.
 ///
 /// # Errors
 ///
-/// That of an earlier save in the background, which is told once; this one is not made then.
+/// The failure of an earlier background save, reported once, in which case this one is not made.
 ///
 /// ```no_run
 /// let mut weights = vec![0; 1 << 20];
@@ -161,12 +161,12 @@ pub fn write_in_background(contents: impl AsRef<[u8]>) -> Result<()> {
     SaveOptions::new().write_in_background(contents)
 }
 
-/// Waits until nothing is left to be saved in the background, and says what the newest of these saves
-/// did, if one was made since the last call.
+/// Waits until all background saves have ended, and returns the result of the newest one that completed
+/// since the last call, if any.
 ///
 /// # Errors
 ///
-/// That of a save in the background, which is told once.
+/// The failure of a background save, reported once.
 ///
 /// ```no_run
 /// task_checkpoint::write_in_background("the end")?;
@@ -178,17 +178,17 @@ pub fn flush() -> Result<Option<Saved>> {
     Ok(checkpointer::flush()?)
 }
 
-/// Declares the form of what this task saves, and what to do with a checkpoint in another one. To be
-/// called before anything is read; saves from here on carry it.
+/// Declares the schema of this task's saves, and what to do with a checkpoint that has a different one. Call
+/// it before reading anything; it applies to all later saves.
 ///
 /// # Errors
 ///
-/// [`Error::QuotaExceeded`] if the name is longer than annotations may be.
+/// [`Error::QuotaExceeded`] if the name exceeds the limit for annotations.
 ///
 /// ```no_run
 /// use task_checkpoint::SchemaChange;
 ///
-/// // A task that was changed begins anew rather than misread what its predecessor saved.
+/// // After a change of the task, start fresh rather than misread an old checkpoint.
 /// task_checkpoint::declare_schema("weights/2", SchemaChange::StartFresh)?;
 /// # Ok::<(), task_checkpoint::Error>(())
 /// ```

@@ -1,4 +1,4 @@
-//! What a task says about a checkpoint.
+//! Annotations of checkpoints.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use crate::bindings::task::checkpoint::{checkpointer, files};
 use crate::files::locate;
 use crate::{Result, SaveStream, Saved};
 
-/// A save with something said about it, for people and tools.
+/// A save with annotations, for people and tools.
 ///
 /// ```no_run
 /// use task_checkpoint::SaveOptions;
@@ -24,12 +24,12 @@ pub struct SaveOptions {
 }
 
 impl SaveOptions {
-    /// Says nothing yet.
+    /// Creates options without annotations.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Says this about the checkpoint. Of a key that is given twice, the last value counts.
+    /// Adds an annotation. If a key occurs twice, the last value counts.
     #[must_use]
     pub fn annotate(mut self, key: impl Into<String>, value: impl ToString) -> Self {
         self.annotations.push((key.into(), value.to_string()));

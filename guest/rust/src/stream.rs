@@ -8,8 +8,8 @@ use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 use crate::bindings::task::checkpoint::streams;
 use crate::{Error, Result, Saved};
 
-/// Contents that are written piece by piece, of which nothing is visible before they are
-/// [committed](Self::commit). Dropped before that, nothing was saved.
+/// A save whose contents the task writes in pieces. Nothing is visible until it is
+/// [committed](Self::commit); dropping it saves nothing.
 ///
 /// ```no_run
 /// use std::io::Write;
@@ -22,12 +22,12 @@ use crate::{Error, Result, Saved};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct SaveStream {
-    // Dropped before the save that it belongs to.
+    // Must be dropped before the save that it belongs to.
     contents: OutputStream,
     save: streams::SaveStream,
-    /// How much the host takes without being asked again.
+    /// How many bytes the host accepts before the next `check-write`.
     permit: usize,
-    /// How much it has taken.
+    /// The number of bytes written.
     written_bytes: u64,
 }
 
@@ -51,13 +51,13 @@ impl SaveStream {
         })
     }
 
-    /// Replaces the checkpoint by what was written. When it returns `Ok` the checkpoint is durable.
+    /// Replaces the checkpoint with the written contents. When it returns `Ok` the checkpoint is durable.
     ///
     /// # Errors
     ///
-    /// What went wrong on the way, if writing failed. Otherwise as [`write()`](crate::write()).
+    /// The error that made writing fail, if it failed. Otherwise those of [`write()`](crate::write()).
     pub fn commit(self) -> Result<Saved> {
-        // What fails here has not arrived, so the commit fails and says why.
+        // If this fails, bytes are missing, so the commit fails and reports why.
         let _ = self.contents.blocking_flush();
         drop(self.contents);
         let saved = streams::SaveStream::commit(self.save, self.written_bytes);
@@ -81,12 +81,12 @@ impl Write for SaveStream {
         let taken = bytes.len().min(self.permit);
         self.contents.write(&bytes[..taken]).map_err(io_error)?;
         self.written_bytes += taken as u64;
-        // The host may take less now, so it is asked again.
+        // The host may accept less now, so ask it again.
         self.permit = 0;
         Ok(taken)
     }
 
-    /// Does nothing: contents are durable when they are committed, and not before.
+    /// Does nothing: contents become durable only when they are committed.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -98,7 +98,7 @@ impl fmt::Debug for SaveStream {
     }
 }
 
-/// [`write()`](crate::write())s what a reader gives, up to its end, in constant memory.
+/// Saves everything that a reader returns, in constant memory, like [`write()`](crate::write()).
 ///
 /// # Errors
 ///
@@ -118,28 +118,32 @@ pub fn save_reader(mut reader: impl Read) -> Result<Saved> {
             Ok(0) => return stream.commit(),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Error::Other(format!("reading what to save: {error}"))),
+            Err(error) => {
+                return Err(Error::Other(format!(
+                    "cannot read the contents to save: {error}"
+                )));
+            }
         };
         if stream.write_all(&buffer[..read]).is_err() {
-            // The commit says why.
+            // The commit reports why.
             return stream.commit();
         }
     }
 }
 
-/// The memory through which a reader is saved.
+/// The size of the buffer for saving a reader.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// The contents of a checkpoint, piece by piece, which are not deleted while they are read.
+/// The contents of a checkpoint as a stream. The host does not delete them while they are read.
 ///
-/// Reading fails if they turn out damaged; [`read_stream`] then gives an older checkpoint.
+/// Reading fails if they prove to be damaged; [`read_stream`] then returns an older checkpoint.
 pub struct ReadStream {
     contents: InputStream,
     size_bytes: u64,
     sequence: u64,
 }
 
-/// What [`read`](crate::read) would give as a stream, for contents that are larger than memory.
+/// Returns what [`read`](crate::read) would return, as a stream, for contents larger than memory.
 ///
 /// # Errors
 ///
@@ -164,12 +168,12 @@ pub fn read_stream() -> Result<Option<ReadStream>> {
 }
 
 impl ReadStream {
-    /// The size of the contents.
+    /// Returns the size of the contents in bytes.
     pub fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
 
-    /// The checkpoint's position in the log.
+    /// Returns the checkpoint's position in the log.
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
@@ -182,7 +186,7 @@ impl Read for ReadStream {
         }
         match self.contents.blocking_read(into.len() as u64) {
             Ok(bytes) => {
-                // The host gives no more than was asked for.
+                // The host returns no more than requested.
                 into[..bytes.len()].copy_from_slice(&bytes);
                 Ok(bytes.len())
             }
@@ -205,7 +209,7 @@ fn io_error(error: StreamError) -> io::Error {
     match error {
         StreamError::Closed => io::Error::new(
             io::ErrorKind::BrokenPipe,
-            "the save has failed; its commit says why",
+            "the save has failed; commit it to get the reason",
         ),
         StreamError::LastOperationFailed(error) => io::Error::other(error.to_debug_string()),
     }

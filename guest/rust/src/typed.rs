@@ -5,8 +5,8 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, Result, Saved};
 
-/// [`write()`](crate::write())s `state` as CBOR (RFC 8949), which names its fields: a field with a default may be
-/// added later.
+/// Saves `state` as CBOR (RFC 8949). CBOR includes the names of fields, so you can add a field with a default
+/// later.
 ///
 /// # Errors
 ///
@@ -28,15 +28,15 @@ use crate::{Error, Result, Saved};
 /// ```
 pub fn store<T: Serialize>(state: &T) -> Result<Saved> {
     let bytes = minicbor_serde::to_vec(state)
-        .map_err(|e| Error::Other(format!("the state cannot be written as CBOR: {e}")))?;
+        .map_err(|e| Error::Other(format!("cannot encode the state as CBOR: {e}")))?;
     crate::write(bytes)
 }
 
-/// The state that [`store`] saved last, in this attempt or an earlier one. `None` if there is none.
+/// Returns the state that [`store`] saved last, in this attempt or an earlier one. `None` if there is none.
 ///
 /// # Errors
 ///
-/// [`Error::SchemaMismatch`] if the checkpoint holds something else than a `T`. Otherwise as
+/// [`Error::SchemaMismatch`] if the checkpoint does not contain a `T`. Otherwise as
 /// [`read`](crate::read).
 ///
 /// ```no_run
@@ -49,7 +49,7 @@ pub fn load<T: DeserializeOwned>() -> Result<Option<T>> {
     };
     let state = minicbor_serde::from_slice(&bytes);
     state.map(Some).map_err(|e| {
-        let what = format!("the checkpoint does not hold this type: {e}");
+        let what = format!("the checkpoint does not contain this type: {e}");
         Error::SchemaMismatch(what)
     })
 }

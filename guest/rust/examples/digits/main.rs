@@ -1,8 +1,8 @@
 //! Learns to read handwritten digits, and survives its own death.
 //!
 //! `digits <csv> <model-out> [epochs]` trains a small neural network by stochastic gradient descent. It
-//! saves a checkpoint after each epoch. An attempt that resumes computes exactly what the one that died
-//! would have: the random numbers are part of the checkpoint.
+//! saves a checkpoint after each epoch. A resumed attempt computes exactly what the interrupted one would
+//! have, because the checkpoint includes the state of the random numbers.
 
 mod network;
 
@@ -14,7 +14,7 @@ use network::Network;
 /// The last images of the file are held back to test on, as is usual for this data set.
 const TESTED: usize = 297;
 const BATCH: usize = 10;
-/// Changes whenever the layout of the state does, so that bytes of something else are not taken for it.
+/// Identifies the layout of the state. Change it with the layout, so that other bytes are not misread.
 const MAGIC: &[u8; 8] = b"digits 1";
 
 /// An image of 8 × 8 grey values from 0 to 1, and the digit that it shows.
@@ -46,7 +46,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut state = match task_checkpoint::read()? {
         Some(bytes) => {
-            let state = State::from_bytes(&bytes).ok_or("the checkpoint is of another task")?;
+            let state =
+                State::from_bytes(&bytes).ok_or("the checkpoint belongs to another task")?;
             println!("resumed after epoch {}", state.epoch);
             state
         }
@@ -62,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             state.epoch
         );
         if task_checkpoint::stopping().is_some() {
-            // The same command again goes on from here.
+            // Running the same command again resumes from here.
             return Ok(());
         }
     }
@@ -81,7 +82,7 @@ impl State {
         }
     }
 
-    /// One epoch: every example once, in an order of its own. Gives the mean loss.
+    /// Runs one epoch: every example once, in a random order. Returns the mean loss.
     fn train(&mut self, examples: &[Example]) -> f32 {
         let mut order: Vec<&Example> = examples.iter().collect();
         for last in (1..order.len()).rev() {
