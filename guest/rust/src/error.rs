@@ -50,10 +50,12 @@ impl fmt::Display for Error {
             Self::NotSingle(count) => write!(f, "the checkpoint holds {count} files, not one"),
             Self::Corrupt(text) => write!(f, "every checkpoint is damaged: {text}"),
             Self::Unavailable(text) => write!(f, "the storage is unavailable: {text}"),
-            Self::QuotaExceeded(text) => write!(f, "a limit of the host is reached: {text}"),
+            Self::QuotaExceeded(text) => write!(f, "limit of the host exceeded: {text}"),
             Self::InvalidPath(text) => write!(f, "invalid path: {text}"),
             Self::ReadOnly(text) => write!(f, "read-only: {text}"),
-            Self::SchemaMismatch(text) => write!(f, "saved under another schema: {text}"),
+            Self::SchemaMismatch(text) => {
+                write!(f, "the checkpoint has a different schema: {text}")
+            }
             Self::Other(text) => f.write_str(text),
         }
     }

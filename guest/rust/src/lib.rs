@@ -89,7 +89,7 @@ pub fn prev_exists() -> Result<bool> {
 ///
 /// # Errors
 ///
-/// As [`prev_exists`].
+/// Those of [`prev_exists`].
 ///
 /// ```no_run
 /// use task_checkpoint::ResumePoint;

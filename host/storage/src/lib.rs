@@ -4,7 +4,7 @@
 //! An [`Attempt`] is one run of the task; beginning one claims the location, which fences every earlier
 //! attempt, and from then on it saves and restores. `FORMAT.md` beside this crate specifies every byte.
 //!
-//! This crate knows `object_store`. It knows nothing of wasmtime, WIT or the command line.
+//! This crate uses `object_store`. It does not depend on wasmtime, WIT or the command line.
 //!
 //! ```
 //! use checkpoint_storage::{Attempt, AttemptSettings, Location};
@@ -28,7 +28,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `aws`, `gcp`, `azure` | yes | `s3://`, `gs://` and `az://` locations |
-//! | `dir` | yes | files and directories of this machine: [`DirTree`] of a `cap_std::fs::Dir` |
+//! | `dir` | yes | saving and restoring local files and directories: [`DirTree`] of a `cap_std::fs::Dir` |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 

@@ -1,4 +1,4 @@
-//! Names of locations, and how a location is opened.
+//! Names of locations, and opening them.
 
 #[cfg(any(feature = "aws-base", feature = "gcp", feature = "azure"))]
 mod client;
@@ -33,26 +33,25 @@ pub use self::open::OpenLocation;
 /// | `gs://bucket/key`, `gcs://…` | Google Cloud Storage |
 /// | `az://container/key`, `azure://…`, `abfs://container@account.dfs.core.windows.net/key` | Azure |
 ///
-/// A path is taken literally: `%`, `?`, `#` and every other character stand for themselves. So does a key. Only
-/// a `file:` URL is percent-encoded, as RFC 8089 says. Schemes are case-insensitive. A URL may not carry
-/// what would be ignored: a user, a password, a port, or, in a `file:` URL, a query or a fragment. Text that
-/// looks like a URL of another scheme is refused; `./run:1` names the directory `run:1`.
+/// Paths and keys are literal: `%`, `?`, `#` and every other character have no special meaning. Only a `file:`
+/// URL is percent-encoded, as specified by RFC 8089. Schemes are case-insensitive. A URL must not contain parts
+/// that would be ignored: a user, a password, a port, or, in a `file:` URL, a query or a fragment. Text that
+/// looks like a URL with another scheme is an error; `./run:1` names the directory `run:1`.
 ///
-/// Parsing reads neither the environment nor a disk. Two names are equal if every process would take them for the
-/// same place, however they are spelled; a relative path and `..` keep their meaning until
-/// [`open`](Self::open) resolves them. [`Display`](fmt::Display) writes the canonical spelling, which parses to
-/// the same name.
+/// Parsing reads neither the environment nor a disk. Two names are equal if they mean the same place in every
+/// process, regardless of their spelling. [`open`](Self::open) resolves relative paths and `..`; parsing does
+/// not. [`Display`](fmt::Display) writes the canonical spelling, which parses to the same name.
 #[derive(Clone, Debug)]
 pub struct Location {
     kind: Kind,
-    /// Whether it was written as a URL: a platform makes those up, also for attempts that stored nothing.
+    /// Whether the name was written as a URL. A platform generates URLs even for attempts that stored nothing.
     is_url: bool,
 }
 
-/// Where a location lies.
+/// The kind of place that a location names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Kind {
-    /// A directory, by a normalized path: see `local::normalize`.
+    /// A directory, as a normalized path; see `local::normalize`.
     Local(PathBuf),
     Memory(Path),
     S3 {
@@ -64,7 +63,7 @@ enum Kind {
         key: Path,
     },
     Azure {
-        /// `None`: the one that the environment names.
+        /// `None` means the account that the environment names.
         account: Option<String>,
         container: String,
         key: Path,
@@ -77,12 +76,12 @@ impl Location {
         Self { kind, is_url }
     }
 
-    /// Names a directory of this machine by its path, which may hold any byte.
+    /// Names a directory of this machine by its path, which may contain any byte.
     pub fn from_path(path: impl AsRef<std::path::Path>) -> Self {
         Self::new(Kind::Local(local::normalize(path.as_ref())))
     }
 
-    /// Parses a name that may not be Unicode, as command lines have them. Only a path may be such a name.
+    /// Parses a name that may not be Unicode, such as a command line argument. Only a path may be non-Unicode.
     ///
     /// # Errors
     /// As [`FromStr`](std::str::FromStr) of this type.
@@ -90,19 +89,19 @@ impl Location {
         match name.to_str() {
             Some(text) => text.parse(),
             None if parse::scheme(&name.to_string_lossy()).is_some() => {
-                let what = "a URL is Unicode; percent-encode other bytes in a file: URL";
+                let what = "a URL must be Unicode; percent-encode other bytes in a file: URL";
                 Err(parse::invalid(&name.to_string_lossy(), what))
             }
             None => Ok(Self::from_path(name)),
         }
     }
 
-    /// The absolute path of a directory of this machine, with links resolved as far as they exist; `None`
-    /// if the location lies elsewhere.
+    /// Returns the absolute path if the location is a directory of this machine, otherwise `None`. Resolves
+    /// links in the part of the path that exists.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidLocation`] if the path is empty, holds a NUL, or leads through a circle of links,
-    /// or if there is no working directory.
+    /// [`ErrorKind::InvalidLocation`] if the path is empty, contains a NUL or has a loop of links, or if the
+    /// working directory cannot be determined.
     pub fn directory(&self) -> Result<Option<PathBuf>> {
         match &self.kind {
             Kind::Local(path) => local::resolve(path).map(Some).map_err(|(what, source)| {
@@ -119,7 +118,7 @@ impl Location {
         }
     }
 
-    /// The same place by the same means, with another key: for names in records.
+    /// Returns the same location with another key, for names in records.
     fn shares_storage(&self, other: &Self) -> bool {
         match (&self.kind, &other.kind) {
             (Kind::Local(_), Kind::Local(_)) | (Kind::Memory(_), Kind::Memory(_)) => true,

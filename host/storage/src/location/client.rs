@@ -1,7 +1,7 @@
-//! A client that does not retry what stays as it is.
+//! An HTTP client that does not retry permanent errors.
 //!
-//! `object_store` retries every connection that fails and every answer of 500 and above, and takes what remains
-//! for passing. Some of it is not: a certificate that nobody vouches for, a request that the server calls wrong.
+//! `object_store` retries every failed connection and every response of 500 and above, and treats the remaining
+//! errors as temporary. Some are permanent, such as an untrusted certificate or a request that the server rejects.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use url::Url;
 
 use super::errors::causes;
 
-/// As much of a server's explanation as a message holds.
+/// How much of a server's explanation an error message includes.
 const MAX_EXPLANATION_BYTES: usize = 1024;
 
 /// What a retry cannot change, and what to do about it.
@@ -53,14 +53,14 @@ struct CheckedClient(HttpClient);
 #[async_trait]
 impl HttpService for CheckedClient {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        // The client behind this would panic on what only one of the two parsers of URLs takes.
+        // The inner client would panic on a URL that only one of the two URL parsers accepts.
         if let Err(error) = Url::parse(&request.uri().to_string()) {
-            return Err(permanent(format!("no valid address: {error}"), None));
+            return Err(permanent(format!("invalid URL: {error}"), None));
         }
         match self.0.execute(request).await {
             Ok(response) => refused(response).await,
             Err(error) if is_tls(&error) => {
-                let what = "no secure connection: the certificate is not trusted (see AWS_CA_BUNDLE), or the endpoint is not https://";
+                let what = "cannot make a secure connection: the certificate is not trusted (set AWS_CA_BUNDLE), or the endpoint does not serve https://";
                 Err(permanent(what.to_owned(), Some(error)))
             }
             Err(error) => Err(error),
@@ -72,7 +72,7 @@ fn permanent(what: String, source: Option<HttpError>) -> HttpError {
     HttpError::new(HttpErrorKind::Unknown, Permanent { what, source })
 }
 
-/// TLS reports what it cannot accept as invalid data; whatever else ends a connection has another kind.
+/// Returns whether TLS failed. TLS errors have the kind `InvalidData`; other connection errors do not.
 fn is_tls(error: &HttpError) -> bool {
     error.kind() == HttpErrorKind::Connect
         && causes(error)
@@ -80,25 +80,27 @@ fn is_tls(error: &HttpError) -> bool {
             .any(|error| error.kind() == std::io::ErrorKind::InvalidData)
 }
 
-/// The response, unless it says that the request is wrong.
+/// Returns the response, or an error if it says that the request is wrong.
 async fn refused(response: HttpResponse) -> Result<HttpResponse, HttpError> {
     let status = response.status();
     let hint = match status.as_u16() {
         301 | 302 | 307 | 308 => {
             let region = response.headers().get("x-amz-bucket-region");
             match region.and_then(|region| region.to_str().ok()) {
-                Some(region) => format!("; the bucket lies in another region: AWS_REGION={region}"),
-                None => "; is the region or the endpoint right?".to_owned(),
+                Some(region) => {
+                    format!("; the bucket is in another region, set AWS_REGION={region}")
+                }
+                None => "; check the region and the endpoint".to_owned(),
             }
         }
         400 | 405 | 411 | 413 | 414 | 415 | 422 | 431 | 501 | 505 => String::new(),
-        // Others have a meaning to object_store, or pass.
+        // object_store handles the others, or they are temporary.
         _ => return Ok(response),
     };
     let (parts, body) = response.into_parts();
     let body = body.bytes().await?;
     let text = String::from_utf8_lossy(&body);
-    // S3 says this of connections that were too slow or cut.
+    // S3 responds with these if a connection was too slow or interrupted.
     let passing = ["RequestTimeout", "IncompleteBody", "BadDigest", "SlowDown"];
     if passing.iter().any(|code| text.contains(code)) {
         return Ok(HttpResponse::from_parts(
@@ -107,6 +109,6 @@ async fn refused(response: HttpResponse) -> Result<HttpResponse, HttpError> {
         ));
     }
     let text: String = text.chars().take(MAX_EXPLANATION_BYTES).collect();
-    let what = format!("the server refuses the request with {status}{hint}: {text}");
+    let what = format!("the server rejected the request with {status}{hint}: {text}");
     Err(permanent(what, None))
 }

@@ -1,4 +1,4 @@
-//! Storage that is reached over the network, as the environment says.
+//! Cloud storage, configured by the environment.
 
 use std::sync::Arc;
 
@@ -20,9 +20,9 @@ pub(super) mod s3;
 /// The storage of a location, and the location's canonical name.
 type Opened = (Arc<dyn ObjectStore>, Location);
 
-/// How long a request is retried. Half a minute bridges a restart of the storage; object_store's three minutes
-/// are longer than most grace periods, and a task that is told `unavailable` can decide for itself. The time is
-/// the only limit: ten retries would be used up after four seconds.
+/// How long to retry a request. Half a minute outlasts a restart of the storage. object_store's three minutes
+/// exceed most grace periods, and a task that receives `unavailable` can decide for itself. There is no limit
+/// on the number of retries: ten would be used up after four seconds.
 #[cfg(any(feature = "aws-base", feature = "gcp", feature = "azure"))]
 fn retry() -> object_store::RetryConfig {
     object_store::RetryConfig {
@@ -61,6 +61,6 @@ pub(super) fn open_s3(
 }
 
 fn not_built(location: &Location) -> crate::error::Error {
-    let what = "this program was built without this kind of storage";
+    let what = "this program was built without support for this storage";
     parse::invalid(&location.to_string(), what)
 }

@@ -1,8 +1,8 @@
-//! A directory as an object store, for every host: `object_store` has none for wasm, and its own takes neither
-//! every path nor a directory that is yet to be made.
+//! A directory as an object store, for every host. `object_store` has none for wasm, and its local store accepts
+//! neither every path nor a directory that does not exist yet.
 //!
-//! It promises what the protocol needs: a put writes a whole object or none, create-only where asked, and what it
-//! has put is durable. The directory is made by the first put. On Unix only the owner may read what is made.
+//! It guarantees what the protocol needs: puts are atomic, create-only if requested, and durable once they
+//! return. The first put creates the directory. On Unix only the owner may read what it creates.
 
 mod write;
 
@@ -26,7 +26,7 @@ use crate::blocking::{self, Threads};
 
 const NAME: &str = "directory";
 
-/// How many deletions are under way at once.
+/// The maximum number of concurrent deletions.
 const DELETES: usize = 10;
 
 /// A directory whose files are the objects.
@@ -37,7 +37,7 @@ pub(super) struct DirStore {
     durable: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
-/// What failed, and on which file.
+/// The failed operation, and its file.
 #[derive(Debug)]
 struct Failed {
     what: &'static str,
@@ -59,7 +59,7 @@ impl std::error::Error for Failed {
 }
 
 impl DirStore {
-    /// The directory of this absolute path, which need not exist.
+    /// Creates a store for the directory at this absolute path, which need not exist.
     pub(super) fn new(root: &StdPath) -> Self {
         Self {
             root: root.into(),
@@ -87,7 +87,7 @@ impl DirStore {
     fn get(&self, path: &Path, options: &GetOptions) -> Result<GetResult> {
         let place = self.place(path);
         let failed = |source| {
-            let what = "it cannot be read";
+            let what = "cannot read it";
             failed(path, what, &place, source)
         };
         let file = readable().open(&place).map_err(failed)?;
@@ -96,7 +96,7 @@ impl DirStore {
             return Err(failed(io::ErrorKind::NotFound.into()));
         }
         if !metadata.is_file() {
-            let what = "it is not a regular file";
+            let what = "not a regular file";
             return Err(failed(io::Error::new(io::ErrorKind::InvalidData, what)));
         }
         let meta = meta(path, &metadata);
@@ -114,13 +114,13 @@ impl DirStore {
         })
     }
 
-    /// All files beneath a folder, but for what is being written.
+    /// Lists all files beneath a folder except those still being written.
     fn list(&self, prefix: &Path) -> Result<Vec<ObjectMeta>> {
         let mut metas = Vec::new();
         let mut folders = vec![(self.place(prefix), prefix.clone())];
         while let Some((place, prefix)) = folders.pop() {
             let unlisted = |source| {
-                let (what, path) = ("it cannot be listed", place.clone());
+                let (what, path) = ("cannot list it", place.clone());
                 generic(Failed { what, path, source })
             };
             let entries = match fs::read_dir(&place) {
@@ -129,7 +129,7 @@ impl DirStore {
             };
             for entry in entries {
                 let entry = entry.map_err(unlisted)?;
-                // What no object can be called is not of this location.
+                // A name that no object can have does not belong to this location.
                 let name = entry.file_name();
                 let Some(part) = name.to_str().and_then(|name| PathPart::parse(name).ok()) else {
                     continue;
@@ -141,7 +141,7 @@ impl DirStore {
                     match fs::metadata(entry.path()) {
                         Ok(metadata) if metadata.is_dir() => {}
                         Ok(metadata) => metas.push(meta(&path, &metadata)),
-                        // It was deleted meanwhile.
+                        // It was deleted concurrently.
                         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                         Err(error) => return Err(unlisted(error)),
                     }
@@ -152,13 +152,13 @@ impl DirStore {
     }
 }
 
-/// Whether a name is that of a file which is being written.
+/// Returns whether a name is that of a file still being written.
 fn is_staged(name: &str) -> bool {
     let number = name.rsplit_once('#').map(|(_, number)| number);
     number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Opening a FIFO would wait for a writer.
+/// Opens without blocking, because opening a FIFO would wait for a writer.
 fn readable() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -180,7 +180,7 @@ fn payload(
     Ok(GetResultPayload::File(file, place))
 }
 
-/// Piece by piece, so that whoever asked can stop: the file may be of any size.
+/// Streams the file, so that the caller can stop reading; it may be of any size.
 #[cfg(target_family = "wasm")]
 fn payload(
     mut file: File,
@@ -194,7 +194,7 @@ fn payload(
     const PIECE_BYTES: u64 = 1 << 20;
 
     let failed = move |source| {
-        let (what, path) = ("it cannot be read", place.clone());
+        let (what, path) = ("cannot read it", place.clone());
         generic(Failed { what, path, source })
     };
     file.seek(SeekFrom::Start(range.start)).map_err(&failed)?;
@@ -225,7 +225,7 @@ fn range_of(range: &GetRange, size: u64) -> Result<std::ops::Range<u64>> {
         true => Ok(range),
         false => Err(Error::Generic {
             store: NAME,
-            source: format!("nothing lies at {range:?} of {size} bytes").into(),
+            source: format!("the range {range:?} is outside the {size} bytes of the file").into(),
         }),
     }
 }
@@ -241,7 +241,7 @@ fn meta(path: &Path, metadata: &fs::Metadata) -> ObjectMeta {
     }
 }
 
-/// `NotFound` is meaningful for reads and deletions only; a put whose parent is missing is a generic failure.
+/// `NotFound` is meaningful only for reads and deletions; a put whose parent is missing is a generic failure.
 fn failed(path: &Path, what: &'static str, place: &StdPath, source: io::Error) -> Error {
     match source.kind() {
         io::ErrorKind::NotFound => Error::NotFound {
@@ -292,7 +292,7 @@ impl ObjectStore for DirStore {
         if !put.await? {
             return Err(Error::AlreadyExists {
                 path: path.to_string(),
-                source: "there is one".into(),
+                source: "the file already exists".into(),
             });
         }
         Ok(PutResult {
@@ -327,7 +327,7 @@ impl ObjectStore for DirStore {
                 let delete = move |store: &Self| {
                     let place = store.place(&path);
                     let removed = fs::remove_file(&place);
-                    removed.map_err(|e| failed(&path, "it cannot be deleted", &place, e))?;
+                    removed.map_err(|e| failed(&path, "cannot delete it", &place, e))?;
                     Ok(path)
                 };
                 store.run(delete).await

@@ -1,7 +1,7 @@
-//! The environment variables that say how a storage is reached.
+//! The environment variables that configure access to a storage.
 //!
-//! `object_store` takes them as they are, and panics on some. So each is checked before, and a message about one
-//! names it. No message holds a value, which may be a secret.
+//! `object_store` does not check them and panics on some, so this module checks each one first. Messages name the
+//! variable but never contain its value, which may be a secret.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,15 +10,15 @@ use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The variables of one storage, by their names: trimmed, without blank ones, and safe to be used.
+/// The variables of one storage by name: trimmed, without blank ones, and validated.
 #[derive(Debug)]
 pub(super) struct Variables(BTreeMap<String, String>);
 
-/// What an endpoint in the clear is permitted by.
+/// The suffix of the variable that permits unencrypted endpoints.
 const ALLOW_HTTP: &str = "ALLOW_HTTP";
 
 impl Variables {
-    /// Those of this process whose names begin with one of these prefixes.
+    /// Reads the variables of this process whose names begin with one of these prefixes.
     pub(super) fn read(prefixes: &[&str]) -> Result<Self> {
         Self::of(std::env::vars_os(), prefixes)
     }
@@ -56,7 +56,7 @@ impl Variables {
         self.get(name).and_then(flag) == Some(true)
     }
 
-    /// Gives `name` the value of `other`, if none of `names` has one.
+    /// Sets `name` to the value of `other` if none of `names` is set.
     pub(super) fn fall_back(&mut self, names: &[&str], name: &str, other: &str) {
         if !names.iter().any(|name| self.has(name))
             && let Some(value) = self.get(other).map(str::to_owned)
@@ -70,7 +70,7 @@ impl Variables {
     }
 
     /// # Errors
-    /// `InvalidLocation` if one of these endpoints is in the clear, and `<prefix>ALLOW_HTTP` does not permit it.
+    /// `InvalidLocation` if one of these endpoints is unencrypted and `<prefix>ALLOW_HTTP` does not permit it.
     pub(super) fn check_http(&self, prefix: &str, endpoints: &[&str]) -> Result<()> {
         let allow = format!("{prefix}{ALLOW_HTTP}");
         if self.is_on(&allow) {
@@ -78,14 +78,15 @@ impl Variables {
         }
         for name in endpoints {
             if self.get(name).is_some_and(|url| url.starts_with("http:")) {
-                let what = format!("is in the clear; use https://, or permit it by {allow}=true");
+                let what = format!("is unencrypted; use https://, or permit it with {allow}=true");
                 return Err(wrong(name, &what));
             }
         }
         Ok(())
     }
 
-    /// Each with its key in `object_store`, which is the name in lower case. Others are not for it.
+    /// Returns the variables with their keys in `object_store`, which are the names in lower case. Skips those
+    /// that it does not know.
     pub(super) fn settings<K: std::str::FromStr>(&self) -> impl Iterator<Item = (K, &str)> {
         let settings = self.0.iter();
         settings.filter_map(|(name, value)| {
@@ -93,20 +94,21 @@ impl Variables {
         })
     }
 
-    /// The error for settings that do not make a storage.
+    /// Returns the error for settings with which no storage can be built.
     pub(super) fn unusable(&self, url: &str, source: object_store::Error) -> Error {
         let names: Vec<&str> = self.0.keys().map(String::as_str).collect();
         let set = match names.is_empty() {
             true => "none is set".to_owned(),
-            false => format!("set are {}", names.join(", ")),
+            false => format!("these are set: {}", names.join(", ")),
         };
-        let what =
-            format!("{url}: the environment variables do not say how to reach this storage; {set}");
+        let what = format!(
+            "{url}: the environment variables are not sufficient to reach this storage; {set}"
+        );
         Error::new(ErrorKind::InvalidLocation, what).with_source(source)
     }
 }
 
-/// The error for a variable whose value cannot be used.
+/// Returns the error for a variable with an unusable value.
 pub(super) fn wrong(name: &str, what: &str) -> Error {
     Error::new(
         ErrorKind::InvalidLocation,
@@ -114,16 +116,16 @@ pub(super) fn wrong(name: &str, what: &str) -> Error {
     )
 }
 
-/// The value of a variable, in the form in which it is used.
+/// Validates a variable's value, and returns it in the form in which it is used.
 fn checked(name: &str, value: &str) -> Result<String> {
-    // A key in JSON, or what begins to be one.
+    // A key in JSON, complete or not.
     if name.ends_with("SERVICE_ACCOUNT_KEY") {
         return Ok(value.to_owned());
     }
     if value.chars().any(char::is_control) {
         return Err(wrong(
             name,
-            "holds a line break or another control character",
+            "contains a line break or another control character",
         ));
     }
     let is_path = [
@@ -134,17 +136,17 @@ fn checked(name: &str, value: &str) -> Result<String> {
         "_PATH",
     ];
     if !value.is_ascii() && !is_path.iter().any(|end| name.ends_with(end)) {
-        return Err(wrong(name, "holds a character that is not ASCII"));
+        return Err(wrong(name, "contains a non-ASCII character"));
     }
     if name.ends_with("_REGION")
         && !value
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     {
-        return Err(wrong(name, "is not the name of a region"));
+        return Err(wrong(name, "is not a region name"));
     }
     if is_flag(name) && flag(value).is_none() {
-        return Err(wrong(name, "is neither true nor false"));
+        return Err(wrong(name, "must be true or false"));
     }
     match url_kind(name) {
         None => Ok(value.to_owned()),
@@ -152,12 +154,12 @@ fn checked(name: &str, value: &str) -> Result<String> {
     }
 }
 
-/// What a variable that holds a URL holds it for.
+/// How the URL in a variable is used.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum UrlKind {
-    /// Paths are appended to it.
+    /// A base URL to which paths are appended.
     Base,
-    /// It is used as it is, and may hold a query, or for a proxy a password.
+    /// A complete URL, which may contain a query or, for a proxy, a password.
     Whole,
     /// A path on a known host.
     Path,
@@ -188,27 +190,27 @@ fn checked_url(name: &str, value: &str, kind: UrlKind) -> Result<String> {
     };
     let scheme = on_host.split_once("://").map_or("", |(scheme, _)| scheme);
     if kind == UrlKind::Path && !value.starts_with('/') {
-        return Err(wrong(name, "does not begin with a slash"));
+        return Err(wrong(name, "must begin with a slash"));
     }
     if kind != UrlKind::Whole && !["http", "https"].contains(&scheme.to_ascii_lowercase().as_str())
     {
-        return Err(wrong(name, "does not begin with https:// or http://"));
+        return Err(wrong(name, "must begin with https:// or http://"));
     }
     let url = Url::parse(&on_host).map_err(|e| wrong(name, "is not a URL").with_source(e))?;
     if !url.has_host() {
-        return Err(wrong(name, "names no host"));
+        return Err(wrong(name, "has no host"));
     }
     if kind != UrlKind::Base {
         return Ok(value.to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        let what = "holds a user or a password, which would not be used; set the keys by their own variables";
+        let what = "contains a user or a password, which would be ignored; set the credentials in their own variables";
         return Err(wrong(name, what));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong(
             name,
-            "holds a query or a fragment, which would not be used",
+            "contains a query or a fragment, which would be ignored",
         ));
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
@@ -234,7 +236,7 @@ fn is_flag(name: &str) -> bool {
     flags.iter().any(|flag| name.ends_with(flag))
 }
 
-/// As `object_store` reads it.
+/// Parses a boolean as `object_store` does.
 fn flag(value: &str) -> Option<bool> {
     match value.to_ascii_lowercase().as_str() {
         "1" | "true" | "on" | "yes" | "y" => Some(true),

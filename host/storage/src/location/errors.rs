@@ -1,16 +1,16 @@
-//! Errors of a storage, by what the caller can do about them.
+//! Classifies storage errors by what the caller can do about them.
 
 use std::error::Error as StdError;
 use std::io;
 
 use crate::error::ErrorKind;
 
-/// The kind of an error. One whose cause stays is never `Unavailable`, which callers retry.
+/// Returns the kind of an error. A permanent error is never `Unavailable`, because callers retry that.
 pub(super) fn kind(error: &object_store::Error) -> ErrorKind {
     use object_store::Error as E;
     match error {
         E::PermissionDenied { .. } | E::Unauthenticated { .. } => ErrorKind::ReadOnly,
-        // Where no object is asked for, what is not found is the bucket.
+        // No object is requested here, so the missing thing is the bucket.
         E::NotFound { .. }
         | E::NotImplemented { .. }
         | E::NotSupported { .. }
@@ -42,14 +42,14 @@ fn kind_of_cause(cause: &(dyn StdError + 'static)) -> Option<ErrorKind> {
 
 fn kind_of_io(error: &io::Error) -> Option<ErrorKind> {
     use io::ErrorKind as E;
-    // A circle of links has no kind of its own in the standard library that is stable.
+    // The standard library has no stable error kind for a loop of links.
     #[cfg(unix)]
     if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
         return Some(ErrorKind::InvalidLocation);
     }
     match error.kind() {
         E::PermissionDenied | E::ReadOnlyFilesystem | E::NotADirectory => Some(ErrorKind::ReadOnly),
-        // Something else than a file lies where a record or a data object should.
+        // Something other than a file is in the place of a record or data object.
         E::InvalidData => Some(ErrorKind::Corrupt),
         E::IsADirectory
         | E::InvalidFilename
@@ -60,7 +60,7 @@ fn kind_of_io(error: &io::Error) -> Option<ErrorKind> {
     }
 }
 
-/// The error and what caused it. Local storage wraps what the system says, more than once.
+/// Iterates over an error and its causes. Local storage wraps the system's error more than once.
 pub(super) fn causes<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {

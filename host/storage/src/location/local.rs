@@ -4,18 +4,18 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// As many links as a path of Linux may lead through.
+/// The maximum number of links in a path, as on Linux.
 const MAX_LINKS: usize = 40;
 
-/// The scheme of the names that records have for directories. In a composed task a directory has another
-/// path than on the machine, so no other host may take its name for its own.
+/// The scheme for directories in records. In a composed task, a directory's path differs from its path on the
+/// machine, so no other host must mistake it for one of its own.
 pub(super) const SCHEME: &str = match cfg!(target_family = "wasm") {
     true => "dir",
     false => "file",
 };
 
-/// A path without what makes no difference: `.`, and `/` twice or at the end. `..` stays, because what
-/// it means depends on links.
+/// Normalizes a path: removes `.`, repeated `/` and trailing `/`. Keeps `..`, because its meaning depends on
+/// links.
 pub(super) fn normalize(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {
@@ -32,9 +32,9 @@ pub(super) fn normalize(path: &Path) -> PathBuf {
     normal
 }
 
-/// The canonical spelling of a normalized path. One that is not absolute has no URL.
+/// Returns the canonical spelling of a normalized path. A relative path has no URL.
 pub(super) fn name(path: &Path) -> String {
-    // In a component every path begins at the root, but one that is parsed is not resolved yet.
+    // In a component every path starts at the root, but a parsed path is not resolved yet.
     if path.has_root() {
         return url("file", path);
     }
@@ -45,7 +45,7 @@ pub(super) fn name(path: &Path) -> String {
     }
 }
 
-/// The URL of an absolute path.
+/// Returns the URL of an absolute path.
 pub(super) fn url(scheme: &str, path: &Path) -> String {
     let mut url = format!("{scheme}://");
     if cfg!(windows) {
@@ -63,7 +63,7 @@ pub(super) fn url(scheme: &str, path: &Path) -> String {
     url
 }
 
-/// The path of a `file:` URL, of which the scheme and its colon are gone.
+/// Returns the path of a `file:` URL, given without the scheme and its colon.
 pub(super) fn decode(rest: &str) -> Result<PathBuf, String> {
     let path = match rest.strip_prefix("//") {
         None => rest,
@@ -71,7 +71,7 @@ pub(super) fn decode(rest: &str) -> Result<PathBuf, String> {
             let (host, _) = rest.split_once('/').unwrap_or((rest, ""));
             if !host.is_empty() && !host.eq_ignore_ascii_case("localhost") {
                 return Err(
-                    "a file URL names no host; it has three slashes: file:///a/directory"
+                    "a file URL must not name a host; write three slashes: file:///a/directory"
                         .to_owned(),
                 );
             }
@@ -79,16 +79,16 @@ pub(super) fn decode(rest: &str) -> Result<PathBuf, String> {
         }
     };
     if !path.starts_with('/') {
-        return Err("a file URL holds an absolute path: file:///a/directory".to_owned());
+        return Err("a file URL needs an absolute path: file:///a/directory".to_owned());
     }
     if let Some(c) = path.chars().find(|c| matches!(c, '?' | '#')) {
         return Err(format!(
-            "a file URL has neither a query nor a fragment; for a name with {c:?}, write %{:02X}",
+            "a file URL must not have a query or a fragment; for a name with {c:?}, write %{:02X}",
             u32::from(c)
         ));
     }
     let bytes = decode_percent(path)?;
-    let path = os_string(bytes).ok_or("a file URL must decode to Unicode here")?;
+    let path = os_string(bytes).ok_or("a file URL must decode to Unicode on this platform")?;
     // `/C:/x` is `C:/x`.
     #[cfg(windows)]
     let path = match path.to_str().and_then(|path| path.strip_prefix('/')) {
@@ -112,10 +112,10 @@ fn decode_percent(text: &str) -> Result<Vec<u8>, String> {
             u8::try_from(digit).ok()
         };
         let (Some(high), Some(low)) = (digit(0), digit(1)) else {
-            return Err("two hexadecimal digits follow a '%' in a file URL; write %25 for the character itself".to_owned());
+            return Err("a '%' in a file URL must be followed by two hexadecimal digits; write %25 for the character itself".to_owned());
         };
         match high * 16 + low {
-            0 | b'/' => return Err("a file URL may encode neither '/' nor NUL".to_owned()),
+            0 | b'/' => return Err("a file URL must not encode '/' or NUL".to_owned()),
             decoded => bytes.push(decoded),
         }
         rest = after.get(2..).unwrap_or_default();
@@ -134,16 +134,17 @@ fn os_string(bytes: Vec<u8>) -> Option<OsString> {
     String::from_utf8(bytes).ok().map(Into::into)
 }
 
-/// The absolute path, with links resolved as far as they exist. What does not exist is taken as it is written:
-/// a `..` takes the part before it away.
+/// Returns the absolute path, with links resolved in the part that exists. In the part that does not exist, `..`
+/// removes the component before it.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, (&'static str, Option<io::Error>)> {
     if path.as_os_str().is_empty() {
-        return Err(("a path is expected", None));
+        return Err(("expected a path, found an empty one", None));
     }
     if path.as_os_str().as_encoded_bytes().contains(&0) {
-        return Err(("no path holds a NUL", None));
+        return Err(("a path must not contain NUL", None));
     }
-    let absolute = absolute(path).map_err(|e| ("there is no working directory", Some(e)))?;
+    let absolute =
+        absolute(path).map_err(|e| ("cannot determine the working directory", Some(e)))?;
     let mut resolved = PathBuf::new();
     let mut ahead: Vec<OsString> = Vec::new();
     push_reversed(&mut ahead, &absolute);
@@ -154,11 +155,11 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, (&'static str, Option<io::
             Some(Component::ParentDir) => {
                 resolved.pop();
             }
-            // An absolute one takes the place of all before it.
+            // An absolute path replaces everything before it.
             Some(Component::RootDir | Component::Prefix(_)) => resolved.push(&next),
             Some(Component::Normal(name)) => match read_link(&resolved.join(name)) {
                 Some(_) if links == MAX_LINKS => {
-                    return Err(("too many links lead to this path", None));
+                    return Err(("too many symbolic links", None));
                 }
                 Some(target) => {
                     links += 1;
@@ -180,12 +181,12 @@ fn push_reversed(ahead: &mut Vec<OsString>, path: &Path) {
 fn absolute(path: &Path) -> io::Result<PathBuf> {
     match path.is_absolute() {
         true => Ok(path.to_owned()),
-        // Not `std::path::absolute`, which on Windows resolves `..` without regard to links.
+        // Not `std::path::absolute`, which on Windows resolves `..` without considering links.
         false => Ok(std::env::current_dir()?.join(path)),
     }
 }
 
-/// Every directory that a component was given has a name of its own, and none is the working directory.
+/// Each preopened directory of a component has its own name, and none is the working directory.
 #[cfg(target_family = "wasm")]
 fn absolute(path: &Path) -> io::Result<PathBuf> {
     Ok(Path::new("/").join(path))
@@ -196,7 +197,7 @@ fn read_link(path: &Path) -> Option<PathBuf> {
     std::fs::read_link(path).ok()
 }
 
-/// A component's directories are hidden by their names, and a link does not lead out of one of them.
+/// A component hides its directories by name, and links cannot lead out of them, so they are not resolved.
 #[cfg(target_family = "wasm")]
 fn read_link(_path: &Path) -> Option<PathBuf> {
     None

@@ -1,4 +1,4 @@
-//! Locations that are open: names with the storage to reach them by.
+//! Open locations: names with the storage through which they are accessed.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 /// All `memory:` locations of this process.
 static MEMORY: LazyLock<Arc<InMemory>> = LazyLock::new(Arc::default);
 
-/// A location, and the storage that holds it. Cloning it is cheap.
+/// A location and its storage. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct OpenLocation {
     store: Arc<dyn ObjectStore>,
@@ -26,38 +26,37 @@ pub struct OpenLocation {
     place: Place,
 }
 
-/// Where a location lies.
+/// The place of an open location.
 #[derive(Clone, Debug)]
 enum Place {
-    /// In a directory of this machine, of this resolved path.
+    /// A directory of this machine, with its resolved path.
     Directory {
         path: Arc<std::path::Path>,
         is_url: bool,
     },
     Remote(Location),
-    /// In a store of the caller's.
+    /// A store that the caller provided.
     Caller,
 }
 
 impl Location {
-    /// Opens the location: resolves its path, or builds its storage from the environment. Nothing is read or
-    /// written in it yet.
+    /// Opens the location: resolves its path, or builds its storage from the environment. Does not read or
+    /// write the location yet.
     ///
-    /// `memory:` locations last as long as the process. Endpoints and credentials of the others come from
+    /// `memory:` locations last as long as the process. The others take their endpoints and credentials from
     /// the variables that `object_store` reads (`AWS_*`, `GOOGLE_*`, `AZURE_*`), and from `FLYTE_AWS_ENDPOINT`,
-    /// `FLYTE_AWS_ACCESS_KEY_ID` and `FLYTE_AWS_SECRET_ACCESS_KEY` where the variable of AWS is unset. Blank
-    /// variables are unset. A request is retried for half a minute.
+    /// `FLYTE_AWS_ACCESS_KEY_ID` and `FLYTE_AWS_SECRET_ACCESS_KEY` where the AWS variable is unset. Blank
+    /// variables count as unset. Requests are retried for half a minute.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidLocation`](crate::ErrorKind::InvalidLocation) if the path cannot be resolved, or if a
-    /// variable is wrong, which the
-    /// message then names.
+    /// [`ErrorKind::InvalidLocation`](crate::ErrorKind::InvalidLocation) if the path cannot be resolved or a
+    /// variable is invalid. The message names the variable.
     pub fn open(&self) -> Result<OpenLocation> {
         self.open_by(cloud::open)
     }
 
-    /// Opens the location as [`open`](Self::open) does, but reaches S3 through a client and by hashes of
-    /// the caller's: where there is neither `reqwest` nor `ring`.
+    /// Opens the location like [`open`](Self::open), but uses the caller's HTTP client and hashes for S3, for
+    /// targets without `reqwest` and `ring`.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -79,7 +78,8 @@ impl Location {
         }
         let (store, named) = match &self.kind {
             Kind::Memory(_) if cfg!(target_family = "wasm") => {
-                let what = "the memory of a component ends with the attempt; use a directory or S3";
+                let what =
+                    "a component's memory does not outlive the attempt; use a directory or S3";
                 return Err(parse::invalid(&self.to_string(), what));
             }
             Kind::Memory(_) => (MEMORY.clone() as Arc<dyn ObjectStore>, self.clone()),
@@ -100,8 +100,8 @@ impl Location {
 }
 
 impl OpenLocation {
-    /// A location in a store of the caller's. `url` is what claims and messages call it; two of one store
-    /// differ in what follows its scheme and host, which is their prefix.
+    /// Creates a location in a store of the caller. Claims and messages contain `url`. Locations in the same
+    /// store have the same scheme and host, followed by their prefix.
     pub fn new(store: Arc<dyn ObjectStore>, prefix: Path, url: impl Into<String>) -> Self {
         Self {
             store,
@@ -135,14 +135,14 @@ impl OpenLocation {
         }
     }
 
-    /// Takes the time, random numbers and the like from here. Default: from this machine.
+    /// Sets the environment, which provides time and random numbers. Default: that of this machine.
     #[must_use]
     pub fn with_environment(mut self, environment: Environment) -> Self {
         self.environment = Arc::new(environment);
         self
     }
 
-    /// What this location takes from the world around it.
+    /// Returns the environment, which provides time and random numbers.
     pub fn environment(&self) -> &Environment {
         &self.environment
     }
@@ -151,11 +151,11 @@ impl OpenLocation {
         self.environment.threads()
     }
 
-    /// The location that a record of this one names, which may have been forged: it must not make
-    /// this process read from wherever its credentials reach.
+    /// Opens the location that a record of this one names. Permits only the same storage: a forged record must
+    /// not make this process read from everywhere its credentials reach.
     ///
     /// # Errors
-    /// `InvalidLocation` if it lies in another storage.
+    /// `InvalidLocation` if it is in another storage.
     pub(crate) fn in_same_storage(&self, url: &str) -> Result<Self> {
         let named = self.open_beside(url)?;
         Ok(Self {
@@ -166,12 +166,12 @@ impl OpenLocation {
 
     fn open_beside(&self, url: &str) -> Result<Self> {
         let elsewhere = || {
-            let what = "a record names this as the predecessor, which lies in another storage; if it is one, name it as the previous location";
+            let what = "a record names this as the predecessor, but it is in another storage; if that is intended, pass it as the previous location";
             Err(parse::invalid(url, what))
         };
         let location = match &self.place {
             Place::Directory { .. } => {
-                // A path that is relative here may be another one there.
+                // A relative path may mean something else in another process.
                 let path = url
                     .strip_prefix(local::SCHEME)
                     .and_then(|url| url.strip_prefix(':'));
@@ -188,7 +188,7 @@ impl OpenLocation {
                     return elsewhere();
                 }
                 let prefix = parse::key(key).map_err(|what| parse::invalid(url, &what))?;
-                // A store of the caller's may be reached in no other way.
+                // The caller's store may be the only way to access it.
                 return Ok(Self::new(self.store.clone(), prefix, url));
             }
         };
@@ -200,7 +200,7 @@ impl OpenLocation {
         }
     }
 
-    /// Its canonical name: an absolute URL, which means the same to every process that can reach it.
+    /// Returns the canonical name: an absolute URL that means the same in every process that can access it.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -217,13 +217,13 @@ impl OpenLocation {
         }
     }
 
-    /// Whether it was named by a path, not a URL.
+    /// Returns whether it was named by a path rather than a URL.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn is_path(&self) -> bool {
         matches!(self.place, Place::Directory { is_url: false, .. })
     }
 
-    /// Whether it is known to put an object only where none is, if it is asked to.
+    /// Returns whether the storage is known to support create-only puts.
     pub(crate) fn supports_conditional_put(&self) -> bool {
         match &self.place {
             Place::Directory { .. } => true,
@@ -236,7 +236,7 @@ impl OpenLocation {
         &self.prefix
     }
 
-    /// An error of this location's storage, by what the caller can do about it.
+    /// Converts an error of this location's storage, classified by what the caller can do about it.
     pub(crate) fn error(&self, what: impl fmt::Display, source: object_store::Error) -> Error {
         let kind = errors::kind(&source);
         Error::new(kind, format!("{}: {what}", self.url)).with_source(source)
@@ -249,7 +249,7 @@ impl fmt::Display for OpenLocation {
     }
 }
 
-/// What a URL names before its path, and the path without its slash.
+/// Splits a URL into the part before its path, and the path without its leading slash.
 fn split(url: &str) -> (&str, &str) {
     let start = url.find("://").map_or(0, |colon| colon + 3);
     let (_, rest) = url.split_at(start);

@@ -14,11 +14,11 @@ impl FromStr for Location {
     type Err = Error;
 
     /// # Errors
-    /// [`ErrorKind::InvalidLocation`] if the text is blank or a URL that names no location. The message never
-    /// holds what precedes an `@`.
+    /// [`ErrorKind::InvalidLocation`] if the text is blank or a URL that is not a valid location. The message
+    /// never contains what precedes an `@`.
     fn from_str(text: &str) -> Result<Self> {
         if text.trim().is_empty() {
-            return Err(invalid(text, "a location is a URL or a path"));
+            return Err(invalid(text, "expected a URL or a path"));
         }
         let Some(scheme) = scheme(text) else {
             return Ok(Self::from_path(text));
@@ -30,13 +30,12 @@ impl FromStr for Location {
             "s3" | "s3a" => bucket(rest).map(|(bucket, key)| Kind::S3 { bucket, key }),
             "gs" | "gcs" => bucket(rest).map(|(bucket, key)| Kind::Gcs { bucket, key }),
             "az" | "azure" | "abfs" | "abfss" | "wasb" | "wasbs" => azure(rest),
-            _ => Err(
-                "no location has this scheme; use file, memory, s3, gs, az, abfs, or a path"
-                    .to_owned(),
-            ),
+            _ => {
+                Err("unsupported scheme; use file, memory, s3, gs, az, abfs, or a path".to_owned())
+            }
         };
         let kind = kind.map_err(|what| {
-            // A directory may well be called so.
+            // A directory may have such a name.
             let is_url = text.contains("://");
             let hint = format!(" (for a directory of this name, write ./{text})");
             let hint = if is_url || text.contains('@') {
@@ -50,7 +49,7 @@ impl FromStr for Location {
     }
 }
 
-/// What a text names as its scheme, if it looks like a URL. A single letter is a drive of Windows.
+/// Returns the scheme of a text that looks like a URL. A single letter is a Windows drive.
 pub(super) fn scheme(text: &str) -> Option<&str> {
     let first = text.split('/').next().unwrap_or_default();
     let (before, after) = first.split_once(':')?;
@@ -60,12 +59,12 @@ pub(super) fn scheme(text: &str) -> Option<&str> {
     match before.chars().count() {
         0 => None,
         1 if is_scheme => None,
-        // Also what only begins as a URL does, such as `"s3://b/x"` with the quotes.
+        // Includes malformed URLs, such as `"s3://b/x"` with the quotes.
         _ => (is_scheme || after.is_empty()).then_some(before),
     }
 }
 
-/// A key: literal, as every tool for S3 takes it. One slash at its end makes no other place of it.
+/// Parses a key, which is literal, as in every S3 tool. Ignores one trailing slash.
 pub(super) fn key(text: &str) -> Result<Path, String> {
     if text.is_empty() {
         return Ok(Path::ROOT);
@@ -76,24 +75,24 @@ pub(super) fn key(text: &str) -> Result<Path, String> {
         .find(|part| matches!(*part, "" | "." | ".."))
     {
         return Err(format!(
-            "no part of a key may be empty, '.' or '..', as {part:?} is"
+            "a part of a key must not be empty, '.' or '..', but one is {part:?}"
         ));
     }
-    Path::parse(text).map_err(|_| "a key may not hold control characters".to_owned())
+    Path::parse(text).map_err(|_| "a key must not contain control characters".to_owned())
 }
 
 fn memory(rest: &str) -> Result<Kind, String> {
     let key = rest
         .strip_prefix("///")
-        .ok_or("a memory URL has three slashes: memory:///key")?;
+        .ok_or("write a memory URL with three slashes: memory:///key")?;
     self::key(key).map(Kind::Memory)
 }
 
-/// What follows the two slashes: bucket or host, and key.
+/// Splits the part after the two slashes into the bucket or host, and the key.
 fn authority(rest: &str) -> Result<(&str, Path), String> {
     let rest = rest
         .strip_prefix("//")
-        .ok_or("two slashes and a bucket follow the scheme")?;
+        .ok_or("expected two slashes and a bucket after the scheme")?;
     let (authority, key) = rest.split_once('/').unwrap_or((rest, ""));
     Ok((authority, self::key(key)?))
 }
@@ -106,23 +105,23 @@ fn bucket(rest: &str) -> Result<(String, Path), String> {
 
 fn check_bucket(bucket: &str) -> Result<(), String> {
     if bucket.is_empty() {
-        return Err("it names no bucket".to_owned());
+        return Err("it does not name a bucket".to_owned());
     }
     let wrong = bucket
         .chars()
         .find(|c| !c.is_ascii_alphanumeric() && !"-_.".contains(*c));
     match wrong {
         Some('@') => Err(
-            "a URL may not hold a user or a password; set the environment variables instead"
+            "a URL must not contain a user or a password; set the environment variables instead"
                 .to_owned(),
         ),
         Some(':') => Err(
-            "a URL may not hold a port; set the endpoint by an environment variable instead"
+            "a URL must not contain a port; set the endpoint with an environment variable instead"
                 .to_owned(),
         ),
-        Some(c) => Err(format!("no bucket has {c:?} in its name")),
+        Some(c) => Err(format!("a bucket name must not contain {c:?}")),
         None if !bucket.starts_with(|c: char| c.is_ascii_alphanumeric()) => {
-            Err("the name of a bucket begins with a letter or a digit".to_owned())
+            Err("a bucket name must begin with a letter or a digit".to_owned())
         }
         None => Ok(()),
     }
@@ -157,19 +156,19 @@ fn azure_account(host: &str) -> Result<String, String> {
             Ok(account.to_owned())
         }
         _ => Err(
-            "ACCOUNT.dfs.core.windows.net is expected after the '@'; set other hosts by AZURE_ENDPOINT"
+            "expected ACCOUNT.dfs.core.windows.net after the '@'; set other hosts with AZURE_ENDPOINT"
                 .to_owned(),
         ),
     }
 }
 
-/// The error for a name that is wrong.
+/// Returns the error for an invalid name.
 pub(super) fn invalid(name: &str, what: &str) -> Error {
     let name = redact(name);
     Error::new(ErrorKind::InvalidLocation, format!("{name:?}: {what}"))
 }
 
-/// A text without what may be a password: what precedes the last `@` of a URL. Passwords hold slashes too.
+/// Redacts what may be a password: everything before the last `@` of a URL, because passwords may contain slashes.
 pub(super) fn redact(text: &str) -> String {
     match (scheme(text), text.rsplit_once('@')) {
         (Some(scheme), Some((_, rest))) => format!("{scheme}://…@{rest}"),

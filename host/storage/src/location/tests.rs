@@ -1,4 +1,4 @@
-//! What names a location, and what does not.
+//! Valid and invalid names of locations.
 
 mod causes;
 mod directories;
@@ -21,7 +21,7 @@ fn refused(text: &str) -> String {
     error.to_string()
 }
 
-/// One line a place: every spelling of it, the canonical one first.
+/// One line per place: all its spellings, the canonical one first.
 const PLACES: &[&[&str]] = &[
     &["a"],
     &["A"],
@@ -154,7 +154,7 @@ fn what_names_no_location_is_refused() {
         "\t",
         "\n",
         "\u{a0}",
-        // No scheme of a location, or not in its form.
+        // An unsupported scheme, or a malformed URL.
         "s3:x",
         "s3:",
         "s3:/b/x",
@@ -186,7 +186,7 @@ fn what_names_no_location_is_refused() {
         "file://user@localhost/x",
         "file://127.0.0.1/x",
         "file://localhost",
-        // What a file URL would lose, or cannot mean.
+        // Parts that a file URL would lose or cannot express.
         "file:///x?y",
         "file:///x#1",
         "file:/x#",
@@ -207,7 +207,7 @@ fn what_names_no_location_is_refused() {
         "s3://./x",
         "s3://../x",
         "s3://-/x",
-        // What would be ignored.
+        // Parts that would be ignored.
         "s3://b:9000/x",
         "s3://user@b/x",
         "s3://user:secret@b/x",
@@ -232,7 +232,7 @@ fn what_names_no_location_is_refused() {
         "abfs://c@a.b.dfs.core.windows.net/x",
         "abfss://c@onelake.dfs.fabric.microsoft.com/x",
         "abfs://c@d@account.dfs.core.windows.net/x",
-        // No keys.
+        // Invalid keys.
         "s3://b//x",
         "s3://b/x//",
         "s3://b//",

@@ -1,4 +1,4 @@
-//! Azure's blob storage.
+//! Azure Blob Storage.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub(super) fn open(
         .with_retry(retry())
         .build()
         .map_err(|e| variables.unusable(&location.to_string(), e))?;
-    // The name of the account means the same to everybody, unless another host is said to serve it.
+    // The account name is globally unique, unless the environment sets another host.
     let elsewhere = [
         &ENDPOINTS[..],
         &["AZURE_STORAGE_USE_EMULATOR", "AZURE_USE_FABRIC_ENDPOINT"],
@@ -58,27 +58,27 @@ pub(super) fn open(
 
 pub(in crate::location) const PREFIXES: [&str; 2] = ["AZURE_", "IDENTITY_ENDPOINT"];
 
-/// The variables as they count together, for a location that may name its account.
+/// Resolves the variables for a location that may name its account.
 ///
 /// # Errors
-/// `InvalidLocation` for those that would be ignored although they say whose storage is meant.
+/// `InvalidLocation` for variables that select an account but would be ignored.
 pub(in crate::location) fn variables(
     mut variables: Variables,
     account: Option<&str>,
 ) -> Result<Variables> {
-    // As Azure's own tools call them.
+    // The names that Azure's own tools use.
     variables.fall_back(&[ACCOUNT], ACCOUNT, "AZURE_STORAGE_ACCOUNT");
     let keys = [KEY, "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_MASTER_KEY"];
     variables.fall_back(&keys, KEY, "AZURE_STORAGE_KEY");
     variables.check_http("AZURE_", &ENDPOINTS)?;
     if variables.has(CONNECTION) && !variables.has(ACCOUNT) {
-        let what = format!("is not read; set {ACCOUNT} and {KEY} instead");
+        let what = format!("is not supported; set {ACCOUNT} and {KEY} instead");
         return Err(wrong(CONNECTION, &what));
     }
     if let Some(account) = account {
         match variables.get(ACCOUNT) {
             Some(other) if other != account => {
-                let what = "names another account than the location does; its keys are not those of the location";
+                let what = "names a different account than the location, so its keys do not apply; set it to the location's account";
                 return Err(wrong(ACCOUNT, what));
             }
             _ => variables.set(ACCOUNT, account),

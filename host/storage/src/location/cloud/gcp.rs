@@ -36,7 +36,7 @@ pub(in crate::location) const PREFIXES: [&str; 3] =
 
 pub(in crate::location) fn check(variables: &Variables) -> Result<()> {
     if variables.has("STORAGE_EMULATOR_HOST") && !variables.has("GOOGLE_BASE_URL") {
-        let what = "is not read; name the emulator by GOOGLE_BASE_URL, or unset it";
+        let what = "is not supported; set GOOGLE_BASE_URL to the emulator, or unset it";
         return Err(wrong("STORAGE_EMULATOR_HOST", what));
     }
     variables.check_http("GOOGLE_", &["GOOGLE_BASE_URL"])

@@ -1,4 +1,4 @@
-//! S3, and servers that speak its protocol.
+//! S3, and servers that implement its protocol.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub(super) fn open_by(
 ) -> Result<Opened> {
     let variables = variables(Variables::read(&PREFIXES)?)?;
     if variables.has(CA_BUNDLE) {
-        let what = "has no effect here: the host of this component checks certificates; unset it";
+        let what = "has no effect here, because the host of this component verifies certificates; unset it";
         return Err(wrong(CA_BUNDLE, what));
     }
     let builder = AmazonS3Builder::new()
@@ -69,16 +69,16 @@ fn build(
 
 pub(in crate::location) const PREFIXES: [&str; 2] = ["AWS_", "FLYTE_AWS_"];
 
-/// The variables as they count together.
+/// Resolves the variables.
 ///
 /// # Errors
-/// `InvalidLocation` for those that would be ignored although they say whose storage is meant.
+/// `InvalidLocation` for variables that select a storage or its credentials but would be ignored.
 pub(in crate::location) fn variables(mut variables: Variables) -> Result<Variables> {
     let flyte_endpoint = !ENDPOINTS.iter().any(|name| variables.has(name))
         && variables
             .get("FLYTE_AWS_ENDPOINT")
             .is_some_and(|url| url.starts_with("http:"));
-    // So does flytekit, which asks for no permission.
+    // flytekit does the same without requiring permission.
     if flyte_endpoint && !variables.has("AWS_ALLOW_HTTP") {
         variables.set("AWS_ALLOW_HTTP", "true");
     }
@@ -92,7 +92,7 @@ pub(in crate::location) fn variables(mut variables: Variables) -> Result<Variabl
     {
         return Err(wrong(
             "AWS_ENDPOINT_URL_STS",
-            "is in the clear; use https://",
+            "is unencrypted; use https://",
         ));
     }
     match (variables.has(KEY_ID), variables.has(SECRET)) {
@@ -103,7 +103,7 @@ pub(in crate::location) fn variables(mut variables: Variables) -> Result<Variabl
     }
     for name in ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"] {
         if variables.is_on(name) && !ENDPOINTS.iter().any(|name| variables.has(name)) {
-            let what = "is not supported; name the endpoint by AWS_ENDPOINT_URL_S3";
+            let what = "is not supported; set the endpoint with AWS_ENDPOINT_URL_S3";
             return Err(wrong(name, what));
         }
     }
@@ -111,13 +111,13 @@ pub(in crate::location) fn variables(mut variables: Variables) -> Result<Variabl
 }
 
 /// # Errors
-/// If the credentials are said to be in a file of AWS's tools, which are not read.
+/// If the variables refer to credentials in a file of the AWS tools. Such files are not supported.
 fn check_files(variables: &Variables) -> Result<()> {
     if variables.is_on("AWS_SKIP_SIGNATURE") {
         return Ok(());
     }
     let what = format!(
-        "names credentials in a file, which is not read; set {KEY_ID} and {SECRET} instead (`aws configure export-credentials --format env` prints them)"
+        "refers to credentials in a file, which is not supported; set {KEY_ID} and {SECRET} instead (`aws configure export-credentials --format env` prints them)"
     );
     let of_profile = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"];
     let of_files = ["AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"];
@@ -140,7 +140,7 @@ fn check_files(variables: &Variables) -> Result<()> {
 fn certificates(path: &str) -> Result<Vec<object_store::Certificate>> {
     let bytes = std::fs::read(path)
         .map_err(|e| wrong(CA_BUNDLE, "names a file that cannot be read").with_source(e))?;
-    let unusable = || wrong(CA_BUNDLE, "names a file that holds no certificates in PEM");
+    let unusable = || wrong(CA_BUNDLE, "names a file without PEM certificates");
     let certificates = object_store::Certificate::from_pem_bundle(&bytes)
         .map_err(|e| unusable().with_source(e))?;
     match certificates.is_empty() {

@@ -1,4 +1,4 @@
-//! Writing: a whole object or none, durably.
+//! Atomic, durable writes of objects.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,12 +9,12 @@ use object_store::{Error, PutMode, PutPayload, Result};
 
 use super::{DirStore, Failed, generic};
 
-/// How far above a directory that is there already the names are made durable: whoever made it may have died
-/// before doing so.
+/// How many levels above an existing directory to sync as well. The process that created it may have died
+/// before syncing them.
 const SYNCED_PARENTS: usize = 3;
 
 impl DirStore {
-    /// Makes the directory of a file, if it is missing, and its name durable.
+    /// Creates the directory of a file if it is missing, and makes its name durable.
     fn make_parent(&self, file: &Path) -> io::Result<()> {
         let Some(parent) = file.parent() else {
             return Ok(());
@@ -28,7 +28,7 @@ impl DirStore {
             private_dirs().create(parent)?;
         }
         for made in parent.ancestors().skip(1).take(missing.max(SYNCED_PARENTS)) {
-            // A component cannot open what lies above the directories that it was given.
+            // A component cannot open the parents of its preopened directories.
             let Ok(directory) = File::open(made) else {
                 break;
             };
@@ -38,8 +38,8 @@ impl DirStore {
         Ok(())
     }
 
-    /// Opens a new file beside `file`, under the name that `object_store` gives its own: whoever sweeps
-    /// those sweeps these.
+    /// Creates a staged file next to `file`. The name follows `object_store`, so that a sweep of its staged
+    /// files includes these.
     fn stage(&self, file: &Path) -> io::Result<(PathBuf, File)> {
         let mut number: u64 = 1;
         let mut made_again = false;
@@ -50,7 +50,7 @@ impl DirStore {
             match private_file().open(&name) {
                 Ok(open) => return Ok((name, open)),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
-                // Somebody has removed the folder since it was made.
+                // The folder was removed after it was created.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !made_again => {
                     made_again = true;
                     let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,17 +63,15 @@ impl DirStore {
         }
     }
 
-    /// Puts a whole file, in the place of another or where none is. False if there is one and it is to stay.
+    /// Writes a complete file. Returns false if the file exists and must not be replaced.
     pub(super) fn put(&self, file: &Path, payload: &PutPayload, mode: &PutMode) -> Result<bool> {
         let failed = |what, path: &Path| {
             let path = path.to_owned();
             move |source| generic(Failed { what, path, source })
         };
         self.make_parent(file)
-            .map_err(failed("its directory cannot be made", file))?;
-        let (staged, mut open) = self
-            .stage(file)
-            .map_err(failed("it cannot be created", file))?;
+            .map_err(failed("cannot create its directory", file))?;
+        let (staged, mut open) = self.stage(file).map_err(failed("cannot create it", file))?;
         let written = (|| {
             for piece in payload {
                 open.write_all(piece)?;
@@ -81,35 +79,35 @@ impl DirStore {
             open.sync_all()
         })();
         let put = match written {
-            Err(error) => Err(failed("it cannot be written", &staged)(error)),
+            Err(error) => Err(failed("cannot write it", &staged)(error)),
             Ok(()) if *mode == PutMode::Overwrite => fs::rename(&staged, file)
                 .map(|()| true)
-                .map_err(failed("it cannot be renamed", &staged)),
+                .map_err(failed("cannot rename it", &staged)),
             Ok(()) => link(&staged, file),
         };
         if put.is_err() || *mode != PutMode::Overwrite {
-            // What stays is swept.
+            // A leftover file is swept later.
             let _ = fs::remove_file(&staged);
         }
         if put? {
             let folder = file.parent().unwrap_or(Path::new("/"));
             let synced = File::open(folder).and_then(|folder| folder.sync_all());
-            synced.map_err(failed("it cannot be synced", folder))?;
+            synced.map_err(failed("cannot sync it", folder))?;
             return Ok(true);
         }
         Ok(false)
     }
 }
 
-/// Names a staged file for good, where nothing has that name. False if something has, whoever else tries at the
-/// same time.
+/// Links a staged file to its final name. Returns false if the name exists. Atomic: of concurrent attempts, only
+/// one succeeds.
 fn link(staged: &Path, file: &Path) -> Result<bool> {
     use io::ErrorKind as E;
     match fs::hard_link(staged, file) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == E::AlreadyExists => Ok(false),
         Err(source) => {
-            // The staged file was just created in the same folder, so it is not a matter of rights.
+            // Creating the staged file in this folder succeeded, so permissions are not the cause.
             let unsupported = matches!(
                 source.kind(),
                 E::PermissionDenied | E::Unsupported | E::TooManyLinks | E::CrossesDevices
@@ -118,7 +116,7 @@ fn link(staged: &Path, file: &Path) -> Result<bool> {
                 true => {
                     "this file system has no hard links, which a create-only put needs; use another one"
                 }
-                false => "it cannot be linked",
+                false => "cannot link it",
             };
             let path = file.to_owned();
             let error = Failed { what, path, source };

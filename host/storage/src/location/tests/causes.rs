@@ -1,4 +1,4 @@
-//! What the environment says, and how it is refused.
+//! Environment variables, and the errors about them.
 
 #![cfg(all(feature = "aws", feature = "azure", feature = "gcp"))]
 
@@ -21,7 +21,7 @@ fn s3(environment: Environment<'_>) -> Result<Variables> {
     s3::variables(given(environment, &s3::PREFIXES)?)
 }
 
-/// Asserts that the environment is refused by a message that names the variable, and none of the values.
+/// Asserts that the environment causes an error that names the variable and contains none of the values.
 #[track_caller]
 fn names<T: std::fmt::Debug>(variable: &str, environment: Environment<'_>, read: Result<T>) {
     let error = read.expect_err(variable);
@@ -154,7 +154,7 @@ fn flytes_variables_count_where_those_of_aws_are_unset() {
     // A blank one is unset.
     let read = s3(&[&flyte[..], &[("AWS_ACCESS_KEY_ID", " ")]].concat()).unwrap();
     assert_eq!(read.get("AWS_ACCESS_KEY_ID"), Some("flyte"));
-    // A wrong one is named as it was set.
+    // An error names the variable that was set.
     let wrong = [("FLYTE_AWS_ENDPOINT", "minio:9000")];
     names("FLYTE_AWS_ENDPOINT", &wrong, s3(&wrong));
     let refused = [flyte[0], ("AWS_ALLOW_HTTP", "false")];
@@ -189,7 +189,7 @@ fn what_says_whose_storage_is_meant_is_not_ignored() {
         ])
         .unwrap();
     }
-    // Half of a key is none.
+    // Half of a key pair is an error.
     names(
         "AWS_SECRET_ACCESS_KEY",
         &[],

@@ -26,7 +26,7 @@ async fn read(location: &OpenLocation) -> Option<Vec<u8>> {
     read.map(|bytes| bytes.to_vec())
 }
 
-/// A directory whose own path leads through no links.
+/// Creates a directory whose path contains no links.
 fn temporary() -> (tempfile::TempDir, PathBuf) {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().canonicalize().unwrap();
@@ -62,7 +62,7 @@ fn links_and_dots_are_resolved_when_a_location_is_opened() {
     }
     let error = Location::from_path(dir.join("loop/x")).open().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidLocation);
-    // Above the root there is nothing.
+    // The root is its own parent.
     let many = Path::new("/").join("../".repeat(30)).join("x");
     assert_eq!(open(many).url(), "file:///x");
 }
@@ -175,7 +175,7 @@ async fn what_is_no_file_is_damage_and_does_not_block() {
     assert_eq!(read(&location).await.as_deref(), Some(&b"x"[..]));
 }
 
-/// How a storage's error is told, for what the system says.
+/// Returns the error that a storage reports for a system error.
 #[track_caller]
 fn kind_of(error: rustix::io::Errno) -> ErrorKind {
     errors::kind(&object_store::Error::Generic {
