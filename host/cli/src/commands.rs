@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use checkpoint_storage::{Checkpoint, CheckpointInfo};
+use checkpoint_storage::{Checkpoint, CheckpointInfo, OpenLocation};
 use clap::Subcommand;
 use serde::Serialize;
 

@@ -197,7 +197,10 @@ async fn an_object_is_never_a_mixture_of_two_versions() {
 async fn what_is_no_plain_checkpoint_is_refused_by_name() {
     let refused: [(&[(&str, &str)], &str); 3] = [
         (&[], "no such file or directory"),
-        (&[("a", "x"), ("a/b", "y")], "\"a\" is both an object and a prefix"),
+        (
+            &[("a", "x"), ("a/b", "y")],
+            "\"a\" is both an object and a prefix",
+        ),
         (&[("log/00000000000000000001", "x")], "holds checkpoints"),
     ];
     for (objects, why) in refused {
