@@ -341,7 +341,7 @@ fn a_tree_that_cannot_be_saved_fences_nobody() {
     let from = place.work().join("from");
     // After enough that is whole to make a data object.
     fs::create_dir_all(from.join("z")).unwrap();
-    fs::write(from.join("a"), Random::new(1).bytes(3 << 20)).unwrap();
+    fs::write(from.join("a"), noise(1, 3 << 20)).unwrap();
     let pipe = from.join("z/pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
     assert!(made.unwrap().success());

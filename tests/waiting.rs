@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::support::Place;
 use crate::support::cli::{Cli, Outcome, Running, Signal};
+use crate::support::noise::noise;
 use crate::support::s3::{Fate, Server, environment};
-use crate::support::{Place, Random};
 
 /// Asserts that a run ended at this signal, and said so.
 #[track_caller]
@@ -167,7 +168,7 @@ fn a_record_that_is_no_file_is_damage_and_keeps_nobody_waiting() {
 fn a_data_object_that_is_no_file_is_damage_and_keeps_nobody_waiting() {
     let place = Place::new();
     let file = place.work().join("file");
-    fs::write(&file, Random::new(1).bytes(100_000)).unwrap();
+    fs::write(&file, noise(1, 100_000)).unwrap();
     let store = place.store();
     let line = ["import".as_ref(), file.as_os_str(), store.as_os_str()];
     assert_eq!(Cli::new(line).outcome().code, Some(0));

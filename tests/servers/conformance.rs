@@ -1,4 +1,4 @@
-//! Tests that every storage must pass, run through the storage crate on that storage.
+//! What the storage crate requires of every storage.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -14,12 +14,12 @@ use crate::support::{Random, tree};
 
 const MIB: usize = 1 << 20;
 
-/// Opens an unused location with this name.
+/// Opens the location with this name, which must be unused.
 type Open<'a> = &'a (dyn Fn(&str) -> OpenLocation + Sync);
 
-/// Runs every test on the storage that contains these locations.
-pub(super) async fn demand_all(open: Open<'_>) {
-    goes_on_from_what_is_there(open("bytes")).await;
+/// Runs all checks on the storage of these locations.
+pub(super) async fn check_all(open: Open<'_>) {
+    resumes_from_the_newest_checkpoint(open("bytes")).await;
     fences_stale_attempts(open("fencing")).await;
     lets_one_racing_attempt_win(open("race")).await;
     keeps_large_contents(open("large")).await;
@@ -36,8 +36,8 @@ async fn begin_keeping(location: &OpenLocation, keep: usize) -> Arc<Attempt> {
     Arc::new(Attempt::begin(location.clone(), settings).await.unwrap())
 }
 
-/// Asserts that verification finds no damage.
-async fn is_whole(location: &OpenLocation) {
+/// Asserts that everything in the location is intact.
+async fn assert_intact(location: &OpenLocation) {
     let checked = location.verify().await.unwrap();
     assert!(checked.findings.is_empty(), "{:?}", checked.findings);
 }
@@ -95,7 +95,7 @@ async fn keeps_large_contents(location: OpenLocation) {
     let mut contents = noise(5, 24 * MIB);
     let attempt = begin(&location).await;
     attempt.write(contents.clone().into()).await.unwrap();
-    // Data that is already stored is not uploaded again, even by a later attempt.
+    // A later attempt does not store existing data again either.
     contents[9 * MIB..10 * MIB].fill(7);
     let next = begin(&location).await;
     let mut stream = next.write_stream(Metadata::default()).await.unwrap();
@@ -160,7 +160,7 @@ async fn keeps_the_newest_only(location: OpenLocation) {
     assert!(checked.findings.is_empty(), "{:?}", checked.findings);
     assert_eq!(
         checked.objects, 2,
-        "one object per checkpoint, and nothing else"
+        "each of the two checkpoints has one data object, and there are no others"
     );
     let read = begin(&location).await.read().await.unwrap();
     assert!(read.unwrap() == newest);

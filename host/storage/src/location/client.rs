@@ -77,7 +77,14 @@ fn is_tls(error: &HttpError) -> bool {
     error.kind() == HttpErrorKind::Connect
         && causes(error)
             .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-            .any(|error| error.kind() == std::io::ErrorKind::InvalidData)
+            .any(is_invalid_data)
+}
+
+/// Returns whether an error, or one that it wraps, has this kind. An `io::Error` does not report the error that it
+/// wraps as its source.
+fn is_invalid_data(error: &std::io::Error) -> bool {
+    let wrapped = || error.get_ref()?.downcast_ref::<std::io::Error>();
+    error.kind() == std::io::ErrorKind::InvalidData || wrapped().is_some_and(is_invalid_data)
 }
 
 /// Returns the response, or an error if it says that the request is wrong.
