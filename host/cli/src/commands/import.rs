@@ -46,8 +46,8 @@ impl Args {
         let source = FlytekitObjects::list(&source, &limits).await?;
         if source.holds(&location) {
             let what = format!(
-                "cannot import {1} into itself: it contains the location {0}; name another location",
-                self.location, self.source
+                "cannot import {} into itself: it contains the location {}; name another location",
+                self.source, self.location
             );
             return Err(failure(Code::Usage, what));
         }
