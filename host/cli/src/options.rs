@@ -135,7 +135,11 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
-        _ => return Err("expected a number with the unit B, kB, MB, GB, KiB, MiB or GiB".into()),
+        _ => {
+            return Err(
+                "expected a whole number, optionally with B, kB, MB, GB, KiB, MiB or GiB".into(),
+            );
+        }
     };
     let number: u64 = number.parse().map_err(|_| "expected a whole number")?;
     let bytes = number.checked_mul(factor).and_then(|n| n.try_into().ok());
