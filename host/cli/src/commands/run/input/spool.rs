@@ -44,8 +44,8 @@ struct State {
 }
 
 impl Spool {
-    /// Reads `source` on a separate thread, only on demand. If the thread is blocked in a read, it ends with the process
-    /// and delays nothing.
+    /// Reads `source` on a separate thread, only on demand. If the thread is blocked in a read, it ends with the
+    /// process and delays nothing.
     ///
     /// # Errors
     /// If the temporary file or the thread cannot be created.
