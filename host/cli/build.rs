@@ -9,7 +9,7 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-/// Where `.ci/package` puts the components. A checkout has no such folder.
+/// The folder into which `.ci/package` puts the components. A checkout does not have it.
 const PREBUILT: &str = "prebuilt";
 /// The features and the file name of each component.
 const COMPONENTS: [(&str, &str); 2] = [("", "component.wasm"), ("s3", "component-s3.wasm")];

@@ -19,7 +19,7 @@ const OUTER: &[&str] = &[
     "RUSTFLAGS",
 ];
 
-/// Returns the folder of the workspace. `up` is its path relative to the package being built.
+/// Returns the folder of the workspace. `up` is the path to it from the package being built.
 pub(crate) fn workspace(up: &str) -> Result<PathBuf, Box<dyn Error>> {
     Ok(Path::new(&env::var("CARGO_MANIFEST_DIR")?).join(up))
 }
@@ -59,7 +59,7 @@ pub(crate) fn build(
 }
 
 /// Returns the target directory for all WebAssembly builds. They share it, so that procedural macros are built
-/// once. It is not the outer cargo's, because the outer cargo holds the lock on that.
+/// once. It differs from the outer cargo's target directory, which the outer cargo has locked.
 pub(crate) fn target_dir() -> Result<PathBuf, Box<dyn Error>> {
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     let build = out_dir.ancestors().find(|dir| dir.ends_with("build"));
@@ -69,8 +69,8 @@ pub(crate) fn target_dir() -> Result<PathBuf, Box<dyn Error>> {
     Ok(profile.join("wasm"))
 }
 
-/// Installs a target if it is missing, and prints a warning if it did. rustup installs the targets in
-/// `rust-toolchain.toml` itself, except under `RUSTUP_AUTO_INSTALL=0`.
+/// Installs a target with rustup if it is missing, and prints a warning that it did. rustup itself installs the targets
+/// in `rust-toolchain.toml`, unless `RUSTUP_AUTO_INSTALL=0` is set.
 pub(crate) fn install_target(target: &str) -> Result<(), Box<dyn Error>> {
     let asked = Command::new(env::var("RUSTC")?)
         .args(["--print", "target-libdir", "--target", target])

@@ -1,8 +1,8 @@
-//! A training that is killed half-way and resumes: `cargo run --example digits`.
+//! Trains a model, kills the training halfway and resumes it: `cargo run --example digits`.
 //!
-//! It builds the task of `guest/rust/examples/digits` and runs it twice, each time with a store of its own on
-//! local disk. The first run is left alone. The second is killed by SIGKILL and started again. Both must end
-//! with the same model, to the byte.
+//! Builds the task in `guest/rust/examples/digits` and runs it twice, each time with a separate location on local disk.
+//! The first run is undisturbed. The second is killed by SIGKILL and started again. Both must produce the same model,
+//! byte for byte.
 
 use std::error::Error;
 use std::fs;
@@ -13,11 +13,11 @@ use std::process::{Child, ChildStdout, Command, ExitCode, ExitStatus, Stdio};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const EPOCHS: u32 = 60;
-/// When the line of this epoch is seen, its checkpoint is committed and the next epoch is on its way.
+/// Once the task has printed this epoch's line, its checkpoint is committed and the next epoch is running.
 const KILLED_AFTER: u32 = 20;
 
 fn main() -> ExitCode {
-    // Called so, this program is the command line: only a process of its own can be killed for real.
+    // With this argument, this program acts as the command line: only a separate process can really be killed.
     if std::env::args().nth(1).as_deref() == Some("run") {
         return wasm_checkpoint::main();
     }
@@ -39,10 +39,12 @@ fn demonstrate() -> Result<()> {
     fs::copy(data, work.join("digits.csv"))?;
     fs::copy(build_task(&workspace)?, dir.path().join("digits.wasm"))?;
 
-    println!("1. An undisturbed training:\n");
+    println!("1. Train undisturbed:\n");
     Attempt::start(dir.path(), "undisturbed")?.finish()?;
 
-    println!("\n2. Another one with a store of its own, killed after epoch {KILLED_AFTER}:\n");
+    println!(
+        "\n2. Train with another location, and kill the process after epoch {KILLED_AFTER}:\n"
+    );
     let mut attempt = Attempt::start(dir.path(), "killed")?;
     attempt.print_until(&format!("epoch {KILLED_AFTER}:"))?;
     let status = attempt.kill()?;
@@ -51,14 +53,14 @@ fn demonstrate() -> Result<()> {
         return Err("the training ended before it could be killed".into());
     }
 
-    println!("\n3. The same command again:\n");
+    println!("\n3. Run the same command again to resume:\n");
     let mut attempt = Attempt::start(dir.path(), "killed")?;
     attempt.print_until("resumed after epoch")?;
     attempt.finish()?;
 
     let model = fs::read(work.join("killed.model"))?;
     if model != fs::read(work.join("undisturbed.model"))? {
-        return Err("the model differs from that of the undisturbed run".into());
+        return Err("the model differs from the undisturbed run's".into());
     }
     println!(
         "\nmodel: {} bytes, byte-identical to the undisturbed run's",
@@ -70,7 +72,7 @@ fn demonstrate() -> Result<()> {
 /// Builds the task as a component. Returns its path.
 fn build_task(workspace: &Path) -> Result<PathBuf> {
     const TARGET: &str = "wasm32-wasip2";
-    // Where the build scripts of the workspace build for WebAssembly too, beside this program's folder.
+    // The build scripts of the workspace use the same target directory, next to this program's folder.
     let program = std::env::current_exe()?;
     let profile = program.ancestors().nth(2).ok_or("no target directory")?;
     let target_dir = profile.join("wasm");
@@ -80,27 +82,27 @@ fn build_task(workspace: &Path) -> Result<PathBuf> {
         .args(["--package", "task-checkpoint", "--example", "digits-task"])
         .arg("--target-dir")
         .arg(&target_dir)
-        // As build.rs builds the components, or the macros would be built once more.
+        // Use the settings of build.rs, or cargo would build the procedural macros again.
         .env("CARGO_PROFILE_RELEASE_LTO", "true")
         .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
         .env_remove("RUSTFLAGS")
         .current_dir(workspace)
         .status()?;
     if !built.success() {
-        return Err("the task does not build; see above".into());
+        return Err("cannot build the task; see the compiler's errors above".into());
     }
     let built = target_dir.join(TARGET).join("release");
     Ok(built.join("examples/digits-task.wasm"))
 }
 
-/// A process that trains.
+/// A training process.
 struct Attempt {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Attempt {
-    /// Prints the command, and starts it in this directory.
+    /// Prints the command and starts it in `dir`.
     fn start(dir: &Path, name: &str) -> Result<Self> {
         let args = format!(
             "run --store stores/{name} --dir work digits.wasm work/digits.csv work/{name}.model {EPOCHS}"
@@ -118,7 +120,7 @@ impl Attempt {
         })
     }
 
-    /// Prints some of its lines, and the one that begins like this.
+    /// Prints every tenth epoch's line, up to the line that starts with `beginning`.
     fn print_until(&mut self, beginning: &str) -> Result<()> {
         for line in &mut self.lines {
             let line = line?;
@@ -131,7 +133,7 @@ impl Attempt {
             }
         }
         let status = self.process.wait()?;
-        Err(format!("no line begins with {beginning:?} ({status})").into())
+        Err(format!("the task printed no line that starts with {beginning:?} ({status})").into())
     }
 
     fn finish(mut self) -> Result<()> {

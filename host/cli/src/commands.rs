@@ -50,7 +50,7 @@ impl Command {
     }
 }
 
-/// What `--json` says of a checkpoint, in every command alike.
+/// A checkpoint as every command prints it with `--json`.
 #[derive(Serialize)]
 struct CheckpointRow {
     sequence: u64,
@@ -77,7 +77,7 @@ impl From<CheckpointInfo> for CheckpointRow {
 }
 
 fn rfc3339(time: SystemTime) -> String {
-    // The formatter has no years before 1970 or after 9999.
+    // The formatter supports only the years 1970 to 9999.
     let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
     match (SystemTime::UNIX_EPOCH..=last).contains(&time) {
         true => humantime::format_rfc3339_seconds(time).to_string(),
@@ -85,7 +85,7 @@ fn rfc3339(time: SystemTime) -> String {
     }
 }
 
-/// The checkpoint of this number, or the newest one.
+/// Returns the checkpoint with this number, or the newest one.
 async fn find(location: &LocationArg, sequence: Option<u64>) -> anyhow::Result<Checkpoint> {
     let opened = location.open()?;
     let checkpoints = opened.checkpoints().await?;
@@ -97,17 +97,18 @@ async fn find(location: &LocationArg, sequence: Option<u64>) -> anyhow::Result<C
         .find(|c| sequence.is_none_or(|sequence| c.info().sequence == sequence));
     let what = match (found, sequence) {
         (Some(checkpoint), _) => return Ok(checkpoint),
-        (None, None) => format!("{location}: no checkpoint"),
+        (None, None) => format!("{location}: no checkpoint to restore"),
         (None, Some(sequence)) => format!(
-            "{location}: no checkpoint {sequence} that can be restored; `wasm-checkpoint ls` lists them"
+            "{location}: no checkpoint {sequence} to restore; `wasm-checkpoint ls` lists those there are"
         ),
     };
     Err(failure(Code::NoInput, what))
 }
 
+/// Checks that a location exists: a mistyped name must not pass for a location without checkpoints.
+///
 /// # Errors
-/// With a code of its own if there is no such location: a name that was mistyped must not pass for a location
-/// without checkpoints.
+/// With [`Code::NoInput`] if there is no such location.
 async fn must_exist(location: &OpenLocation) -> anyhow::Result<()> {
     match location.exists().await? {
         true => Ok(()),

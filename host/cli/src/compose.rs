@@ -1,4 +1,4 @@
-//! Plugs the import, as a component, into a task.
+//! Plugs the import into a task, as a component.
 
 use anyhow::Context;
 use wac_graph::types::Package;
@@ -6,29 +6,29 @@ use wac_graph::{CompositionGraph, EncodeOptions, NodeKind, PackageId, PlugError}
 
 use crate::exit::{Code, failure};
 
-/// The import over WASI, for directories.
+/// The import over WASI, with directories only.
 const LOCAL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/component.wasm"));
-/// The same with S3, over `wasi:http`.
+/// The import with S3 as well, over `wasi:http`.
 const S3: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/component-s3.wasm"));
 
-/// What a task imports of ours begins with this.
+/// The prefix of the imports that are plugged.
 const OURS: &str = "task:checkpoint/";
 
-/// Through these a task could see the directory of its checkpoints, and the credentials.
+/// Imports through which a task could see the directory of its checkpoints, or the credentials.
 const SEEING: [&str; 2] = ["wasi:cli/environment", "wasi:filesystem/preopens"];
 
-/// Which storage a composed task can reach.
+/// The storage that a composed task can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StoreKind {
     Directories,
     S3,
 }
 
-/// A component that is `task` with its checkpoints in itself: it imports nothing but WASI.
+/// Returns `task` composed with the import. The result imports nothing but WASI.
 ///
 /// # Errors
-/// If the task does not import `task:checkpoint`, if something else of what it imports stays open, or if
-/// it could see more than its own through a version of WASI that is not known here.
+/// If the task does not import `task:checkpoint`, if it imports anything else that neither the plugged component nor
+/// WASI provides, or if an unknown version of WASI would let it see its checkpoints.
 pub(crate) fn compose(task: &[u8], store: StoreKind) -> anyhow::Result<Vec<u8>> {
     let host = match store {
         StoreKind::Directories => LOCAL,
@@ -39,22 +39,22 @@ pub(crate) fn compose(task: &[u8], store: StoreKind) -> anyhow::Result<Vec<u8>> 
     let task = register(&mut graph, "checkpoint:task", task)?;
     let imports = imports(&graph, task);
     if !imports.iter().any(|name| name.starts_with(OURS)) {
-        let what = "it imports nothing of task:checkpoint, so there is nothing to plug in; `wasmtime run` runs it as it is";
+        let what = "it imports nothing from task:checkpoint, so there is nothing to plug in; run it with `wasmtime run` as it is";
         return Err(failure(Code::UnknownImport, what));
     }
     match wac_graph::plug(&mut graph, vec![host], task) {
-        // Then all that it imports stays open, and is named below.
+        // If nothing was plugged, `check` names the first import that is left open.
         Ok(()) | Err(PlugError::NoPlugHappened) => {}
-        Err(error) => return Err(anyhow::Error::new(error).context("it cannot be composed")),
+        Err(error) => return Err(anyhow::Error::new(error).context("cannot compose it")),
     }
     check(&imports, &plugged(&graph, task))?;
     let composed = graph.encode(EncodeOptions::default());
-    composed.context("it cannot be composed")
+    composed.context("cannot compose it")
 }
 
 fn register(graph: &mut CompositionGraph, name: &str, bytes: &[u8]) -> anyhow::Result<PackageId> {
     let package = Package::from_bytes(name, None, bytes, graph.types_mut()).map_err(|error| {
-        let what = format!("this is no component that can be composed: {error:#}");
+        let what = format!("not a component that can be composed: {error:#}");
         failure(Code::NotComponent, what)
     })?;
     Ok(graph.register_package(package)?)
@@ -65,7 +65,7 @@ fn imports(graph: &CompositionGraph, package: PackageId) -> Vec<String> {
     world.imports.keys().cloned().collect()
 }
 
-/// What of its imports the task has been given.
+/// Returns the imports of the task that are plugged.
 fn plugged(graph: &CompositionGraph, task: PackageId) -> Vec<String> {
     let instances = graph.node_ids().filter(|id| {
         let node = &graph[*id];
@@ -75,19 +75,19 @@ fn plugged(graph: &CompositionGraph, task: PackageId) -> Vec<String> {
     given.map(|(name, _)| name.to_owned()).collect()
 }
 
-/// Whether `wasmtime run` has all that stays open, and what is to be kept from the task is.
+/// Checks that `wasmtime run` provides every import that is left open, and that the task cannot see its checkpoints.
 fn check(imports: &[String], plugged: &[String]) -> anyhow::Result<()> {
     let open = imports.iter().filter(|name| !plugged.contains(name));
     for name in open {
         if SEEING.iter().any(|seeing| name.starts_with(seeing)) {
             let what = format!(
-                "it imports {name}, in a version that cannot be plugged: the task could see where its checkpoints lie"
+                "it imports {name} in a version that cannot be plugged, so the task could see where its checkpoints are stored; build it for WASI 0.2"
             );
             return Err(failure(Code::UnknownImport, what));
         }
         if !name.starts_with("wasi:") {
             let what = format!(
-                "it imports {name}, which stays open: neither this component nor `wasmtime run` has it"
+                "it imports {name}, which neither the plugged component nor `wasmtime run` provides"
             );
             return Err(failure(Code::UnknownImport, what));
         }

@@ -1,5 +1,5 @@
-//! The exit codes. A task's own code passes through, so the host's failures lie where few programs have theirs: in
-//! the range of sysexits(3), and beside the shell's 124. 125 is docker's, 126 and 127 are the shell's.
+//! The exit codes. A task's own code passes through, so the host's failures use codes that few programs use: those of
+//! sysexits(3), and some next to 124 of timeout(1). Docker uses 125; shells use 126 and 127.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -8,28 +8,28 @@ use checkpoint_storage::ErrorKind;
 
 use crate::output;
 
-/// The table, for `--help`.
+/// The table for `--help`.
 pub(crate) const HELP: &str = "\
 Exit codes:
   0    the task succeeded
-  1    the task failed without a code of its own, or this program did
-  2    wrong usage
-  65   every checkpoint is damaged, or `verify` has found damage
-  66   there is no such location, or no such checkpoint in it
+  1    the task or this program failed without a more specific code
+  2    invalid usage
+  65   every checkpoint is damaged, or `verify` found damage
+  66   no such location, or no such checkpoint in it
   69   the storage cannot be reached
-  76   a newer attempt, elsewhere, has claimed the location
-  77   the storage may not be read or written
-  78   the location, or what the environment says about it, is wrong
-  121  the file cannot be read, or is not a component that can be run
-  122  the component imports something that this host does not have
-  124  the last attempt ran out of time
+  76   a newer attempt has claimed the location
+  77   no permission to read or write the storage
+  78   invalid location or environment variable, or a storage that is not fit
+  121  cannot read the file, or it is not a component that can run
+  122  the component imports something that this host does not provide
+  124  the last attempt timed out
   130  stopped by SIGINT; rerun the command to resume
   134  the last attempt trapped
   143  stopped by SIGTERM; rerun the command to resume
-A task that was told to stop counts as stopped, whatever it returns. Any other code is that of the task's last
-attempt. Rust's standard library for wasm32-wasip2 reports each of its codes but 0 as 1.";
+A task that was told to stop counts as stopped, whatever it returns. Any other code is the task's own, from its last
+attempt. Rust's standard library for wasm32-wasip2 reports every exit code except 0 as 1.";
 
-/// A failure that has an exit code of its own.
+/// A failure with a specific exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     Usage = 2,
@@ -51,7 +51,7 @@ impl From<Code> for ExitCode {
     }
 }
 
-/// A message with the code to exit with. Further causes are added as context.
+/// A message, and the code to exit with. Causes are added as context.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) code: Code,
@@ -66,7 +66,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// An error that ends the program with this code.
+/// Returns an error that ends the program with this code.
 pub(crate) fn failure(code: Code, message: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(Failure {
         code,
@@ -74,7 +74,7 @@ pub(crate) fn failure(code: Code, message: impl Into<String>) -> anyhow::Error {
     })
 }
 
-/// The code of a failure of the storage; `None` where there is none of its own.
+/// Returns the code for an error of the storage; `None` if it has no specific one.
 pub(crate) fn code_of(kind: ErrorKind) -> Option<Code> {
     match kind {
         ErrorKind::Fenced => Some(Code::Fenced),
@@ -86,19 +86,19 @@ pub(crate) fn code_of(kind: ErrorKind) -> Option<Code> {
     }
 }
 
-/// Prints an error with its causes, in one line, and returns its code.
+/// Prints an error with its causes on one line. Returns its code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     output::say(format!("error: {}", one_line(error)));
     code_for(error)
 }
 
-/// The code to exit with for an error.
+/// Returns the code to exit with for an error.
 pub(crate) fn code_for(error: &anyhow::Error) -> ExitCode {
     code(error).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 fn code(error: &anyhow::Error) -> Option<Code> {
-    // One that was added as context is not in the chain as itself.
+    // A failure that was added as context does not show up in the chain; only `downcast_ref` finds it.
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return Some(failure.code);
     }
@@ -109,7 +109,7 @@ fn code(error: &anyhow::Error) -> Option<Code> {
     })
 }
 
-/// An error and its causes in one line.
+/// Returns an error and its causes on one line.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
     checkpoint_storage::causes(error.as_ref())
 }
@@ -118,11 +118,11 @@ pub(crate) fn one_line(error: &anyhow::Error) -> String {
 mod tests {
     use super::*;
 
-    /// Those of docker, and of shells for what cannot be executed or found.
+    /// Docker's code, and those of shells for a program that cannot be executed or found.
     const TAKEN: [u8; 3] = [125, 126, 127];
 
     #[test]
-    fn no_code_is_one_of_dockers_or_the_shells() {
+    fn no_code_collides_with_those_of_docker_or_shells() {
         let codes = [
             Code::Usage,
             Code::Corrupt,

@@ -1,6 +1,6 @@
-//! The command line of wasm-checkpoint, as a library, so that other programs can be it.
+//! The command line of wasm-checkpoint as a library, so that other programs can act as it.
 //!
-//! `wasm-checkpoint --help` says what it does. [`main`] is the whole interface.
+//! `wasm-checkpoint --help` describes it. [`main`] is the whole interface.
 
 mod commands;
 mod compose;
@@ -18,7 +18,7 @@ use clap::Parser;
 
 use commands::Command;
 
-/// Run WebAssembly tasks that survive their own death.
+/// Run WebAssembly tasks that resume from their last checkpoint
 #[derive(Debug, Parser)]
 #[command(name = "wasm-checkpoint", version, after_help = exit::HELP)]
 struct Args {
@@ -26,8 +26,7 @@ struct Args {
     command: Command,
 }
 
-/// Parses the arguments of this process and does what they say. Returns the code of the `exit` table
-/// in `--help`.
+/// Parses the arguments of this process and runs the command. Returns one of the exit codes that `--help` lists.
 pub fn main() -> ExitCode {
     let Args { command } = Args::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -41,7 +40,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => exit::report(&error),
     };
-    // A guest that is stuck in a host call must not keep the process.
+    // Do not wait for a guest that is stuck in a host call.
     runtime.shutdown_background();
     code
 }

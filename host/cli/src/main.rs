@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// The system's allocator keeps freed memory for each thread, which doubles the memory of a save: its pieces
-/// are allocated on one thread and freed on another.
+/// glibc's allocator keeps freed memory per thread, which doubles the memory of a save: its pieces are allocated on one
+/// thread and freed on another.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,22 +1,22 @@
-//! The cap on what a guest may allocate.
+//! Limits the memory of a guest.
 
 use wasmtime::ResourceLimiter;
 
-/// What wasmtime takes for an element of a table.
+/// How much memory wasmtime uses for an element of a table.
 const ELEMENT_BYTES: usize = size_of::<usize>();
 
-/// Counts all memories and tables of a store together: a component has as many of them as it likes, so
-/// a cap on each would be none.
+/// Counts all memories and tables of a store together. A component can have any number of them, so a limit on each
+/// would not limit the total.
 #[derive(Debug)]
 pub(crate) struct Memory {
     limit_bytes: usize,
     used_bytes: usize,
-    /// What the last growth took, to give it back if it comes to nothing.
+    /// The size of the last growth, to subtract it again if the growth fails.
     last_bytes: usize,
 }
 
 impl Memory {
-    /// Without a limit, everything that the machine has.
+    /// Without a limit, the guest may use all memory of the machine.
     pub(crate) fn new(limit_bytes: Option<usize>) -> Self {
         Self {
             limit_bytes: limit_bytes.unwrap_or(usize::MAX),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_growth_that_failed_or_was_refused_takes_nothing() {
+    fn a_growth_that_fails_or_is_refused_does_not_count() {
         let mut memory = Memory::new(Some(100));
         assert!(memory.memory_growing(0, 100, None).unwrap());
         memory
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_everything_fits() {
+    fn any_size_fits_without_a_limit() {
         let mut memory = Memory::new(None);
         assert!(memory.memory_growing(0, usize::MAX, None).unwrap());
     }

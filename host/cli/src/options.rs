@@ -1,4 +1,4 @@
-//! What options say, where clap does not know.
+//! Option values that clap cannot parse itself.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use checkpoint_storage::{Location, OpenLocation};
 
-/// A location as it was written: a URL, or a path, which need not be Unicode.
+/// A location as written on the command line: a URL, or a path, which need not be Unicode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LocationArg(OsString);
 
@@ -30,9 +30,9 @@ impl fmt::Display for LocationArg {
     }
 }
 
-/// The value of one of Flyte's options. On a first attempt Flyte gives two quote characters, and an older one
-/// leaves its template unreplaced; a template of an operator's may give what its language prints for nothing.
-/// All of these mean none.
+/// The value of one of Flyte's options; `None` if it names no location. On a first attempt Flyte passes two quote
+/// characters, and older versions leave the template unreplaced. An operator's template may produce what its language
+/// prints for an absent value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FlyteUrl(pub(crate) Option<LocationArg>);
 
@@ -49,7 +49,7 @@ fn means_none(text: &str) -> bool {
     matches!(text, "" | "None" | "null") || (text.contains("{{") && text.contains("}}"))
 }
 
-/// A directory of the host's, under the name that the guest knows.
+/// A directory of the host, and the path under which the guest sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SharedDir {
     pub(crate) host: PathBuf,
@@ -62,7 +62,7 @@ impl FromStr for SharedDir {
     fn from_str(text: &str) -> Result<Self, String> {
         let (host, guest) = text.split_once("::").unwrap_or((text, text));
         if host.is_empty() || guest.is_empty() {
-            return Err("HOST or HOST::GUEST is expected".into());
+            return Err("expected HOST or HOST::GUEST".into());
         }
         Ok(Self {
             host: host.into(),
@@ -71,7 +71,7 @@ impl FromStr for SharedDir {
     }
 }
 
-/// A variable of the guest's environment.
+/// An environment variable of the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Variable {
     pub(crate) name: String,
@@ -86,11 +86,15 @@ impl FromStr for Variable {
             Some((name, value)) => (name, value.to_owned()),
             None => match std::env::var(text) {
                 Ok(value) => (text, value),
-                Err(_) => return Err(format!("this environment has no {text}; name a value")),
+                Err(_) => {
+                    return Err(format!(
+                        "{text} is not set in this environment; pass {text}=VALUE"
+                    ));
+                }
             },
         };
         if name.is_empty() {
-            return Err("a variable has a name".into());
+            return Err("expected NAME or NAME=VALUE".into());
         }
         Ok(Self {
             name: name.into(),
@@ -103,17 +107,17 @@ impl FromStr for Variable {
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|e| e.to_string())?;
     match duration.is_zero() {
-        true => Err("no time at all".into()),
+        true => Err("must be longer than 0".into()),
         false => Ok(duration),
     }
 }
 
-/// Parses a share in percent, such as `5`, to one of 1.
+/// Parses a percentage such as `5` or `5%`. Returns it as a fraction.
 pub(crate) fn percent(text: &str) -> Result<f64, String> {
     let percent = text.trim_end_matches('%').parse::<f64>();
     match percent.map_err(|e| e.to_string())? {
         percent if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
-        _ => Err("a share lies between 0 and 100".into()),
+        _ => Err("expected a percentage above 0, up to 100".into()),
     }
 }
 
@@ -131,14 +135,18 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
-        _ => return Err("a size is a number and B, kB, MB, GB, KiB, MiB or GiB".into()),
+        _ => {
+            return Err(
+                "expected a whole number, optionally with B, kB, MB, GB, KiB, MiB or GiB".into(),
+            );
+        }
     };
-    let number: u64 = number.parse().map_err(|_| "a size is a whole number")?;
+    let number: u64 = number.parse().map_err(|_| "expected a whole number")?;
     let bytes = number.checked_mul(factor).and_then(|n| n.try_into().ok());
-    bytes.ok_or_else(|| "more than this machine can address".into())
+    bytes.ok_or_else(|| "too large for this machine".into())
 }
 
-/// Prints a size for people.
+/// Formats a size for people.
 pub(crate) fn human_size(bytes: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64;
@@ -162,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_flyte_leaves_unsaid_is_none() {
+    fn flytes_absent_values_name_no_location() {
         let blank = ["", " ", "\t\n", "\"\"", "''", "' '", " \"\" "];
         let words = [
             "None",
@@ -188,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_have_units() {
+    fn sizes_are_parsed_and_printed_with_units() {
         assert_eq!(size("64MiB"), Ok(64 << 20));
         assert_eq!(size("1 GB"), Ok(1_000_000_000));
         assert_eq!(size("4096"), Ok(4096));
@@ -200,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_has_its_own_name_unless_another_is_given() {
+    fn a_directory_keeps_its_path_unless_another_is_given() {
         let dir = |host: &str, guest: &str| SharedDir {
             host: host.into(),
             guest: guest.into(),

@@ -1,5 +1,4 @@
-//! How far long work is: a bar on stderr, if that is a terminal. Else nothing at all, so that logs hold
-//! lines only.
+//! Progress bars on stderr, only if it is a terminal. So logs contain only lines.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -13,22 +12,22 @@ const WITH_TOTAL: &str =
     "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left";
 const WITHOUT_TOTAL: &str = "{msg} {spinner} {binary_bytes} {binary_bytes_per_sec}, {elapsed}";
 
-/// Often enough to look alive while the storage does not answer.
+/// How often the bar is redrawn: often enough to look alive while the storage does not answer.
 const TICK: Duration = Duration::from_millis(200);
 
-/// A bar, which is removed when this is dropped: what comes after it is the result or an error.
+/// A progress bar. Dropping this removes it, before the result or an error is printed.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
 }
 
 impl Progress {
-    /// Whether somebody is looking. If not, there is no need to find out how much there is to do.
+    /// Returns whether the bar is visible. If not, there is no need to compute the total.
     pub(crate) fn is_seen() -> bool {
         std::io::stderr().is_terminal()
     }
 
-    /// Begins with nothing done of a total that is not known yet. `doing` is a word such as `importing`.
+    /// Starts a bar without a total. `doing` is a word such as `importing`.
     pub(crate) fn start(doing: &'static str) -> Self {
         let target = match Self::is_seen() {
             true => ProgressDrawTarget::stderr(),
@@ -61,12 +60,12 @@ impl Drop for Progress {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    // The templates are this module's, and a test parses both.
+    // The templates are constants, and a test parses both.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// A tree whose contents are counted as they are read or written. It may outlive the progress: work
-/// that has failed may still be reading.
+/// A tree that advances the bar as its contents are read or written. It may outlive the [`Progress`]: after a failure,
+/// a thread may still be reading.
 #[derive(Debug)]
 pub(crate) struct Counted<T> {
     tree: T,

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT.
+//! Handles SIGTERM and SIGINT.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// What a signal asks for.
+/// A signal that asks this process to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Signal {
     number: u8,
 }
 
 impl Signal {
-    /// The code that shells use for a process that a signal has ended.
+    /// Returns the code that shells use for a process that a signal ended.
     pub(crate) fn code(self) -> u8 {
         128 + self.number
     }
@@ -34,12 +34,14 @@ impl From<Signal> for ExitCode {
     }
 }
 
-/// Listens from the moment it is made. The first signal is told; the second ends the process at once,
-/// which harms nothing that is committed.
+/// Listens for signals. The first one is reported. The second one ends the process at once, which harms nothing that is
+/// committed.
 #[derive(Clone, Debug)]
 pub(crate) struct Signals(Arc<watch::Receiver<Option<Signal>>>);
 
 impl Signals {
+    /// Starts to listen.
+    ///
     /// # Errors
     /// If the system does not let this process listen.
     pub(crate) fn listen() -> std::io::Result<Self> {
@@ -54,7 +56,7 @@ impl Signals {
         Ok(Self(Arc::new(receiver)))
     }
 
-    /// The first signal, if it has come.
+    /// Returns the first signal, if it has arrived.
     pub(crate) fn received(&self) -> Option<Signal> {
         *self.0.borrow()
     }
@@ -65,7 +67,7 @@ impl Signals {
         let signal = receiver.wait_for(Option::is_some).await.ok();
         match signal.and_then(|signal| *signal) {
             Some(signal) => signal,
-            // Nobody listens any more: the runtime is shutting down.
+            // The listener is gone: the runtime is shutting down.
             None => std::future::pending().await,
         }
     }

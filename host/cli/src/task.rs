@@ -1,4 +1,4 @@
-//! A compiled task, and one run of it.
+//! Compiles a task, and runs one attempt of it.
 
 use std::path::Path;
 use std::pin::pin;
@@ -15,14 +15,14 @@ use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 use crate::exit::{Code, Failure, failure};
 use crate::memory::Memory;
 
-/// How often a guest that computes lets others run. Short against a timeout, long against the cost.
+/// How often a computing guest yields: short compared with a timeout, long compared with the cost of yielding.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How long an attempt whose time is up may take to stop by itself. It does so within a tick, unless a
-/// host call holds its thread.
+/// How long an attempt may take to stop once it is cut off. It stops within a tick, unless a host call blocks its
+/// thread.
 const LATE: Duration = Duration::from_secs(1);
 
-/// The most that a guest passes to the host in one call: all that 32 bits address.
+/// The maximum that a guest without a memory limit can pass to the host in one call: everything that 32 bits address.
 const MAX_CALL_BYTES: usize = u32::MAX as usize;
 
 /// A component that is ready to run. Cloning it is cheap.
@@ -30,7 +30,7 @@ const MAX_CALL_BYTES: usize = u32::MAX as usize;
 pub(crate) struct Task {
     engine: Engine,
     command: CommandPre<State>,
-    /// BLAKE3 of the file.
+    /// The BLAKE3 hash of the file.
     pub(crate) digest: [u8; 32],
 }
 
@@ -38,11 +38,11 @@ pub(crate) struct Task {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Success,
-    /// It exited with this code, which is not 0.
+    /// The task exited with this code, which is not 0.
     Exit(u8),
     Trap(String),
     Timeout,
-    /// It was to stop, and did not within the grace period.
+    /// The task did not stop within the grace period.
     Stopped,
 }
 
@@ -72,28 +72,29 @@ impl CheckpointView for State {
 }
 
 impl Task {
-    /// Compiles a component, or takes it from wasmtime's cache, and checks its imports.
+    /// Compiles a component, or loads it from wasmtime's cache, and checks its imports.
     pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
         let name = path.display();
         let bytes = read(path)?;
         let mut config = Config::new();
         config.epoch_interruption(true);
-        // Without a directory for the cache each run compiles anew, which is no reason to fail.
+        // Without a cache directory, every run compiles again. That is no reason to fail.
         config.cache(Cache::new(CacheConfig::new()).ok());
         let engine = Engine::new(&config)
             .map_err(anyhow_of)
-            .context("wasmtime does not start")?;
+            .context("cannot start wasmtime")?;
         let component = Component::new(&engine, &bytes).map_err(|e| {
-            let what = format!("{name}: this is no component that can be run: {e:#}");
+            let what = format!("{name}: not a component that can run: {e:#}");
             failure(Code::NotComponent, what)
         })?;
         let instance = link(&engine, &component).with_context(|| Failure {
             code: Code::UnknownImport,
-            message: format!("{name}: it imports something that wasm-checkpoint does not have"),
+            message: format!("{name}: it imports something that wasm-checkpoint does not provide"),
         })?;
         let command = CommandPre::new(instance).map_err(|_| {
-            let what =
-                format!("{name}: it does not export `wasi:cli/run`, so there is nothing to run");
+            let what = format!(
+                "{name}: it does not export `wasi:cli/run`; build it as a command, not as a library"
+            );
             failure(Code::NotComponent, what)
         })?;
         Ok(Self {
@@ -103,7 +104,7 @@ impl Task {
         })
     }
 
-    /// Runs one attempt to its end, or until `cut` says how it ends.
+    /// Runs one attempt until it ends, or until `cut` resolves to how it ends.
     pub(crate) async fn run(
         &self,
         wasi: WasiCtx,
@@ -125,11 +126,11 @@ impl Task {
             ended = &mut running => return ended,
             end = cut => end,
         };
-        // It may have ended just now.
+        // Sending fails if the attempt has just ended.
         let _ = sender.send(end.clone());
         match tokio::time::timeout(LATE, running).await {
             Ok(ended) => ended,
-            // One that is left behind in its host call is fenced by the next attempt.
+            // The attempt is abandoned in a host call. The next attempt fences it.
             Err(_) => end,
         }
     }
@@ -142,9 +143,9 @@ impl Task {
     ) -> End {
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.memory);
-        // What a guest may pass to the host in one call: all that it can hold.
+        // Let a guest pass everything that it can hold to the host in one call.
         store.set_hostcall_fuel(max_memory.unwrap_or(MAX_CALL_BYTES));
-        // A guest that only computes comes back here every tick, so that its time can run out.
+        // A guest that only computes yields every tick, so that it can time out.
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
         let ticker = Ticker::start(self.engine.clone());
@@ -176,20 +177,23 @@ impl Task {
     }
 }
 
-/// The bytes of a component.
+/// Reads the file of a component.
+///
+/// # Errors
+/// With [`Code::NotComponent`] if it cannot be read or is not a component.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let name = path.display();
     let no_component = |what: String| Err(failure(Code::NotComponent, what));
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(e) => return no_component(format!("{name}: the task cannot be read: {e}")),
+        Err(e) => return no_component(format!("cannot read the task {name}: {e}")),
     };
     match bytes.get(..8) {
         Some(b"\0asm\x01\0\0\0") => no_component(format!(
-            "{name}: this is a core module; build a component, with --target wasm32-wasip2 or `wasm-tools component new`"
+            "{name}: this is a core module, not a component; build with --target wasm32-wasip2, or convert it with `wasm-tools component new`"
         )),
         Some([0, b'a', b's', b'm', ..]) => Ok(bytes),
-        _ => no_component(format!("{name}: this is no WebAssembly component")),
+        _ => no_component(format!("{name}: not a WebAssembly component")),
     }
 }
 
@@ -204,8 +208,8 @@ fn anyhow_of(error: wasmtime::Error) -> anyhow::Error {
     error.into()
 }
 
-/// Runs `work` on a thread of its own, where it may be left: some host calls block, such as a write to a
-/// pipe that nobody reads, and on our own thread no timer would end those.
+/// Runs `work` on a separate thread, where it can be abandoned. Some host calls block, such as a write to a pipe that
+/// nobody reads, and no timer could interrupt those on our own thread.
 async fn blocking<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let runtime = tokio::runtime::Handle::current();
     match tokio::task::spawn_blocking(move || runtime.block_on(work)).await {
@@ -214,7 +218,7 @@ async fn blocking<T: Send + 'static>(work: impl Future<Output = T> + Send + 'sta
     }
 }
 
-/// Ends a tick of the engine again and again, until it is dropped.
+/// Increments the engine's epoch every tick until it is dropped.
 struct Ticker(tokio::task::JoinHandle<()>);
 
 impl Ticker {

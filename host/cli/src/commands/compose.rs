@@ -11,18 +11,18 @@ use crate::task;
 
 /// Make a component that plain `wasmtime run` runs
 ///
-/// The import is plugged into the task as a component of its own, which keeps the checkpoints in a directory
-/// or, with --s3, in a bucket. Environment variables say where and how much: CHECKPOINT_STORE (default
-/// /checkpoint), CHECKPOINT_PREV, CHECKPOINT_KEEP, CHECKPOINT_QUOTA and the others that the README lists. The
-/// task sees neither these nor AWS_*, nor the directory.
+/// Plugs the import into the task, as a component that keeps the checkpoints in a directory or, with --s3, in an
+/// S3 bucket. Environment variables configure it: CHECKPOINT_STORE (default /checkpoint), CHECKPOINT_PREV,
+/// CHECKPOINT_KEEP, CHECKPOINT_QUOTA and others that the README lists. The task sees neither the directory nor any
+/// variable that begins with CHECKPOINT_, AWS_ or FLYTE_AWS_.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The component to plug the import into
+    /// Component to plug the import into
     task: PathBuf,
-    /// The component to make
+    /// Component to write
     #[arg(short, long, value_name = "APP.wasm")]
     output: PathBuf,
-    /// Keep the checkpoints in a bucket of S3; takes `wasmtime run -S http`
+    /// Keep the checkpoints in an S3 bucket; run the result with `wasmtime run -S http`
     #[arg(long)]
     s3: bool,
 }
@@ -37,10 +37,9 @@ impl Args {
         let composed =
             compose(&task::read(&self.task)?, store).with_context(|| name.to_string())?;
         let output = self.output.display();
-        std::fs::write(&self.output, composed)
-            .with_context(|| format!("{output}: it cannot be written"))?;
+        std::fs::write(&self.output, composed).with_context(|| format!("cannot write {output}"))?;
         say(format!(
-            "composed {output}; run it, and run it again when it has died, by"
+            "composed {output}; run it, and rerun it to resume, with"
         ));
         let line = command_line(&self.task, &self.output, store);
         say_raw(&format!("    {line}"));
@@ -48,12 +47,12 @@ impl Args {
     }
 }
 
-/// The flags that `wasmtime run` needs.
+/// Returns the command line that runs the composed task.
 fn command_line(task: &Path, output: &Path, store: StoreKind) -> String {
     let name = task.file_stem().unwrap_or_default().display();
     let output = output.display();
     match store {
-        // `wasm-checkpoint run --store` of the same directory resumes from it too.
+        // `wasm-checkpoint run --store checkpoints/NAME` resumes from the same location.
         StoreKind::Directories => format!(
             "mkdir -p checkpoints/{name} && wasmtime run --dir checkpoints/{name}::/checkpoint {output}"
         ),

@@ -8,15 +8,15 @@ use crate::exit::Code;
 use crate::options::LocationArg;
 use crate::output;
 
-/// Ask a storage whether it is fit to hold checkpoints
+/// Check whether a storage is fit to hold checkpoints
 ///
-/// Lets writers race for a name, among others, in a folder of the location that is removed again. Exits
-/// with 78 if the storage is not fit.
+/// Tests what checkpoints require of the storage, for example that only one of several racing writers creates an
+/// object. Works in a folder of the location, and removes it afterwards. Exits with 78 if the storage is not fit.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The URL or path of the location
+    /// URL or path of the location
     location: LocationArg,
-    /// Print a JSON object
+    /// Print the result as a JSON object
     #[arg(long)]
     json: bool,
 }
@@ -31,7 +31,7 @@ struct Report {
 #[derive(Serialize)]
 struct Row {
     probe: &'static str,
-    /// What is wrong, if something is.
+    /// What the storage did instead; `None` if it passed.
     fault: Option<String>,
 }
 

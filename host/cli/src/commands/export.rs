@@ -13,21 +13,21 @@ use crate::progress::{Counted, Progress};
 
 /// Restore a checkpoint to a directory, or to a file if it is one
 ///
-/// Claims nothing, so a running task does not notice. Every byte is verified. Shows how far it is if
+/// Verifies every byte. Does not claim the location, so it does not disturb a running task. Shows progress if
 /// stderr is a terminal.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The URL or path of the location
+    /// URL or path of the location
     location: LocationArg,
-    /// The directory or file to make; its parent must exist
+    /// Directory or file to create; its parent must exist
     target: PathBuf,
-    /// The sequence number of the checkpoint [default: the newest]
+    /// Sequence number of the checkpoint [default: the newest]
     #[arg(long = "seq", value_name = "N")]
     sequence: Option<u64>,
-    /// Replace what the target holds, such as what an interrupted export has left
+    /// Replace the contents of the target, e.g. those of an interrupted export
     #[arg(long)]
     replace: bool,
-    /// Print a JSON object
+    /// Print the result as a JSON object
     #[arg(long)]
     json: bool,
 }
@@ -43,7 +43,7 @@ struct Exported {
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         let checkpoint = super::find(&self.location, self.sequence).await?;
-        // An operator's links are followed; those in a checkpoint lead nowhere outside of it.
+        // Follow links in the operator's path. Links in the checkpoint never lead outside the target.
         let target = Location::from_path(&self.target).directory()?;
         let target = DirTree::ambient(target.as_deref().unwrap_or(&self.target))?;
         let info = checkpoint.info();

@@ -10,21 +10,21 @@ use crate::options::{LocationArg, human_size};
 use crate::output;
 use crate::progress::{Counted, Progress};
 
-/// Save a directory, a file, or what flytekit has stored, as the newest checkpoint of a location
+/// Save a directory, a file or flytekit's objects as the newest checkpoint of a location
 ///
-/// Claims the location like an attempt, so a task that is running there is fenced. Shows how far it is
-/// if stderr is a terminal.
+/// Claims the location like an attempt, so it fences a task that is running there. Shows progress if stderr is a
+/// terminal.
 ///
-/// flytekit stores plain objects. One that is called `_dst_cp` and alone, its bytes, becomes the single
-/// file that a task reads; anything else becomes a directory, as its `restore` makes it.
+/// flytekit stores plain objects. If there is only one, named `_dst_cp`, it becomes the bytes that a task reads.
+/// Anything else becomes a directory, as flytekit's `restore` makes it.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The path of a directory or a file, or the URL under which flytekit has stored (file:///…, s3://…,
+    /// Path of a directory or a file, or the URL under which flytekit stored its objects (file:///…, s3://…,
     /// gs://…, az://…), which was its --checkpoint-path
     source: LocationArg,
-    /// The URL or path of the location
+    /// URL or path of the location
     location: LocationArg,
-    /// Print a JSON object
+    /// Print the result as a JSON object
     #[arg(long)]
     json: bool,
 }
@@ -40,14 +40,14 @@ struct Imported {
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         let location = self.location.open()?;
-        // Before the claim: what cannot be saved must not fence anybody.
+        // Check the source before the claim: a failed import must not fence a running task.
         let source = self.source.open()?;
         let limits = Limits::default();
         let source = FlytekitObjects::list(&source, &limits).await?;
         if source.holds(&location) {
             let what = format!(
-                "{} lies in {}, which would be imported into itself; name another location",
-                self.location, self.source
+                "cannot import {} into itself: it contains the location {}; name another location",
+                self.source, self.location
             );
             return Err(failure(Code::Usage, what));
         }

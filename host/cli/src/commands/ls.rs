@@ -9,14 +9,14 @@ use super::CheckpointRow;
 use crate::options::{LocationArg, human_size};
 use crate::output;
 
-/// List the checkpoints of a location that can be restored, newest first
+/// List the restorable checkpoints of a location, newest first
 ///
-/// Claims nothing, so a running task does not notice.
+/// Does not claim the location, so it does not disturb a running task.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The URL or path of the location
+    /// URL or path of the location
     location: LocationArg,
-    /// Print a JSON object
+    /// Print the result as a JSON object
     #[arg(long)]
     json: bool,
 }

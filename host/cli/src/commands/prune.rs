@@ -11,19 +11,19 @@ use crate::output;
 
 /// Delete all but the newest checkpoints of a location
 ///
-/// Claims the location like an attempt: a task that is running there is fenced, and its later saves
-/// fail. The newest checkpoint gets a new sequence number.
+/// Claims the location like an attempt, so it fences a task that is running there: the task's later saves fail. The
+/// newest checkpoint gets a new sequence number.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The URL or path of the location
+    /// URL or path of the location
     location: LocationArg,
-    /// How many checkpoints are kept
+    /// Number of checkpoints to keep
     #[arg(long, value_name = "N")]
     keep: NonZeroUsize,
-    /// Say what would be deleted, claim nothing and delete nothing
+    /// Print what would be deleted, without claiming or deleting anything
     #[arg(long)]
     dry_run: bool,
-    /// Print a JSON object
+    /// Print the result as a JSON object
     #[arg(long)]
     json: bool,
 }
@@ -32,9 +32,9 @@ pub(crate) struct Args {
 struct Pruned {
     location: String,
     dry_run: bool,
-    /// What was, or would be, deleted.
+    /// The checkpoints that were deleted or, in a dry run, would be.
     deleted: Vec<u64>,
-    /// What is there now, or would be, newest first. Of a dry run by the numbers of before.
+    /// The remaining checkpoints, newest first. In a dry run, those that would remain, by their current numbers.
     kept: Vec<u64>,
 }
 

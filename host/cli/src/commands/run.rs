@@ -32,72 +32,73 @@ use report::ReportFile;
 use store::Private;
 use summary::Summary;
 
-/// Run a task; each attempt goes on from the last committed checkpoint
+/// Run a task with retries; each attempt resumes from the last committed checkpoint
 ///
-/// The task is a component that exports `wasi:cli/run`. It sees the directories and the variables that
-/// are named here, and no others.
+/// The task is a component that exports `wasi:cli/run`. It sees only the directories and environment variables
+/// that are passed here.
 #[derive(clap::Args, Debug)]
 #[command(after_help = exit::HELP)]
 pub(crate) struct Args {
-    /// The location of this task's checkpoints: a URL or a path
-    /// [default: a directory in $XDG_STATE_HOME/wasm-checkpoint or ~/.local/state/wasm-checkpoint that is named
-    /// after the task's absolute path; in a container whose home does not outlive it, name one that does]
+    /// Location of the task's checkpoints: a URL or a path. If you run in a container that loses its home
+    /// directory, name a location that persists
+    /// [default: a directory in $XDG_STATE_HOME/wasm-checkpoint or ~/.local/state/wasm-checkpoint, named after
+    /// the task's absolute path]
     #[arg(long, value_name = "URL")]
     store: Option<LocationArg>,
-    /// The location of an earlier attempt, where that is another one
+    /// Location of an earlier attempt, if it differs from --store
     #[arg(long, value_name = "URL")]
     prev: Option<LocationArg>,
-    /// The same as --store, as Flyte passes it
+    /// Same as --store, for Flyte
     #[arg(long, value_name = "URL", conflicts_with = "store")]
     checkpoint_path: Option<FlyteUrl>,
-    /// The same as --prev, as Flyte passes it: blank, '""', None and {{…}} mean none
+    /// Same as --prev, for Flyte: blank, '""', None, null and {{…}} mean no earlier location
     #[arg(long, value_name = "URL", conflicts_with = "prev")]
     prev_checkpoint: Option<FlyteUrl>,
-    /// How many further attempts follow one that failed. Each reads stdin from its start: a file is rewound, of a
-    /// pipe up to 64 MiB are kept
+    /// Maximum number of retries after a failed attempt. Each attempt reads stdin from its start: a file is
+    /// rewound, and up to 64 MiB of a pipe are kept
     #[arg(long, value_name = "N", default_value_t = 0)]
     retries: u32,
-    /// Delay before the second attempt, such as 10s. It doubles before each further one, up to a minute, and a
-    /// random part of it, at most half, is left out
+    /// Delay before the first retry, e.g. 10s. It doubles with each further retry, up to a minute, and is
+    /// shortened by a random amount of up to half
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1s")]
     retry_delay: Duration,
-    /// The time that an attempt may take, such as 90s or 2h
+    /// Maximum time per attempt, e.g. 90s or 2h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
-    /// The most memory that the task may use, such as 512MiB
+    /// Maximum memory of the task, e.g. 512MiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_memory: Option<usize>,
-    /// How long the task may go on after SIGTERM or SIGINT, of which `should-save` tells it. What it has
-    /// saved in the background is committed within as long again
+    /// Grace period after SIGTERM or SIGINT; the task learns of it from `should-save`. Committing background
+    /// saves may take as long again
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
     grace: Duration,
-    /// Advise the task to save whenever this much time has passed since its last save
-    /// [default: as often as keeps its waiting under 5 % of the time]
+    /// Advise the task to save when this much time has passed since its last save, e.g. 5m
+    /// [default: as often as keeps its waiting for saves under 5 % of the run time]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     save_every: Option<Duration>,
-    /// Advise the task to save as often as keeps its waiting under this share of the time, in percent
+    /// Advise the task to save as often as keeps its waiting for saves under this percentage of the run time
     #[arg(long, value_name = "PERCENT", value_parser = percent, conflicts_with = "save_every")]
     save_overhead: Option<f64>,
     #[command(flatten)]
     limits: LimitArgs,
-    /// Write what the attempts did to this file, as JSON. A file is replaced, a link too; a pipe or a device is
-    /// written
+    /// Write a JSON summary of all attempts to this file. An existing file or link is replaced; a pipe or device
+    /// is written to
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// How many checkpoints are kept
+    /// Number of checkpoints to keep
     #[arg(long, value_name = "N", default_value = "3")]
     keep: NonZeroUsize,
-    /// Give the task a directory. One that contains checkpoints is refused
+    /// Give the task access to a directory. Directories that contain checkpoints are refused
     #[arg(long = "dir", value_name = "HOST[::GUEST]")]
     dirs: Vec<SharedDir>,
-    /// The same, for reading only
+    /// Give the task read-only access to a directory
     #[arg(long = "dir-ro", value_name = "HOST[::GUEST]")]
     read_only_dirs: Vec<SharedDir>,
-    /// Give the task a variable; without a value, that of this environment
+    /// Set an environment variable of the task; without a value, copy it from this environment
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     variables: Vec<Variable>,
-    /// The component, and what it is given as arguments. All that follows the component is the task's
-    // One list: clap would take an option right behind a positional of its own for ours.
+    /// The component to run, and its arguments
+    // One list: if the component were a positional of its own, clap would parse options after it as ours.
     #[arg(value_names = ["TASK.wasm", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true)]
     task: Vec<OsString>,
 }
@@ -111,13 +112,13 @@ impl Args {
         if let Some(report) = report
             && let Err(error) = summary.write(report)
         {
-            // The task has ended as it did all the same.
-            say(format!("warning: the report is not written: {error:#}"));
+            // The outcome of the task stays the same.
+            say(format!("warning: cannot write the report: {error:#}"));
         }
         ended
     }
 
-    /// Runs one attempt, and commits what it has left staged.
+    /// Runs one attempt, and commits its pending background saves.
     async fn attempt(&self, run: &Run<'_>, attempt: Arc<Attempt>) -> anyhow::Result<Attempted> {
         let advice = match (self.save_every, self.save_overhead) {
             (Some(every), _) => SaveAdvice::Every(every),
@@ -144,7 +145,7 @@ impl Args {
         Ok(Attempted { end, stop, outcome })
     }
 
-    /// Waits for as long as an attempt may take.
+    /// Waits until an attempt times out; forever without `--timeout`.
     async fn timeout(&self) {
         match self.timeout {
             Some(timeout) => tokio::time::sleep(timeout).await,
@@ -185,9 +186,11 @@ impl Args {
         self.store.is_none() && !flyte
     }
 
+    /// Refuses `--dir` directories that would expose checkpoints to the task. Call this before each attempt, because
+    /// a task can replace a directory inside one that it was given by a link.
+    ///
     /// # Errors
-    /// If the task would be given a directory of checkpoints. Asked before each attempt, because a task can turn what
-    /// it was given into a link.
+    /// If a directory contains checkpoints or lies among them.
     fn check_dirs(
         &self,
         location: &OpenLocation,
@@ -214,14 +217,14 @@ impl Args {
         let mut wasi = WasiCtx::builder();
         wasi.inherit_stdout().inherit_stderr();
         input.give(&mut wasi);
-        // Its path is the host's.
+        // Pass only the file name: the path is of no concern to the task.
         let name = self.file().file_name().unwrap_or_default();
         wasi.arg(name.to_string_lossy());
         for arg in self.args() {
             let arg = arg.to_str();
-            wasi.arg(
-                arg.ok_or_else(|| failure(Code::Usage, "the arguments of a task are Unicode"))?,
-            );
+            wasi.arg(arg.ok_or_else(|| {
+                failure(Code::Usage, "the task's arguments must be valid Unicode")
+            })?);
         }
         for Variable { name, value } in &self.variables {
             wasi.env(name, value);
@@ -236,7 +239,10 @@ impl Args {
                     .map_err(anyhow::Error::from)
                     .with_context(|| Failure {
                         code: Code::Usage,
-                        message: format!("{option} {}: it cannot be opened", host.display()),
+                        message: format!(
+                            "cannot open the directory {} of {option}",
+                            host.display()
+                        ),
                     })?;
             }
         }
@@ -244,7 +250,7 @@ impl Args {
     }
 }
 
-/// An attempt that has ended, and whose saves have.
+/// An attempt that has ended, with all its saves.
 struct Attempted {
     end: End,
     stop: StopHandle,
@@ -287,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn one_thing_has_one_name_at_a_time() {
+    fn an_option_conflicts_with_its_flyte_name() {
         for (ours, flytes) in [
             ("--store", "--checkpoint-path"),
             ("--prev", "--prev-checkpoint"),
@@ -312,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn flytes_later_attempts_have_one() {
+    fn flytes_later_attempts_have_a_previous_location() {
         let args = parse(&["--prev-checkpoint", "memory:///then", "t.wasm"]).unwrap();
         assert_eq!(args.previous().unwrap().unwrap().url(), "memory:///then");
     }
@@ -329,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn options_that_mean_nothing_are_refused() {
+    fn invalid_option_values_are_refused() {
         let wrong = [
             ["--keep", "0"],
             ["--timeout", "0s"],

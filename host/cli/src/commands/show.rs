@@ -10,14 +10,16 @@ use super::{CheckpointRow, rfc3339};
 use crate::options::{LocationArg, human_size};
 use crate::output::{self, Lines};
 
-/// Show what a checkpoint holds
+/// Show the contents of a checkpoint
+///
+/// Does not claim the location, so it does not disturb a running task.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The URL or path of the location
+    /// URL or path of the location
     location: LocationArg,
-    /// The sequence number of the checkpoint [default: the newest]
+    /// Sequence number of the checkpoint [default: the newest]
     sequence: Option<u64>,
-    /// Print a JSON object
+    /// Print the result as a JSON object
     #[arg(long)]
     json: bool,
 }

@@ -10,14 +10,14 @@ use crate::options::{LocationArg, human_size};
 use crate::output::{self, Lines};
 use crate::progress::Progress;
 
-/// Read everything that a location holds and report what is damaged
+/// Read every byte of a location and report what is damaged
 ///
-/// Changes nothing. Exits with 65 if something is damaged. Shows how far it is if stderr is a terminal.
+/// Changes nothing. Exits with 65 if something is damaged. Shows progress if stderr is a terminal.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The URL or path of the location
+    /// URL or path of the location
     location: LocationArg,
-    /// Print a JSON object
+    /// Print the result as a JSON object
     #[arg(long)]
     json: bool,
 }

@@ -1,4 +1,4 @@
-//! What comes before the attempts of a run, between them and after the last.
+//! The attempts of a run: preparation, retries and the exit code.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::output::say;
 use crate::signals::{Signal, Signals};
 use crate::task::{End, Task};
 
-/// What all attempts of a run need.
+/// What all attempts of a run share.
 pub(super) struct Run<'a> {
     args: &'a Args,
     location: OpenLocation,
@@ -25,7 +25,7 @@ pub(super) struct Run<'a> {
     pub(super) task: Task,
     pub(super) input: Input,
     pub(super) signals: Signals,
-    /// The number of the first attempt of this process.
+    /// The number of this process's first attempt.
     first: u32,
 }
 
@@ -33,22 +33,22 @@ pub(super) struct Run<'a> {
 enum Next {
     /// The run ends with this code.
     End(ExitCode),
-    /// Another one, because this one has failed so.
+    /// The attempt failed for this reason, and another one follows.
     Retry(String),
 }
 
 impl<'a> Run<'a> {
-    /// Finds what would prevent an attempt, before anything is claimed: a task that cannot run must not fence one
-    /// that does.
+    /// Checks everything that could prevent an attempt before anything is claimed: a task that cannot run must not
+    /// fence one that does.
     pub(super) fn prepare(args: &'a Args) -> anyhow::Result<Self> {
         let location = args.location()?;
         let previous = args.previous()?;
         args.check_dirs(&location, previous.as_ref())?;
         let task = Task::load(args.file())?;
-        let input = Input::open(args.retries).context("stdin cannot be opened")?;
+        let input = Input::open(args.retries).context("cannot open stdin")?;
         args.wasi(&input)?;
         if args.has_default_location() {
-            say(format!("checkpoints are stored in {location}"));
+            say(format!("storing checkpoints in {location}"));
         }
         Ok(Self {
             args,
@@ -56,12 +56,12 @@ impl<'a> Run<'a> {
             previous,
             task,
             input,
-            signals: Signals::listen().context("signals cannot be received")?,
+            signals: Signals::listen().context("cannot listen for signals")?,
             first: first_attempt(),
         })
     }
 
-    /// Runs attempts until one succeeds, none is left, or a signal comes.
+    /// Runs attempts until one succeeds, no retry is left, or a signal arrives.
     pub(super) async fn attempts(&self, summary: &mut Summary) -> anyhow::Result<ExitCode> {
         let mut delay = Delay::new(self.args.retry_delay);
         loop {
@@ -101,7 +101,7 @@ impl<'a> Run<'a> {
                     "attempt {number} cannot begin: {error}"
                 )));
             }
-            // Nothing has run, so there is nothing to sum up.
+            // Nothing has run, so there is nothing to summarise.
             Err(error) if summary.attempts == 1 => return Err(error),
             Err(error) => {
                 let text = exit::one_line(&error);
@@ -119,7 +119,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Begins an attempt, for no longer than one may take, and until a signal comes.
+    /// Begins an attempt, unless it times out or a signal arrives first.
     async fn begin(&self, number: u32, summary: &mut Summary) -> anyhow::Result<Begun> {
         let mut settings = AttemptSettings::default()
             .number(number)
@@ -130,19 +130,19 @@ impl<'a> Run<'a> {
             settings = settings.previous(previous.clone());
         }
         tokio::select! {
-            // A signal that came meanwhile is not for the task, which could save nothing yet.
+            // Check the signal first: the task has not started, so it has nothing to save.
             biased;
             signal = self.signals.first() => Ok(Begun::Stopped(signal)),
             attempt = summary.begin(self.location.clone(), settings) => Ok(Begun::Attempt(attempt?)),
             () = self.args.timeout() => {
                 let timeout = rounded(self.args.timeout.unwrap_or_default());
-                let what = format!("{}: it did not answer within {timeout}", self.location);
+                let what = format!("{}: no answer within {timeout}", self.location);
                 Err(failure(Code::Timeout, what))
             }
         }
     }
 
-    /// What follows an attempt that has run, and says so if it is the end.
+    /// Decides what follows an attempt that has run. Prints a message if the run ends.
     fn judge(&self, attempted: Attempted, last: bool, summary: &Summary) -> Next {
         let Attempted { end, stop, outcome } = attempted;
         let Outcome { lost, failure, .. } = outcome;
@@ -164,7 +164,7 @@ impl<'a> Run<'a> {
                 format!("{reason} (its last failed call: {failure})")
             }
         };
-        // Another attempt has taken over; one more here would fence it in turn. And damage stays.
+        // If fenced, another attempt has taken over, and a retry would fence it in turn. Damage does not go away.
         let hopeless = matches!(kind, Some(ErrorKind::Fenced | ErrorKind::Corrupt));
         let over = last || hopeless || self.signals.received().is_some();
         let unrepeatable = self.input.lost().filter(|_| !over);
@@ -175,7 +175,7 @@ impl<'a> Run<'a> {
             return Next::Retry(reason);
         }
         say(format!("failed after {}: {reason}", summary.text()));
-        // A task that passes an error on exits with 1. What the error was says more.
+        // A task that passes on an error of the import exits with 1. The code of that error is more specific.
         let known = kind.and_then(exit::code_of);
         Next::End(match (&end, known) {
             (_, Some(Code::Fenced)) => Code::Fenced.into(),
@@ -190,13 +190,14 @@ enum Begun {
     Stopped(Signal),
 }
 
-/// Whether another attempt might begin where this one could not.
+/// Returns whether a retry might succeed where this attempt could not begin.
 fn can_pass(error: &anyhow::Error) -> bool {
     let unavailable = |error: &Error| error.kind() == ErrorKind::Unavailable;
     error.downcast_ref().is_none_or(unavailable)
 }
 
-/// The code of a task that has succeeded. It counts on what it was told is staged.
+/// Returns the code for a task that succeeded. If a background save was lost, the run has failed: the task relies on
+/// that save.
 fn succeeded(lost: Option<Error>, summary: &Summary) -> ExitCode {
     let Some(lost) = lost else {
         say(format!("done after {}", summary.text()));
@@ -208,7 +209,7 @@ fn succeeded(lost: Option<Error>, summary: &Summary) -> ExitCode {
     exit::code_for(&lost)
 }
 
-/// Why an attempt failed, and the code for it; `None` if it did not.
+/// Returns why an attempt failed, and the code for it; `None` if it succeeded.
 fn reason(end: &End, timeout: Option<Duration>) -> Option<(String, ExitCode)> {
     Some(match end {
         End::Success => return None,
@@ -231,13 +232,13 @@ fn reason(end: &End, timeout: Option<Duration>) -> Option<(String, ExitCode)> {
     })
 }
 
-/// The number of the first attempt of this process. Flyte runs each attempt in a process of its own.
+/// Returns the number of this process's first attempt. Flyte runs each attempt in a separate process.
 fn first_attempt() -> u32 {
     let number = std::env::var("FLYTE_ATTEMPT_NUMBER").ok();
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// A duration for people.
+/// Rounds a duration to milliseconds, for people.
 fn rounded(duration: Duration) -> humantime::FormattedDuration {
     let millis = duration.subsec_millis();
     humantime::format_duration(Duration::new(duration.as_secs(), millis * 1_000_000))

@@ -3,14 +3,14 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-/// What fails for longer than minutes is not helped by asking less often.
+/// The longest delay: if a failure lasts for minutes, waiting longer does not help.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How finely the jitter is chosen.
+/// The number of possible jitter values.
 const STEPS: u32 = 1000;
 
-/// A delay that doubles, up to a cap, and of which a random part of the second half is left out: attempts that
-/// failed together, on many machines, do not come back together.
+/// A delay that doubles up to a cap. A random part of its second half is left out, so that attempts that failed
+/// together on many machines do not retry together.
 #[derive(Debug)]
 pub(super) struct Delay {
     next: Duration,
@@ -18,7 +18,7 @@ pub(super) struct Delay {
 }
 
 impl Delay {
-    /// A `first` beyond the cap is the cap.
+    /// If `first` exceeds the cap, it becomes the cap.
     pub(super) fn new(first: Duration) -> Self {
         Self {
             next: first,
@@ -27,7 +27,7 @@ impl Delay {
     }
 
     pub(super) fn take(&mut self) -> Duration {
-        // Keyed at random, each time anew.
+        // Every `RandomState` has new random keys.
         let random = RandomState::new().hash_one(STEPS);
         self.take_with((random % u64::from(STEPS)) as u32)
     }
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn no_delay_stays_none() {
+    fn a_zero_delay_stays_zero() {
         let mut delay = Delay::new(Duration::ZERO);
         assert_eq!([delay.take(), delay.take()], [Duration::ZERO; 2]);
     }

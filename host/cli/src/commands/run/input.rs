@@ -1,5 +1,5 @@
-//! What the task reads from stdin. Each attempt reads the same: it must not succeed with the rest of what an earlier
-//! one has consumed.
+//! The task's stdin. Each attempt reads it from the start: an attempt must not succeed with only what an earlier one
+//! left unread.
 
 mod spool;
 
@@ -17,23 +17,23 @@ use wasmtime_wasi::p2::{InputStream, Pollable, StreamError, StreamResult};
 
 use spool::Spool;
 
-/// The most that one read gives.
+/// The maximum size of one read.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// The stdin of all attempts of a run.
 #[derive(Clone, Debug)]
 pub(super) enum Input {
-    /// There is one attempt, which may have it as it is.
+    /// There is only one attempt, so it uses the process's stdin directly.
     Inherited,
     Replayed(Arc<Source>),
 }
 
-/// Where what an attempt reads can be read again.
+/// A source that every attempt can read from the start.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// A regular file, from where it was when the run began.
+    /// A regular file, and its position when the run began.
     File { file: File, start: u64 },
-    /// A pipe or a terminal, of which a copy is kept.
+    /// A pipe or a terminal, and a copy of what was read from it.
     Spool(Spool),
 }
 
@@ -55,7 +55,7 @@ impl Input {
         })))
     }
 
-    /// Gives it to an attempt, from its start.
+    /// Gives stdin to an attempt, from its start.
     pub(super) fn give(&self, wasi: &mut WasiCtxBuilder) {
         match self {
             Self::Inherited => wasi.inherit_stdin(),
@@ -63,7 +63,7 @@ impl Input {
         };
     }
 
-    /// Why another attempt could not read the same, if it could not.
+    /// Returns why another attempt could not read the same input; `None` if it could.
     pub(super) fn lost(&self) -> Option<String> {
         match self {
             Self::Replayed(source) => match &**source {
@@ -89,16 +89,16 @@ fn stdin() -> io::Result<File> {
     Ok(io::stdin().as_handle().try_clone_to_owned()?.into())
 }
 
-/// What one read comes to.
+/// The result of one read.
 #[derive(Debug, PartialEq, Eq)]
 enum Piece {
     Bytes(Bytes),
     End,
-    /// It is not there yet.
+    /// There is no input yet.
     Pending,
 }
 
-/// The stdin of one attempt. All streams that the task makes of it share one position.
+/// The stdin of one attempt. All streams that the task opens share one position.
 #[derive(Clone, Debug)]
 struct Replay {
     source: Arc<Source>,
@@ -130,7 +130,8 @@ impl Replay {
         if let Piece::Bytes(bytes) = &piece {
             *position += bytes.len() as u64;
             if let Source::File { file, .. } = &*self.source {
-                // Whoever reads after this process goes on behind what the task has read, as it would without us.
+                // Move the shared position, as an inherited stdin would: the next process that reads from this file
+                // continues after what the task has read.
                 let _ = (&*file).seek(SeekFrom::Start(*position));
             }
         }
@@ -182,7 +183,7 @@ impl InputStream for Replay {
     }
 }
 
-/// The same for interfaces that take a reader of tokio's.
+/// The same for interfaces that need tokio's `AsyncRead`.
 struct AsyncReplay {
     replay: Replay,
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
@@ -213,7 +214,7 @@ impl AsyncRead for AsyncReplay {
     }
 }
 
-/// Reads where other readers of the same file do not interfere: an attempt that was left behind may still read.
+/// Reads at a position, so that other readers of the file do not interfere: an abandoned attempt may still read.
 fn read_at(file: &File, position: u64, most: usize) -> io::Result<Bytes> {
     let mut piece = vec![0; most];
     let read = loop {

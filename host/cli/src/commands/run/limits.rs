@@ -1,28 +1,28 @@
-//! The options about what a task may store.
+//! The options that limit what a task may store.
 
 use checkpoint_storage::Limits;
 
 use crate::options::size;
 
-/// Each excess fails with `quota-exceeded` in the task, and loses nothing that is committed.
+/// Exceeding a limit fails in the task with `quota-exceeded`; no committed checkpoint is lost.
 #[derive(clap::Args, Debug)]
 pub(crate) struct LimitArgs {
-    /// The most that the kept checkpoints and a new one may take in the storage [default: 256GiB]
+    /// Maximum storage for the kept checkpoints and a new one together [default: 256GiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     quota: Option<usize>,
-    /// The largest checkpoint, before compression [default: 64GiB]
+    /// Maximum size of a checkpoint, before compression [default: 64GiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_checkpoint: Option<usize>,
-    /// The most files, directories and links in a checkpoint [default: 1000000]
+    /// Maximum number of files, directories and links in a checkpoint [default: 1000000]
     #[arg(long, value_name = "N")]
     max_files: Option<u64>,
-    /// The longest path in a checkpoint, in bytes [default: 3072, and no more]
+    /// Maximum length of a path in a checkpoint, in bytes, up to 3072 [default: 3072]
     #[arg(long, value_name = "N")]
     max_path: Option<usize>,
-    /// The most that a task may say about a checkpoint [default: 16KiB]
+    /// Maximum size of a checkpoint's annotations and schema [default: 16KiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_annotations: Option<usize>,
-    /// The most saves in any minute [default: 6000]
+    /// Maximum number of saves per minute [default: 6000]
     #[arg(long, value_name = "N")]
     max_saves: Option<u32>,
 }

@@ -9,32 +9,32 @@ use anyhow::Context;
 
 use crate::exit::{Code, Failure};
 
-/// A report that is yet to be written. It is opened before anything is claimed: that it cannot be written must not be
-/// found out after the work.
+/// A report that is yet to be written. It is opened before anything is claimed, so that an unwritable file is reported
+/// before the work and not after it.
 #[derive(Debug)]
 pub(super) enum ReportFile {
-    /// Written to a new file, which is then renamed. So no link is followed that a task has planted, and the report is
-    /// there as a whole or not at all.
+    /// Written to a new file, which then replaces the target by a rename. So the write is atomic, and follows no link
+    /// that a task has planted.
     Beside {
         new: NewFile,
-        /// What is there already, for a file that cannot be renamed over, such as one that is mounted.
+        /// The existing file, in case it cannot be replaced by a rename, for example because it is a mount point.
         old: Option<File>,
     },
-    /// Written where it is.
+    /// Written in place.
     InPlace {
         file: File,
-        /// Whether it is what others write to as well, such as stdout.
+        /// Whether others may write to it too, such as to stdout.
         append: bool,
     },
 }
 
 impl ReportFile {
     /// # Errors
-    /// If it could not be written.
+    /// If the report could not be written there.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         Self::open_at(path).with_context(|| Failure {
             code: Code::Usage,
-            message: format!("--report {}: it cannot be written", path.display()),
+            message: format!("cannot write {}, the file of --report", path.display()),
         })
     }
 
@@ -50,7 +50,7 @@ impl ReportFile {
                 let file = OpenOptions::new().append(true).open(path)?;
                 return Ok(Self::InPlace { file, append: true });
             }
-            // It is replaced, and not followed.
+            // The link is replaced, not followed.
             Some(there) if there.is_symlink() => None,
             Some(there) if !there.is_file() => {
                 let file = open_special(path, there)?;
@@ -61,7 +61,7 @@ impl ReportFile {
         };
         match (NewFile::create(path), old) {
             (Ok(new), old) => Ok(Self::Beside { new, old }),
-            // A file may be written although its directory may not.
+            // The file may be writable although its directory is not.
             (Err(_), Some(file)) => Ok(Self::InPlace {
                 file,
                 append: false,
@@ -71,7 +71,7 @@ impl ReportFile {
     }
 
     /// # Errors
-    /// If it cannot be written after all.
+    /// If the report cannot be written after all.
     pub(super) fn write(self, text: &[u8]) -> io::Result<()> {
         match self {
             Self::InPlace { file, append } => write_in_place(file, append, text),
@@ -90,7 +90,7 @@ fn write_in_place(mut file: File, append: bool, text: &[u8]) -> io::Result<()> {
     file.write_all(text)
 }
 
-/// Whether it is a name that the system gives to an open file, such as `/dev/stdout` or `/proc/self/fd/3`.
+/// Returns whether the system provides this name for an open file, such as `/dev/stdout` or `/proc/self/fd/3`.
 fn is_of_system(path: &Path) -> bool {
     let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
     parent.is_some_and(|parent| parent == Path::new("/dev") || parent.starts_with("/proc"))
@@ -102,7 +102,7 @@ fn open_special(path: &Path, kind: FileType) -> io::Result<File> {
     options.write(true);
     #[cfg(unix)]
     if std::os::unix::fs::FileTypeExt::is_fifo(&kind) {
-        // Opened for writing only, it would wait for a reader.
+        // If opened for writing only, the call would wait for a reader.
         options.read(true);
     }
     #[cfg(not(unix))]
@@ -110,7 +110,7 @@ fn open_special(path: &Path, kind: FileType) -> io::Result<File> {
     options.open(path)
 }
 
-/// A new file beside the one that it replaces. It is removed if it does not come to that.
+/// A new file next to the one that it replaces. It is removed if it replaces nothing.
 #[derive(Debug)]
 pub(super) struct NewFile {
     file: File,
@@ -125,12 +125,12 @@ impl NewFile {
         let mut hidden = OsString::from(".");
         hidden.push(name);
         hidden.push(format!(".{}.tmp", std::process::id()));
-        // Before anything changes the working directory of what runs in this process.
+        // Resolve it now, in case the working directory changes later.
         let target = std::path::absolute(target)?;
         let path = target.with_file_name(hidden);
         let create = || OpenOptions::new().write(true).create_new(true).open(&path);
         let file = match create() {
-            // Left behind by a process of this number that was killed.
+            // A killed process with the same id left it behind.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 fs::remove_file(&path)?;
                 create()?
@@ -156,7 +156,7 @@ impl NewFile {
 impl Drop for NewFile {
     fn drop(&mut self) {
         if !self.replaced {
-            // What stays behind does no harm.
+            // Best effort: a leftover does no harm.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_replaces_what_is_there_and_leaves_nothing_else() {
+    fn a_report_replaces_an_existing_file_and_leaves_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("report");
         fs::write(&path, "an older and longer one").unwrap();
@@ -189,7 +189,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, victim) = (dir.path().join("report"), dir.path().join("victim"));
         fs::write(&victim, "precious").unwrap();
-        // Planted before the report is opened, or after.
+        // First the link exists before the report is opened, then it is created afterwards.
         symlink(&victim, &path).unwrap();
         ReportFile::open(&path).unwrap().write(b"one").unwrap();
         assert!(!path.is_symlink());
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_that_is_not_written_leaves_what_was_there() {
+    fn a_report_that_is_not_written_leaves_the_existing_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("report");
         fs::write(&path, "old").unwrap();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_process_left_is_in_nobodys_way() {
+    fn a_leftover_of_a_killed_process_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("report");
         std::mem::forget(ReportFile::open(&path).unwrap());
@@ -227,7 +227,7 @@ mod tests {
         let path = dir.path().join("report");
         fs::write(&path, "an older and longer one").unwrap();
         let mut report = ReportFile::open(&path).unwrap();
-        // Renaming fails, as it does over a mounted file.
+        // Make the rename fail, as it does over a mount point.
         if let ReportFile::Beside { new, .. } = &mut report {
             new.target = dir.path().join("missing/report");
         }
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_no_report() {
+    fn a_directory_or_an_invalid_path_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         ReportFile::open(dir.path()).unwrap_err();
         ReportFile::open(&dir.path().join("missing/report")).unwrap_err();

@@ -1,4 +1,4 @@
-//! Where a task's checkpoints are stored if nobody says so, and that no task is given a directory of them.
+//! The default location of a task, and the check that no task gets a directory with checkpoints.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
@@ -6,25 +6,26 @@ use std::path::{Component, Path, PathBuf};
 use crate::exit::{Code, failure};
 use crate::options::SharedDir;
 
-/// The longest part of a task's name in that of its location. File systems hold 255 bytes.
+/// How much of a task's name goes into the name of its location. File systems allow 255 bytes.
 const MAX_NAME_CHARS: usize = 64;
 
-/// How many bytes of a hash tell tasks of one name apart.
+/// How many bytes of a hash distinguish tasks with the same name.
 const HASH_BYTES: usize = 8;
 
-/// The default location of a task: it lies outside of what a `--dir .` gives, and tasks of one name in several
-/// directories have locations of their own.
+/// Returns the default location of a task. It lies outside what `--dir .` usually gives, and tasks with the same name
+/// in different directories have different locations.
 pub(super) fn default_location(task: &Path) -> anyhow::Result<PathBuf> {
     let root = root().ok_or_else(|| {
-        let what = "this environment has neither XDG_STATE_HOME nor HOME, so there is no default location; name one with --store";
+        let what = "there is no default location, because neither XDG_STATE_HOME nor HOME is set to an absolute path; name a location with --store";
         failure(Code::WrongLocation, what)
     })?;
     Ok(root.join(name_of(&resolve_parent(task))))
 }
 
-/// The directory of all default locations: `$XDG_STATE_HOME/wasm-checkpoint`, or that beneath the home directory.
+/// Returns the directory of all default locations: `$XDG_STATE_HOME/wasm-checkpoint`, or else
+/// `$HOME/.local/state/wasm-checkpoint`.
 pub(super) fn root() -> Option<PathBuf> {
-    // A relative one counts as unset, as the XDG Base Directory Specification says.
+    // A relative path counts as unset, as the XDG Base Directory Specification says.
     let dir = |name| {
         let path = PathBuf::from(std::env::var_os(name)?);
         path.is_absolute().then_some(path)
@@ -33,7 +34,7 @@ pub(super) fn root() -> Option<PathBuf> {
     Some(state.join("wasm-checkpoint"))
 }
 
-/// For example `main-0123456789abcdef`, for `/home/me/a/main.wasm`.
+/// Returns the name of a task's location, such as `main-0123456789abcdef` for `/home/me/a/main.wasm`.
 fn name_of(task: &Path) -> String {
     let stem = task.file_stem().unwrap_or(OsStr::new("task"));
     let stem = stem.to_string_lossy();
@@ -48,8 +49,8 @@ fn name_of(task: &Path) -> String {
     format!("{stem}-{hash}")
 }
 
-/// The absolute path of a task. Links to its directory are resolved. One that is the task itself is not: it may be
-/// turned to a newer version of the same task.
+/// Returns the absolute path of a task. Resolves links to its directory, but not the task itself if it is a link: the
+/// link may later point to a newer version of the same task.
 fn resolve_parent(task: &Path) -> PathBuf {
     let absolute = std::path::absolute(task).unwrap_or_else(|_| task.to_owned());
     match (absolute.parent(), absolute.file_name()) {
@@ -65,8 +66,10 @@ pub(super) struct Private {
     pub(super) path: PathBuf,
 }
 
+/// Checks that no directory given to the task exposes a private one.
+///
 /// # Errors
-/// If a task would be given a directory in which private ones lie, or which lies in one.
+/// If a given directory contains a private one or lies in one.
 pub(super) fn check_dirs<'a>(
     dirs: impl IntoIterator<Item = &'a SharedDir>,
     private: &[Private],
@@ -82,7 +85,7 @@ pub(super) fn check_dirs<'a>(
             };
             let (host, path) = (host.display(), path.display());
             let what = format!(
-                "--dir {host}: it {relation} {what} ({path}), which the task could read and change; give it another directory, or name another --store"
+                "cannot give the task {host}: it {relation} {what} ({path}), which the task could then read and change; use another --dir, or another --store"
             );
             return Err(failure(Code::Usage, what));
         }
@@ -94,7 +97,7 @@ fn is_within(path: &Path, dir: &Path) -> bool {
     path.ancestors().any(|ancestor| is_same(ancestor, dir))
 }
 
-/// Whether two resolved paths name one directory, be it by way of a bind mount.
+/// Returns whether two resolved paths name the same directory, even through a bind mount.
 #[cfg(unix)]
 fn is_same(a: &Path, b: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -111,7 +114,7 @@ fn is_same(a: &Path, b: &Path) -> bool {
     a == b
 }
 
-/// The absolute path without links and `..`. What is not there yet has neither.
+/// Returns the absolute path without links and `..`. Parts that do not exist yet are resolved by name only.
 fn resolve(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let resolved = path.ancestors().find_map(|there| {
@@ -136,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tasks_of_one_name_have_names_of_their_own() {
+    fn tasks_with_the_same_name_have_different_locations() {
         let [a, b] = ["/a/main.wasm", "/b/main.wasm"].map(|task| name_of(Path::new(task)));
         assert_ne!(a, b);
         assert!(a.starts_with("main-") && b.starts_with("main-"));
@@ -154,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_task_has_one_name_however_it_is_spelled() {
+    fn all_spellings_of_a_task_have_the_same_name() {
         let dir = std::env::current_dir().unwrap();
         let spellings = ["t.wasm", "./t.wasm", "src/../t.wasm"];
         for spelling in spellings {
@@ -164,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_resolved_as_far_as_it_is() {
+    fn a_missing_path_is_resolved_as_far_as_it_exists() {
         let dir = resolve(&std::env::current_dir().unwrap());
         assert_eq!(resolve(Path::new("no/such/../dir")), dir.join("no/dir"));
         assert!(is_within(&dir.join("no/dir"), &dir));

@@ -1,4 +1,4 @@
-//! What the attempts of a run did.
+//! The summary of a run's attempts.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::report::ReportFile;
 use crate::options::human_size;
 use crate::output::{escape_json, say};
 
-/// What is said of all attempts together.
+/// What all attempts did together.
 #[derive(Default)]
 pub(super) struct Summary {
     pub(super) attempts: u32,
@@ -18,7 +18,7 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// Begins an attempt, and says where it goes on.
+    /// Begins an attempt, and remembers where it resumes.
     pub(super) async fn begin(
         &mut self,
         location: OpenLocation,
@@ -34,12 +34,12 @@ impl Summary {
                 reason,
             }) => {
                 say(format!(
-                    "checkpoint {damaged} is damaged ({reason}); going on from {}",
+                    "checkpoint {damaged} is damaged ({reason}); falling back to checkpoint {}",
                     checkpoint.sequence
                 ));
                 checkpoint
             }
-            // The task is told, and may know better than to end.
+            // Not fatal: the task gets the error, and may be able to handle it.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 say(error.to_string());
                 return Ok(attempt);
@@ -77,7 +77,7 @@ impl Summary {
         )
     }
 
-    /// Writes the same as JSON.
+    /// Writes the summary as JSON.
     pub(super) fn write(&self, file: ReportFile) -> anyhow::Result<()> {
         let report = Report {
             attempts: self.attempts,
@@ -95,11 +95,11 @@ impl Summary {
 #[derive(serde::Serialize)]
 struct Report<'a> {
     attempts: u32,
-    /// The checkpoint from which the last attempt went on.
+    /// The checkpoint from which the last attempt resumed.
     resumed_from: Option<&'a str>,
     saves: u64,
     logical_bytes: u64,
     uploaded_bytes: u64,
-    /// The time that the task has waited for its saves.
+    /// The time that the task spent waiting for its saves.
     waited_seconds: f64,
 }

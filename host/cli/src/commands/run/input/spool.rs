@@ -1,4 +1,4 @@
-//! A copy of what is read from a pipe or a terminal, so that another attempt can read it again.
+//! Copies what is read from a pipe or a terminal, so that another attempt can read it again.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,10 +9,10 @@ use tokio::sync::Notify;
 
 use super::{PIECE_BYTES, Piece, read_at};
 
-/// The most that is kept. Whoever pipes more is better off with a file, which is read again where it is.
+/// The maximum size of the copy. For larger inputs, use a file, which needs no copy.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// A source, and a copy of what has been read of it, in a file without a name.
+/// A source, and a copy in an unnamed file of what has been read from it.
 #[derive(Debug)]
 pub(in crate::commands::run) struct Spool {
     shared: Arc<Shared>,
@@ -23,32 +23,32 @@ struct Shared {
     copy: File,
     most_bytes: u64,
     state: Mutex<State>,
-    /// Somebody wants more than there is.
+    /// Signals that a reader wants more than has been read.
     wanted: Condvar,
-    /// There is more, or nothing more will come.
+    /// Signals that more has been read, or that the source has ended.
     come: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// How much of the source the copy holds.
+    /// The size of the copy.
     kept_bytes: u64,
-    /// What was read behind that and is not kept, and where in the source it begins.
+    /// The last piece that was read but not kept, and its position in the source.
     passing: Bytes,
     passing_from: u64,
     /// Why nothing more is kept.
     lost: Option<String>,
-    /// Nothing more comes: the end, or an error.
+    /// Set at the end of the source or after an error.
     ended: Option<Result<(), io::ErrorKind>>,
     wanted: bool,
 }
 
 impl Spool {
-    /// Reads `source` on a thread of its own, and only as much as is asked for. A thread that is blocked in a read ends
-    /// with the process, and keeps nobody waiting.
+    /// Reads `source` on a separate thread, only on demand. If the thread is blocked in a read, it ends with the
+    /// process and delays nothing.
     ///
     /// # Errors
-    /// If there is no temporary file, or no thread.
+    /// If the temporary file or the thread cannot be created.
     pub(super) fn new(source: impl Read + Send + 'static) -> io::Result<Self> {
         Self::with_cap(source, MOST_BYTES)
     }
@@ -68,12 +68,12 @@ impl Spool {
         Ok(Self { shared })
     }
 
-    /// Why what has been read cannot be read again, if it cannot.
+    /// Returns why the input cannot be read again; `None` if it can.
     pub(super) fn lost(&self) -> Option<String> {
         self.shared.state().lost.clone()
     }
 
-    /// What lies at a position, which is that of an attempt.
+    /// Reads at an attempt's position.
     pub(super) fn read(&self, position: u64, most: usize) -> io::Result<Piece> {
         let mut state = self.shared.state();
         if position < state.kept_bytes {
@@ -93,10 +93,10 @@ impl Spool {
         }
     }
 
-    /// Waits until [`read`](Self::read) at this position gives something.
+    /// Waits until [`read`](Self::read) at this position returns something else than [`Piece::Pending`].
     pub(super) async fn wait(&self, position: u64) {
         loop {
-            // Before the look, or what comes in between would be missed.
+            // Register before checking the state, or a notification in between would be missed.
             let come = self.shared.come.notified();
             {
                 let mut state = self.shared.state();
@@ -144,7 +144,7 @@ impl Shared {
         while self.is_wanted() {
             let read = source.read(&mut piece);
             let mut state = self.state();
-            // Who asked meanwhile finds this. One more read would overwrite what is only passing.
+            // This piece answers all requests so far. Reading on would overwrite a piece that is not kept.
             state.wanted = false;
             match read {
                 Ok(0) => state.ended = Some(Ok(())),
@@ -157,7 +157,7 @@ impl Shared {
         }
     }
 
-    /// Waits until more is wanted. False if nothing is any more.
+    /// Waits until a reader wants more. Returns false if the source has ended.
     fn is_wanted(&self) -> bool {
         let mut state = self.state();
         loop {
@@ -177,9 +177,9 @@ impl Shared {
         if state.lost.is_none() {
             let kept = match end <= self.most_bytes {
                 true => write_at(&self.copy, state.kept_bytes, piece)
-                    .map_err(|error| format!("its input could not be kept: {error}")),
+                    .map_err(|error| format!("its stdin could not be copied: {error}")),
                 false => Err(format!(
-                    "it has read more than the {} MiB of a pipe that are kept; redirect its input from a file",
+                    "it has read more than {} MiB from a pipe, the maximum that is kept; redirect stdin from a file",
                     self.most_bytes >> 20
                 )),
             };
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_attempt_reads_the_same() {
+    async fn every_attempt_reads_the_same_input() {
         let all = source(300_000);
         let spool = Spool::new(io::Cursor::new(all.clone())).unwrap();
         assert_eq!(read_all(&spool).await, all);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_too_long_is_read_once() {
+    async fn an_input_over_the_cap_is_read_only_once() {
         let all = source(300_000);
         let spool = Spool::with_cap(io::Cursor::new(all.clone()), 100_000).unwrap();
         assert_eq!(read_all(&spool).await, all);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_read_before_it_is_asked_for() {
+    async fn nothing_is_read_before_it_is_requested() {
         let (read, mut write) = io::pipe().unwrap();
         let spool = Spool::new(read).unwrap();
         assert_eq!(spool.read(0, 10).unwrap(), Piece::Pending);
@@ -266,7 +266,7 @@ mod tests {
         spool.wait(0).await;
         assert_eq!(spool.read(0, 1).unwrap(), Piece::Bytes("a".into()));
         assert_eq!(spool.read(1, 9).unwrap(), Piece::Bytes("b".into()));
-        // Beyond what was asked for, nothing comes; and the blocked thread keeps nobody.
+        // Nothing more was requested; and the blocked thread delays nothing.
         assert_eq!(spool.read(2, 9).unwrap(), Piece::Pending);
     }
 
