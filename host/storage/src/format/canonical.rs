@@ -52,10 +52,13 @@ fn fields(bytes: &[u8]) -> Result<BTreeMap<u64, &[u8]>> {
     let Some(count) = decoder.map().map_err(damaged)? else {
         return Err(Error::corrupt("the record has an indefinite length"));
     };
+    let mut is_shortest = decoder.position() == head_bytes(count);
     let mut fields = BTreeMap::new();
     for _ in 0..count {
+        let key_start = decoder.position();
         let key = decoder.u64().map_err(damaged)?;
         let start = decoder.position();
+        is_shortest &= start - key_start == head_bytes(key);
         decoder.skip().map_err(damaged)?;
         let value = bytes.get(start..decoder.position()).unwrap_or_default();
         let ascends = fields.keys().next_back().is_none_or(|last| *last < key);
@@ -64,9 +67,25 @@ fn fields(bytes: &[u8]) -> Result<BTreeMap<u64, &[u8]>> {
         }
         fields.insert(key, value);
     }
+    if !is_shortest {
+        return Err(Error::corrupt(
+            "the record is not encoded the way a writer encodes it",
+        ));
+    }
     match decoder.position() == bytes.len() {
         true => Ok(fields),
         false => Err(Error::corrupt("the record has bytes after its payload")),
+    }
+}
+
+/// Returns the size of the shortest encoding of a number, or of the head of a map of so many fields.
+fn head_bytes(n: u64) -> usize {
+    match n {
+        0..24 => 1,
+        24..0x100 => 2,
+        0x100..0x1_0000 => 3,
+        0x1_0000..0x1_0000_0000 => 5,
+        _ => 9,
     }
 }
 
