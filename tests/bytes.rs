@@ -137,17 +137,17 @@ fn flytes_spellings_of_none_mean_none() {
 }
 
 #[test]
-fn without_a_location_checkpoints_are_stored_in_the_working_directory() {
+fn an_unreplaced_template_means_the_default_location() {
     let dir = tempfile::tempdir().unwrap();
     let run = |verbs| {
         Cli::run(["--checkpoint-path", "{{.checkpointOutputPrefix}}"])
-            .working_directory(dir.path())
+            .envs([("XDG_STATE_HOME", dir.path().to_str().unwrap())])
             .verbs(verbs)
             .outcome()
     };
     run("write=one").printed(["write 2"]);
     run("read").printed(["read \"one\""]);
-    assert!(dir.path().join("checkpoints/verbs/log").is_dir());
+    assert!(dir.path().join("wasm-checkpoint").is_dir());
 }
 
 fn reading_a_checkpoint_of_several_files_reports_their_number(host: Host) {

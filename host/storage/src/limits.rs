@@ -166,6 +166,10 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "an Instant cannot be made otherwise"
+    )]
     fn saves_beyond_the_rate_are_refused_until_they_are_due() {
         let mut rate = SaveRate::new(2);
         let start = Instant::now();

@@ -31,8 +31,8 @@ struct Measured {
 pub(crate) async fn files() {
     let Some(python) = python() else {
         let missing = "a Python with flytekit; set FLYTEKIT_PYTHON to its path";
-        not_at_hand(SAVE, missing);
-        not_at_hand(RESTORE, missing);
+        skipped(SAVE, missing);
+        skipped(RESTORE, missing);
         return;
     };
     let source = tempfile::tempdir().unwrap();

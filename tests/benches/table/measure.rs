@@ -66,7 +66,7 @@ pub(crate) fn note(what: &str) {
 }
 
 /// Prints that a row cannot be measured on this machine, and what is missing.
-pub(crate) fn not_at_hand(what: &str, missing: &str) {
+pub(crate) fn skipped(what: &str, missing: &str) {
     println!("{what:<58} not measured; requires {missing}");
 }
 

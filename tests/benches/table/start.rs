@@ -14,7 +14,7 @@ pub(crate) async fn start() {
         .stdout(Stdio::null())
         .status();
     if !asked.is_ok_and(|status| status.success()) {
-        not_at_hand(WHAT, "wasmtime; set WASMTIME to its path");
+        skipped(WHAT, "wasmtime; set WASMTIME to its path");
         return;
     }
     let dir = tempfile::tempdir().unwrap();

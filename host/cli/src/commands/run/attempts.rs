@@ -90,7 +90,7 @@ impl<'a> Run<'a> {
         let last = summary.attempts >= self.args.retries;
         summary.attempts += 1;
         let attempt = match self.begin(number, summary).await {
-            Ok(Begun::Attempt(attempt)) => Arc::new(attempt),
+            Ok(Begun::Attempt(attempt)) => attempt,
             Ok(Begun::Stopped(signal)) => {
                 say(format!("stopped by {signal} before attempt {number} began"));
                 return Ok(Next::End(signal.into()));
@@ -133,7 +133,7 @@ impl<'a> Run<'a> {
             // Check the signal first: the task has not started, so it has nothing to save.
             biased;
             signal = self.signals.first() => Ok(Begun::Stopped(signal)),
-            attempt = summary.begin(self.location.clone(), settings) => Ok(Begun::Attempt(attempt?)),
+            attempt = summary.begin(self.location.clone(), settings) => Ok(Begun::Attempt(Arc::new(attempt?))),
             () = self.args.timeout() => {
                 let timeout = rounded(self.args.timeout.unwrap_or_default());
                 let what = format!("{}: no answer within {timeout}", self.location);
@@ -186,7 +186,7 @@ impl<'a> Run<'a> {
 }
 
 enum Begun {
-    Attempt(Attempt),
+    Attempt(Arc<Attempt>),
     Stopped(Signal),
 }
 
