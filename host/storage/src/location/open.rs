@@ -218,7 +218,10 @@ impl OpenLocation {
     }
 
     /// Returns whether it was named by a path rather than a URL.
-    #[cfg(not(target_family = "wasm"))]
+    #[cfg_attr(
+        any(not(feature = "dir"), target_family = "wasm"),
+        expect(dead_code, reason = "only the importer of plain objects asks")
+    )]
     pub(crate) fn is_path(&self) -> bool {
         matches!(self.place, Place::Directory { is_url: false, .. })
     }
