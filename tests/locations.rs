@@ -117,6 +117,7 @@ fn a_path_may_contain_any_byte() {
         verbs_in(&directory, "store", "write=x").printed(["write 2"]);
         let outcome = Cli::run::<&str>([])
             .working_directory(&directory)
+            .envs([("XDG_STATE_HOME", directory.join("state"))])
             .verbs("write=x")
             .outcome();
         outcome.printed(["write 2"]);

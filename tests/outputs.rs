@@ -116,7 +116,7 @@ fn a_report_that_cannot_be_written_after_all_changes_no_exit_code() {
         let report = place.work().join("out/report");
         let outcome = reported(&place, &report, &format!("remove=/data/out {verbs}"));
         assert_eq!(outcome.code, Some(code), "{}", outcome.text());
-        let warning = "warning: the report is not written";
+        let warning = "warning: cannot write the report";
         assert!(outcome.stderr.contains(warning), "{}", outcome.text());
     }
 }

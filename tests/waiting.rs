@@ -149,8 +149,10 @@ fn a_record_that_is_no_file_is_damage_and_keeps_nobody_waiting() {
     replaced_by_what_is_no_file(&record, |kind| {
         let listed = Cli::new(["ls".as_ref(), store.as_os_str()]).outcome();
         assert_eq!(listed.code, Some(0), "{kind}: {}", listed.text());
+        // A directory is no object, as on S3: the record counts as deleted.
+        let code = if kind == "directory" { 0 } else { 65 };
         let verified = Cli::new(["verify".as_ref(), store.as_os_str()]).outcome();
-        assert_eq!(verified.code, Some(65), "{kind}: {}", verified.text());
+        assert_eq!(verified.code, Some(code), "{kind}: {}", verified.text());
     });
     let pipe = newest(store.join("log"));
     fs::remove_file(&pipe).unwrap();

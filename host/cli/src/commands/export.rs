@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use checkpoint_storage::{DirTree, Existing, Limits, Location};
+use checkpoint_storage::{DirTree, ErrorKind, Existing, Limits, Location};
 use serde::Serialize;
 
 use super::CheckpointRow;
@@ -54,9 +54,17 @@ impl Args {
             true => Existing::Replace,
             false => Existing::Refuse,
         };
-        checkpoint
-            .restore(Counted::new(target, &progress), existing, &limits)
-            .await?;
+        let restoring = checkpoint.restore(Counted::new(target, &progress), existing, &limits);
+        if let Err(error) = restoring.await {
+            let replaceable = error.kind() == ErrorKind::InvalidPath && !self.replace;
+            let error = anyhow::Error::new(error);
+            return Err(match replaceable {
+                true => error.context(
+                    "the checkpoint was not exported; --replace replaces what the target holds",
+                ),
+                false => error,
+            });
+        }
         drop(progress);
         let target = self.target.display().to_string();
         if self.json {

@@ -122,7 +122,7 @@ impl Attempt {
     ///
     /// # Errors
     /// [`ErrorKind::Fenced`], [`ErrorKind::Unavailable`] or [`ErrorKind::ReadOnly`], see
-    /// [`Attempt`]; [`ErrorKind::QuotaExceeded`], see [`Limits`].
+    /// [`Attempt`]; [`ErrorKind::QuotaExceeded`], see [`Limits`](crate::Limits).
     pub fn write(&self, contents: Bytes) -> Save<'_> {
         Save::of_contents(self, contents)
     }

@@ -90,14 +90,18 @@ impl DirStore {
             let what = "cannot read it";
             failed(path, what, &place, source)
         };
-        let file = readable().open(&place).map_err(failed)?;
+        let irregular = || io::Error::new(io::ErrorKind::InvalidData, "not a regular file");
+        let file = readable().open(&place).map_err(|error| {
+            // A socket cannot even be opened.
+            let exists = fs::metadata(&place).is_ok_and(|m| !m.is_file() && !m.is_dir());
+            failed(if exists { irregular() } else { error })
+        })?;
         let metadata = file.metadata().map_err(failed)?;
         if metadata.is_dir() {
             return Err(failed(io::ErrorKind::NotFound.into()));
         }
         if !metadata.is_file() {
-            let what = "not a regular file";
-            return Err(failed(io::Error::new(io::ErrorKind::InvalidData, what)));
+            return Err(failed(irregular()));
         }
         let meta = meta(path, &metadata);
         options.check_preconditions(&meta)?;
