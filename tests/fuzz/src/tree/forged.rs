@@ -103,7 +103,12 @@ impl Forged {
     /// Builds the commit. Unless `any_mode`, the owner gets all permissions, so that this process can read the
     /// restored tree.
     pub fn build(self, any_mode: bool) -> Commit {
-        let mode = |mode: u32| if any_mode { mode } else { mode | 0o700 };
+        // One mode in 256 is wider than permission bits, which is damage.
+        let bits = |mode: u32| match mode >> 24 {
+            0xff => mode,
+            _ => mode & 0o777,
+        };
+        let mode = |mode: u32| bits(mode) | if any_mode { 0 } else { 0o700 };
         let mut entries = Vec::new();
         let mut dirs = vec![String::new()];
         let root = match self.root {

@@ -59,6 +59,7 @@ impl Commit {
         root.path.is_empty()
             && (root.is_dir() || root.target.is_none() && rest.is_empty())
             && self.entries.iter().all(Entry::is_one)
+            && self.entries.iter().all(|entry| entry.mode <= 0o777)
             && self
                 .entries
                 .is_sorted_by(|a, b| a.components().lt(b.components()))
@@ -76,8 +77,11 @@ impl Commit {
             (Some(inline), None, None) => inline.len() as u64 == size,
             (None, Some(references), Some(chunks)) => {
                 let sum: u64 = chunks.iter().map(|chunk| chunk.size_bytes).sum();
+                let used: BTreeSet<u64> = chunks.iter().map(|chunk| chunk.object).collect();
                 sum == size
                     && references.iter().all(|(epoch, ..)| *epoch <= 1)
+                    && references.iter().all(|(.., size)| *size <= 64 << 20)
+                    && used.len() == references.len()
                     && chunks.iter().all(|chunk| chunk.can_be(references))
             }
             _ => false,
