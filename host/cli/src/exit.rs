@@ -26,7 +26,7 @@ Exit codes:
   130  stopped by SIGINT; rerun the command to resume
   134  the last attempt trapped
   143  stopped by SIGTERM; rerun the command to resume
-A task that was told to stop counts as stopped, whatever it returns. Any other code is the task's own, from its last
+A task that learned of a stop request counts as stopped, whatever it returns. Any other code is the task's own, from its last
 attempt. Rust's standard library for wasm32-wasip2 reports every exit code except 0 as 1.";
 
 /// A failure with a specific exit code.

@@ -180,7 +180,7 @@ impl OpenLocation {
             };
             if stored != winner.map(|winner| Bytes::from(format!("{winner}"))) {
                 return Some(
-                    "the object is not that of the writer that was told it had created it"
+                    "the object differs from what the writer stored whose put succeeded"
                         .to_owned(),
                 );
             }

@@ -155,7 +155,7 @@ impl Host {
             Ok(result) => result,
             Err(_) => Err(wasmtime::Error::msg("the attempt exceeded its time limit")),
         };
-        // However it ended: what it was told is staged is committed.
+        // Commits the staged saves, however the attempt ended.
         let outcome = store.data().checkpoint.finish(FLUSH).await;
         match outcome.lost {
             // A plugin that succeeded counts on what it has staged.
