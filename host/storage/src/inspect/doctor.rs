@@ -180,8 +180,7 @@ impl OpenLocation {
             };
             if stored != winner.map(|winner| Bytes::from(format!("{winner}"))) {
                 return Some(
-                    "the object differs from what the writer stored whose put succeeded"
-                        .to_owned(),
+                    "the object differs from what the writer stored whose put succeeded".to_owned(),
                 );
             }
         }
