@@ -17,10 +17,13 @@ const COMPONENTS: [(&str, &str); 2] = [("", "component.wasm"), ("s3", "component
 fn main() -> Result<(), Box<dyn Error>> {
     let out_dir = env::var("OUT_DIR")?;
     let out_dir = Path::new(&out_dir);
-    if Path::new(PREBUILT).exists() {
-        copy_prebuilt(out_dir)
-    } else {
-        build(out_dir)
+    let composes = env::var_os("CARGO_FEATURE_COMPOSE").is_some();
+    match (Path::new(PREBUILT).exists(), composes) {
+        (true, true) => copy_prebuilt(out_dir),
+        (true, false) => Ok(()),
+        (false, true) => build(out_dir),
+        // The example builds its task for this target.
+        (false, false) => wasm::install_target(wasm::WASI),
     }
 }
 

@@ -1,8 +1,14 @@
 //! The command line of wasm-checkpoint as a library, so that other programs can act as it.
 //!
 //! `wasm-checkpoint --help` describes it. [`main`] is the whole interface.
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `aws`, `azure`, `gcp` | yes | locations in S3, Azure and Google Cloud Storage |
+//! | `compose` | yes | the command `compose` |
 
 mod commands;
+#[cfg(feature = "compose")]
 mod compose;
 mod exit;
 mod memory;

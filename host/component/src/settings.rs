@@ -3,9 +3,10 @@
 //! | variable | meaning | default |
 //! |---|---|---|
 //! | `CHECKPOINT_STORE` | the location: a directory as the component sees it, or `s3://bucket/prefix` | `/checkpoint` |
-//! | `CHECKPOINT_PREV` | an earlier attempt's location, if it differs | none |
+//! | `CHECKPOINT_PREV` | an earlier attempt's location, if it differs | the one that a record names |
+//! | `CHECKPOINT_FRESH` | `true` begins again from nothing, as `run --fresh` does | `false` |
 //! | `CHECKPOINT_SCRATCH` | a directory for open streams | the location, if it is a directory |
-//! | `CHECKPOINT_KEEP` | how many checkpoints to keep | 3 |
+//! | `CHECKPOINT_KEEP` | how many checkpoints to keep, from now on | as before, or 3 |
 //! | `CHECKPOINT_QUOTA` | maximum bytes stored in the location | see [`Limits`] |
 //! | `CHECKPOINT_MAX_CHECKPOINT` | maximum bytes in a checkpoint | see [`Limits`] |
 //! | `CHECKPOINT_MAX_FILES` | maximum files, directories and links in a checkpoint | see [`Limits`] |
@@ -29,6 +30,7 @@ use checkpoint_storage::{
 };
 
 use crate::isolation::holder;
+use crate::task::runtime;
 
 /// The default location.
 const DEFAULT_STORE: &str = "/checkpoint";
@@ -65,6 +67,9 @@ impl Settings {
         if let Some(previous) = variable("CHECKPOINT_PREV") {
             attempt = attempt.previous(self::location(&previous)?);
         }
+        if fresh()? {
+            attempt = attempt.fresh();
+        }
         let every = number("CHECKPOINT_SAVE_EVERY")?.map(Duration::from_secs);
         Ok(Self {
             location,
@@ -81,16 +86,48 @@ fn store() -> String {
 /// Returns the directories that are for this component only.
 ///
 /// # Errors
-/// `InvalidLocation` if one of the variables is not a valid location.
+/// `InvalidLocation` if one of the variables is not a valid location, or if a recorded predecessor is not what it
+/// was; `Unavailable` if the records cannot be read.
 pub(crate) fn directories() -> Result<Vec<PathBuf>> {
-    let all = [
+    let named = [
         Some(store()),
         variable("CHECKPOINT_PREV"),
         variable("CHECKPOINT_SCRATCH"),
     ];
-    let all = all.into_iter().flatten();
-    all.filter_map(|place| directory(&place).transpose())
-        .collect()
+    let named = named.into_iter().flatten();
+    let named: Result<Vec<_>> = named
+        .filter_map(|place| directory(&place).transpose())
+        .collect();
+    Ok([named?, predecessors()?].concat())
+}
+
+/// Returns the directories that the records of the location name as its predecessors.
+fn predecessors() -> Result<Vec<PathBuf>> {
+    let first = variable("CHECKPOINT_PREV").unwrap_or_else(store);
+    let Some(path) = directory(&first)? else {
+        return Ok(Vec::new());
+    };
+    if fresh()? || holder(&path).is_none() {
+        return Ok(Vec::new());
+    }
+    let found = runtime()?.block_on(location(&first)?.resumable())?;
+    let directories = found
+        .predecessors
+        .iter()
+        .filter_map(OpenLocation::local_dir);
+    Ok(directories.map(Path::to_owned).collect())
+}
+
+/// Returns whether to begin again from nothing.
+fn fresh() -> Result<bool> {
+    match variable("CHECKPOINT_FRESH").as_deref().map(str::trim) {
+        None | Some("false" | "0") => Ok(false),
+        Some("true" | "1") => Ok(true),
+        Some(value) => {
+            let what = format!("CHECKPOINT_FRESH={value}: expected true or false");
+            Err(Error::new(ErrorKind::InvalidLocation, what))
+        }
+    }
 }
 
 /// Returns the directory for open streams, if there is one.

@@ -67,10 +67,7 @@ fn task() -> Answer<&'static Task> {
 impl Task {
     fn begin() -> Result<Self> {
         let settings = Settings::read()?;
-        let runtime = Builder::new_current_thread().enable_time().build();
-        let runtime = runtime.map_err(|error| {
-            Error::new(ErrorKind::Other, "cannot start the tokio runtime").with_source(error)
-        })?;
+        let runtime = runtime()?;
         let attempt = Attempt::begin(settings.location, settings.attempt);
         let attempt = Arc::new(runtime.block_on(attempt)?);
         let session = SessionSettings::default()
@@ -81,6 +78,14 @@ impl Task {
             session: Session::new(attempt, session),
         })
     }
+}
+
+/// Starts a runtime on this thread, the only one that a component has.
+pub(crate) fn runtime() -> Result<Runtime> {
+    let runtime = Builder::new_current_thread().enable_time().build();
+    runtime.map_err(|error| {
+        Error::new(ErrorKind::Other, "cannot start the tokio runtime").with_source(error)
+    })
 }
 
 /// Writes an error and its causes to stderr, which the task cannot read.

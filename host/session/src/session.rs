@@ -125,12 +125,13 @@ impl Session {
         self.answer(found)
     }
 
-    /// Returns the point from which this attempt resumed. Its own saves do not change the answer.
+    /// Returns the point from which this attempt resumed, after verifying it. Its own saves do not change
+    /// the answer.
     ///
     /// # Errors
-    /// [`GuestError::Corrupt`] if there are checkpoints but all of them are damaged.
+    /// Those of [`Attempt::verified_resume_point`].
     pub async fn resume(&self) -> Answer<Resume> {
-        let point = self.answer(self.attempt().resume_point().await)?;
+        let point = self.answer(self.attempt().verified_resume_point().await)?;
         let age = match &point {
             ResumePoint::Fresh => Duration::ZERO,
             ResumePoint::Resumed(checkpoint) | ResumePoint::FellBack { checkpoint, .. } => {

@@ -23,9 +23,11 @@ use crate::checkpoint::Checkpoint;
 use crate::contents::lease::{Lease, Purpose};
 use crate::contents::stage::{Stage, StoredContents};
 use crate::error::{Error, ErrorKind, Result};
+use crate::inspect::prune::PrunePlan;
 use crate::limits::{Limits, SaveRate};
 use crate::location::OpenLocation;
-use crate::log::claim::{self, Claimant, Claimed};
+use crate::log::claim::{self, Claimant};
+use crate::log::history::Damage;
 use crate::metadata::Metadata;
 use crate::restore;
 use crate::tree::target::Existing;
@@ -62,30 +64,22 @@ impl Attempt {
             number: settings.number,
             component: settings.component,
             previous: settings.previous.as_ref(),
+            keep: settings.keep,
+            fresh: settings.fresh,
         };
-        let Claimed {
-            epoch,
-            own,
-            damaged,
-            history,
-        } = claim::claim(&location, &claimant).await?;
-        let writer = LogWriter::new(
-            location.clone(),
-            epoch,
-            &settings,
-            own,
-            &history.sequences,
-            damaged,
-        );
+        let claimed = claim::claim(&location, &claimant).await?;
+        let resumable = claimed.resumable.clone();
+        let writer = LogWriter::new(location.clone(), settings.number, claimed);
         Ok(Self {
             location,
             limits: settings.limits,
             state: Mutex::new(State {
                 writer,
                 rate: SaveRate::new(settings.limits.saves_per_minute),
-                resumed: history.checkpoints.first().map(Checkpoint::info),
-                found: history.checkpoints,
-                damaged: history.damaged,
+                resumed: resumable.checkpoints.first().map(Checkpoint::info),
+                damaged: resumable.skipped(),
+                found: resumable.checkpoints,
+                verified: None,
                 own: None,
                 schema: None,
             }),
@@ -98,7 +92,25 @@ impl Attempt {
         &self.location
     }
 
-    /// Returns what this attempt resumes from. Its own saves do not change the answer.
+    /// Returns what this attempt resumes from, after verifying every byte of it: it is what a
+    /// [`read`](Self::read) returns before the attempt has saved. Its own saves do not change the
+    /// answer. The contents are read once, unless they have been read already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if there are checkpoints but all of them are damaged; those of
+    /// [`read`](Self::read).
+    pub async fn verified_resume_point(&self) -> Result<ResumePoint> {
+        while let Some((checkpoint, _lease)) = self.lease_unverified().await? {
+            match checkpoint.verify().await {
+                Ok(()) => self.given(&checkpoint).await,
+                Err(error) => self.fall_back(&checkpoint, error).await?,
+            }
+        }
+        self.resume_point().await
+    }
+
+    /// Returns what this attempt resumes from, as far as is known: damage inside a data object is
+    /// found when the checkpoint is read. Its own saves do not change the answer.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if there are checkpoints but all of them are damaged.
@@ -117,6 +129,11 @@ impl Attempt {
                 reason: damage.reason.clone(),
             }),
         }
+    }
+
+    /// Returns the damage that this attempt has skipped so far, newest first.
+    pub async fn skipped(&self) -> Vec<Damage> {
+        self.state.lock().await.damaged.clone()
     }
 
     /// Returns whether there is a checkpoint for [`read`](Self::read) or [`restore`](Self::restore)
@@ -139,7 +156,10 @@ impl Attempt {
         while let Some((checkpoint, _lease)) = self.lease_newest(Purpose::Read).await? {
             self.limits.check_tree(checkpoint.tree())?;
             match checkpoint.read_single().await {
-                Ok(contents) => return Ok(Some(contents)),
+                Ok(contents) => {
+                    self.given(&checkpoint).await;
+                    return Ok(Some(contents));
+                }
                 Err(error) => self.fall_back(&checkpoint, error).await?,
             }
         }
@@ -172,7 +192,10 @@ impl Attempt {
             let written;
             (target, written) = restore::write(target, &checkpoint, existing).await?;
             match written {
-                Ok(()) => return Ok(Some(checkpoint.sequence)),
+                Ok(()) => {
+                    self.given(&checkpoint).await;
+                    return Ok(Some(checkpoint.sequence));
+                }
                 Err(error) => self.fall_back(&checkpoint, error).await?,
             }
             match self.lease_newest(Purpose::Restore).await? {
@@ -183,20 +206,16 @@ impl Attempt {
         }
     }
 
-    /// Commits the newest checkpoint again, without storing its contents again, and deletes all but
-    /// the newest [`keep`](AttemptSettings::keep) checkpoints. Operators use it to prune a location
-    /// whose task is not running. Returns the new position of the newest checkpoint, or `None` if
-    /// there is no checkpoint.
+    /// Commits the newest checkpoint that the plan keeps again, without storing its contents again,
+    /// and deletes what the plan does not keep. Operators use it to prune a location whose task is
+    /// not running. Returns the new position of that checkpoint, or `None` if the plan keeps none.
     ///
     /// # Errors
-    /// Those of [`write`](Self::write).
-    pub async fn prune(&self) -> Result<Option<u64>> {
+    /// [`ErrorKind::Other`] if the location has changed since the plan was made; those of
+    /// [`write`](Self::write).
+    pub async fn prune(&self, plan: &PrunePlan) -> Result<Option<u64>> {
         let mut state = self.state.lock().await;
-        if state.writer.is_damaged() {
-            // A commit on top would hide the newer, damaged one, and its data would be swept.
-            let what = "a newer record is damaged, so nothing was pruned; run `verify` to see which, or run the task, which resumes from the newest intact checkpoint";
-            return Err(Error::corrupt(what));
-        }
+        state.writer.follow(plan).await?;
         let Some(newest) = state.writer.newest() else {
             return Ok(None);
         };
@@ -208,6 +227,9 @@ impl Attempt {
         };
         let stored = state.writer.stage(self.limits).again(commit.contents);
         let (checkpoint, _) = state.commit(draft, stored, Place::OfNewest).await?;
+        if !plan.given_up.is_empty() {
+            state.writer.sweep().await?;
+        }
         state.writer.settle().await;
         Ok(Some(checkpoint.sequence))
     }
@@ -270,6 +292,22 @@ impl Attempt {
             let lease = state.writer.lease(purpose, &newest);
             (newest, lease)
         }))
+    }
+
+    /// Returns the checkpoint that this attempt resumes from, with a lease on it, if it may be given
+    /// and has not been read in full.
+    async fn lease_unverified(&self) -> Result<Option<(Checkpoint, Lease)>> {
+        let mut state = self.state.lock().await;
+        let Some(found) = state.unverified()? else {
+            return Ok(None);
+        };
+        let lease = state.writer.lease(Purpose::Read, &found);
+        Ok(Some((found, lease)))
+    }
+
+    /// Records that a checkpoint was read in full.
+    pub(crate) async fn given(&self, checkpoint: &Checkpoint) {
+        self.state.lock().await.given(checkpoint);
     }
 
     /// Records that `checkpoint` is damaged, if that is what `error` says. Returns any other error.

@@ -89,6 +89,23 @@ impl Checkpoint {
         self.read_single().await
     }
 
+    /// Reads and verifies its contents without returning them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if it is damaged; [`ErrorKind::Unavailable`].
+    pub async fn verify(&self) -> Result<()> {
+        let mut contents = self.runs();
+        while let Some(pieces) = contents.next().await {
+            pieces?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether both are the same checkpoint of the same location.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.sequence == other.sequence && self.location.url() == other.location.url()
+    }
+
     /// # Errors
     /// `NotSingle` if it does not hold exactly one file.
     pub(crate) fn check_single(&self) -> Result<()> {

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 use crate::blocking::Threads;
 use crate::contents::sizes::Sizes;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::WriteId;
+use crate::format::{LocationId, WriteId};
 
 /// A source of time.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
@@ -72,6 +72,14 @@ impl Environment {
     }
 
     pub(crate) fn write_id(&self) -> Result<WriteId> {
+        self.random().map(WriteId)
+    }
+
+    pub(crate) fn location_id(&self) -> Result<LocationId> {
+        self.random().map(LocationId)
+    }
+
+    fn random(&self) -> Result<[u8; 16]> {
         let mut bytes = [0; 16];
         self.randomness.fill(&mut bytes).map_err(|e| {
             Error::new(
@@ -80,7 +88,7 @@ impl Environment {
             )
             .with_source(e)
         })?;
-        Ok(WriteId(bytes))
+        Ok(bytes)
     }
 
     pub(crate) fn threads(&self) -> Threads {

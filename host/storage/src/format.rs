@@ -1,11 +1,15 @@
 //! The bytes of records and data objects, as `FORMAT.md` specifies them. No I/O happens here.
 
 mod canonical;
+mod claim;
+mod commit;
 mod frame;
 pub(crate) mod pack;
 mod payload;
 
-pub(crate) use payload::{Chunk, Claim, Codec, Commit, Contents, ObjectName, ObjectRef, WriteId};
+pub(crate) use claim::{Claim, Found, LocationId, Predecessor};
+pub(crate) use commit::{Chunk, Codec, Commit, Contents, ObjectName, ObjectRef};
+pub(crate) use payload::WriteId;
 
 use std::num::NonZeroUsize;
 
@@ -17,6 +21,9 @@ pub(crate) const MAX_RECORD_BYTES: u64 = 256 << 20;
 
 /// The most checkpoints that a commit retains: reading a location reads that many records.
 pub(crate) const MAX_RETAINED: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not zero");
+
+/// The most damaged slots that a commit gives up.
+pub(crate) const MAX_GIVEN_UP: usize = 10_000;
 
 /// One record of the log.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,23 +40,39 @@ impl Record {
         }
     }
 
+    /// Returns the id of the location that it belongs to.
+    pub(crate) fn location_id(&self) -> LocationId {
+        match self {
+            Self::Claim(claim) => claim.location_id,
+            Self::Commit(commit) => commit.location_id,
+        }
+    }
+
+    /// Returns how many checkpoints it says to keep.
+    pub(crate) fn keep(&self) -> NonZeroUsize {
+        match self {
+            Self::Claim(claim) => claim.keep,
+            Self::Commit(commit) => commit.keep,
+        }
+    }
+
     /// Returns whether the record may lie in this slot: a claim names its own slot, and a commit
     /// lies above its claim and is the newest of those that it retains.
     pub(crate) fn fits(&self, sequence: u64) -> bool {
         match self {
             Self::Claim(claim) => claim.epoch == sequence,
             Self::Commit(commit) => {
-                commit.epoch < sequence && commit.retains.iter().max() == Some(&sequence)
+                let is_newest = commit.retains.iter().max() == Some(&sequence);
+                let given_up = commit.given_up.last();
+                commit.epoch < sequence && is_newest && given_up.is_none_or(|s| *s < sequence)
             }
         }
     }
 
     pub(crate) fn encode(&self) -> Result<Vec<u8>> {
         match self {
-            Self::Claim(claim) => frame::encode(frame::Kind::Claim, &payload::encode_claim(claim)),
-            Self::Commit(commit) => {
-                frame::encode(frame::Kind::Commit, &payload::encode_commit(commit))
-            }
+            Self::Claim(claim) => frame::encode(frame::Kind::Claim, &claim::encode(claim)),
+            Self::Commit(commit) => frame::encode(frame::Kind::Commit, &commit::encode(commit)),
         }
     }
 
@@ -58,8 +81,8 @@ impl Record {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
         let (kind, payload) = frame::decode(bytes)?;
         Ok(match kind {
-            frame::Kind::Claim => Self::Claim(payload::decode_claim(payload)?),
-            frame::Kind::Commit => Self::Commit(Box::new(payload::decode_commit(payload)?)),
+            frame::Kind::Claim => Self::Claim(claim::decode(payload)?),
+            frame::Kind::Commit => Self::Commit(Box::new(commit::decode(payload)?)),
         })
     }
 }

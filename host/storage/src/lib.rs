@@ -68,9 +68,12 @@ pub use error::{Error, ErrorKind, Result, causes};
 #[cfg(all(feature = "dir", not(target_family = "wasm")))]
 pub use flytekit::FlytekitObjects;
 pub use inspect::doctor::Probe;
+pub use inspect::prune::{Examine, OnDamage, PrunePlan};
 pub use inspect::verify::{Finding, Verification};
 pub use limits::Limits;
 pub use location::{Location, OpenLocation};
+pub use log::history::Damage;
+pub use log::predecessors::Resumable;
 pub use metadata::Metadata;
 pub use tree::dir::DirTree;
 pub use tree::target::{Existing, TargetState};

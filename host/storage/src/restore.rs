@@ -7,6 +7,8 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Commit, Contents};
 use crate::limits::Limits;
+use crate::log::history::Damage;
+use crate::log::predecessors::Resumable;
 use crate::tree::target::{Existing, TargetState};
 use crate::tree::walk::TreeTarget;
 
@@ -29,6 +31,55 @@ impl Checkpoint {
             None => Ok(()),
             Some(target) => write(target, self, existing).await?.1,
         }
+    }
+}
+
+impl Resumable {
+    /// Makes `target` equal to the newest checkpoint that can be restored, and returns that checkpoint.
+    /// Falls back past damage, which it adds to `damaged`. Returns `None` and leaves the target untouched if
+    /// there is no checkpoint.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if every checkpoint is damaged; otherwise those of [`Checkpoint::restore`].
+    pub async fn restore(
+        &mut self,
+        target: impl TreeTarget,
+        existing: Existing,
+        limits: &Limits,
+    ) -> Result<Option<Checkpoint>> {
+        let Some(newest) = self.checkpoints.first() else {
+            return match self.damaged.first() {
+                Some(damage) => Err(damage.error()),
+                None => Ok(None),
+            };
+        };
+        limits.check_tree(newest.tree())?;
+        let Some(mut target) = prepare(target, newest, existing).await? else {
+            return Ok(Some(newest.clone()));
+        };
+        while let Some(checkpoint) = self.checkpoints.first().cloned() {
+            limits.check_tree(checkpoint.tree())?;
+            let written;
+            (target, written) = write(target, &checkpoint, existing).await?;
+            match written {
+                Ok(()) => return Ok(Some(checkpoint)),
+                Err(error) => self.fall_back(&checkpoint, error)?,
+            }
+        }
+        Err(match self.damaged.first() {
+            Some(damage) => damage.error(),
+            None => Error::corrupt("no checkpoint can be restored"),
+        })
+    }
+
+    fn fall_back(&mut self, checkpoint: &Checkpoint, error: Error) -> Result<()> {
+        if error.kind() != ErrorKind::Corrupt {
+            return Err(error);
+        }
+        let damage = Damage::new(&checkpoint.location, checkpoint.sequence, &error);
+        self.damaged.insert(0, damage);
+        self.checkpoints.retain(|c| !c.is_same(checkpoint));
+        Ok(())
     }
 }
 

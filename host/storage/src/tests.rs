@@ -14,6 +14,7 @@ mod model;
 pub(crate) mod noise;
 mod properties;
 mod protocol;
+mod pruning;
 mod regressions;
 mod simulation;
 mod trees;
@@ -33,7 +34,7 @@ use self::faulty_store::FaultyStore;
 use self::noise::noise;
 use crate::location::OpenLocation;
 use crate::tree::dir::DirTree;
-use crate::{Attempt, AttemptSettings};
+use crate::{Attempt, AttemptSettings, Examine, OnDamage, Result};
 
 /// An empty location in memory.
 fn memory() -> (Arc<InMemory>, OpenLocation) {
@@ -62,6 +63,15 @@ async fn begin(location: &OpenLocation) -> Attempt {
 
 async fn begin_keeping(location: &OpenLocation, n: usize) -> Attempt {
     Attempt::begin(location.clone(), keep(n)).await.unwrap()
+}
+
+/// Prunes the location that an attempt has claimed, as an operator does.
+async fn prune(attempt: &Attempt, keep: usize) -> Result<Option<u64>> {
+    let keep = NonZeroUsize::new(keep).unwrap();
+    let plan = attempt
+        .location()
+        .plan_prune(keep, Examine::Newest, OnDamage::Refuse);
+    attempt.prune(&plan.await?).await
 }
 
 fn keep(n: usize) -> AttemptSettings {

@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use checkpoint_storage::{DirTree, ErrorKind, Existing, Limits, Location};
+use checkpoint_storage::{Checkpoint, DirTree, ErrorKind, Existing, Limits, Location};
 use serde::Serialize;
 
-use super::CheckpointRow;
+use super::{CheckpointRow, DamageRow};
 use crate::options::LocationArg;
 use crate::output;
 use crate::progress::{Counted, Progress};
 
 /// Restore a checkpoint to a directory, or to a file if it is one
 ///
-/// Verifies every byte. Does not claim the location, so it does not disturb a running task. Shows progress if
+/// Verifies every byte. Falls back to an older checkpoint if the newest is damaged, unless --seq names one. If the
+/// location holds none, restores that of its predecessor. Does not claim the location, so it does not disturb a running task. Shows progress if
 /// stderr is a terminal.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
@@ -38,44 +39,60 @@ struct Exported {
     target: String,
     #[serde(flatten)]
     checkpoint: CheckpointRow,
+    damaged: Vec<DamageRow>,
 }
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
-        let checkpoint = super::find(&self.location, self.sequence).await?;
+        let mut found = super::resumable(&self.location.open()?).await?;
+        if let Some(sequence) = self.sequence {
+            found.checkpoints.retain(|c| c.info().sequence == sequence);
+        }
+        let Some(first) = found.checkpoints.first().map(Checkpoint::info) else {
+            let damaged = &found.damaged;
+            return Err(super::not_found(&self.location, self.sequence, damaged));
+        };
         // Follow links in the operator's path. Links in the checkpoint never lead outside the target.
         let target = Location::from_path(&self.target).directory()?;
         let target = DirTree::ambient(target.as_deref().unwrap_or(&self.target))?;
-        let info = checkpoint.info();
         let progress = Progress::start("exporting");
-        progress.set_total(info.logical_bytes);
+        progress.set_total(first.logical_bytes);
         let limits = Limits::default();
         let existing = match self.replace {
             true => Existing::Replace,
             false => Existing::Refuse,
         };
-        let restoring = checkpoint.restore(Counted::new(target, &progress), existing, &limits);
-        if let Err(error) = restoring.await {
+        let known = found.damaged.len();
+        let target = Counted::new(target, &progress);
+        let restored = found.restore(target, existing, &limits).await;
+        let newly_found = found.damaged.len().saturating_sub(known);
+        let newly_found = found.damaged.get(..newly_found).unwrap_or_default();
+        super::tell_damage(newly_found, &found.checkpoints);
+        let restored = restored.map_err(|error| {
             let replaceable = error.kind() == ErrorKind::InvalidPath && !self.replace;
             let error = anyhow::Error::new(error);
-            return Err(match replaceable {
+            match replaceable {
                 true => error.context(
                     "the checkpoint was not exported; --replace replaces what the target holds",
                 ),
                 false => error,
-            });
-        }
+            }
+        })?;
         drop(progress);
+        let info = restored.map_or(first, |checkpoint| checkpoint.info());
         let target = self.target.display().to_string();
         if self.json {
             output::print_json(&Exported {
                 location: self.location.to_string(),
                 target,
                 checkpoint: info.into(),
+                damaged: found.damaged.into_iter().map(DamageRow::from).collect(),
             })?;
         } else {
-            let sequence = info.sequence;
-            output::say(format!("exported checkpoint {sequence} to {target}"));
+            let (sequence, place) = (info.sequence, info.location);
+            output::say(format!(
+                "exported checkpoint {sequence} of {place} to {target}"
+            ));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -1,5 +1,6 @@
 //! `wasm-checkpoint import`
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use checkpoint_storage::{Attempt, AttemptSettings, FlytekitObjects, Limits};
@@ -24,6 +25,9 @@ pub(crate) struct Args {
     source: LocationArg,
     /// URL or path of the location
     location: LocationArg,
+    /// Number of checkpoints to keep, from now on [default: as before, or 3 in a new location]
+    #[arg(long, value_name = "N")]
+    keep: Option<NonZeroUsize>,
     /// Print the result as a JSON object
     #[arg(long)]
     json: bool,
@@ -58,7 +62,11 @@ impl Args {
         {
             progress.set_total(total);
         }
-        let attempt = Attempt::begin(location, AttemptSettings::default()).await?;
+        let mut settings = AttemptSettings::default();
+        if let Some(keep) = self.keep {
+            settings = settings.keep(keep);
+        }
+        let attempt = Attempt::begin(location, settings).await?;
         let saved = attempt.save(Counted::new(source, &progress)).await?;
         drop(progress);
         if self.json {

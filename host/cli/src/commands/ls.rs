@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use checkpoint_storage::Checkpoint;
 use serde::Serialize;
 
-use super::CheckpointRow;
+use super::{CheckpointRow, DamageRow};
+use crate::exit::Code;
 use crate::options::{LocationArg, human_size};
 use crate::output;
 
 /// List the restorable checkpoints of a location, newest first
 ///
-/// Does not claim the location, so it does not disturb a running task.
+/// If it holds none, lists those of its predecessor. Says on stderr what is damaged. Does not claim the location, so it does not disturb a running task.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// URL or path of the location
@@ -25,27 +26,32 @@ pub(crate) struct Args {
 struct Listed {
     location: String,
     checkpoints: Vec<CheckpointRow>,
+    damaged: Vec<DamageRow>,
 }
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         let location = self.location.open()?;
-        let checkpoints = location.checkpoints().await?;
-        if checkpoints.is_empty() {
-            super::must_exist(&location).await?;
-        }
-        let rows = checkpoints.iter().map(Checkpoint::info);
+        let found = super::resumable(&location).await?;
+        let rows = found.checkpoints.iter().map(Checkpoint::info);
+        // Listing nothing would say that nothing was saved.
+        let all_damaged = found.checkpoints.is_empty() && !found.damaged.is_empty();
+        let code = match all_damaged {
+            true => Code::Corrupt.into(),
+            false => ExitCode::SUCCESS,
+        };
         let listed = Listed {
             location: self.location.to_string(),
             checkpoints: rows.map(CheckpointRow::from).collect(),
+            damaged: found.damaged.into_iter().map(DamageRow::from).collect(),
         };
         if self.json {
             output::print_json(&listed)?;
-            return Ok(ExitCode::SUCCESS);
+            return Ok(code);
         }
         if listed.checkpoints.is_empty() {
             output::say(format!("no checkpoints in {}", listed.location));
-            return Ok(ExitCode::SUCCESS);
+            return Ok(code);
         }
         output::print(|out| {
             out.line(format_args!(

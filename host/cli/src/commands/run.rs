@@ -45,7 +45,7 @@ pub(crate) struct Args {
     /// the task's absolute path]
     #[arg(long, value_name = "URL")]
     store: Option<LocationArg>,
-    /// Location of an earlier attempt, if it differs from --store
+    /// Location of an earlier attempt, if it differs from --store. Later runs remember it
     #[arg(long, value_name = "URL")]
     prev: Option<LocationArg>,
     /// Same as --store, for Flyte
@@ -54,6 +54,9 @@ pub(crate) struct Args {
     /// Same as --prev, for Flyte: blank, '""', None, null and {{…}} mean no earlier location
     #[arg(long, value_name = "URL", conflicts_with = "prev")]
     prev_checkpoint: Option<FlyteUrl>,
+    /// Begin again from nothing. The checkpoints in --store are deleted once the task has saved
+    #[arg(long, conflicts_with_all = ["prev", "prev_checkpoint"])]
+    fresh: bool,
     /// Maximum number of retries after a failed attempt. Each attempt reads stdin from its start: a file is
     /// rewound, and up to 64 MiB of a pipe are kept
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -85,9 +88,9 @@ pub(crate) struct Args {
     /// is written to
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Number of checkpoints to keep
-    #[arg(long, value_name = "N", default_value = "3")]
-    keep: NonZeroUsize,
+    /// Number of checkpoints to keep, from now on [default: as before, or 3 in a new location]
+    #[arg(long, value_name = "N")]
+    keep: Option<NonZeroUsize>,
     /// Give the task access to a directory. Directories that contain checkpoints are refused
     #[arg(long = "dir", value_name = "HOST[::GUEST]")]
     dirs: Vec<SharedDir>,
@@ -107,7 +110,7 @@ impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         let report = self.report.as_deref().map(ReportFile::open).transpose()?;
         let mut summary = Summary::default();
-        let run = Run::prepare(&self)?;
+        let run = Run::prepare(&self).await?;
         let ended = run.attempts(&mut summary).await;
         if let Some(report) = report
             && let Err(error) = summary.write(report)
@@ -178,6 +181,25 @@ impl Args {
         Ok(location.map(|location| location.open()).transpose()?)
     }
 
+    /// Returns the predecessors that this run may resume from: those that are named, and those that records name.
+    /// Reads records only if a directory that is given to the task could contain a predecessor.
+    ///
+    /// # Errors
+    /// If a recorded predecessor is not what it was.
+    async fn predecessors(
+        &self,
+        location: &OpenLocation,
+        previous: Option<&OpenLocation>,
+    ) -> anyhow::Result<Vec<OpenLocation>> {
+        let mut all: Vec<_> = previous.cloned().into_iter().collect();
+        let first = previous.unwrap_or(location);
+        let shares_dirs = !self.dirs.is_empty() || !self.read_only_dirs.is_empty();
+        if shares_dirs && !self.fresh && first.local_dir().is_some() {
+            all.extend(first.resumable().await?.predecessors);
+        }
+        Ok(all)
+    }
+
     fn has_default_location(&self) -> bool {
         let flyte = self
             .checkpoint_path
@@ -194,22 +216,24 @@ impl Args {
     fn check_dirs(
         &self,
         location: &OpenLocation,
-        previous: Option<&OpenLocation>,
+        predecessors: &[OpenLocation],
     ) -> anyhow::Result<()> {
         let local = |what, location: &OpenLocation| {
             let path = location.local_dir()?.to_owned();
             Some(Private { what, path })
         };
-        let private = [
-            local("the checkpoints of this run", location),
-            previous
-                .and_then(|previous| local("the checkpoints of the previous attempt", previous)),
-            store::root().map(|path| Private {
-                what: "the default location of all tasks",
-                path,
-            }),
-        ];
-        let private: Vec<_> = private.into_iter().flatten().collect();
+        let predecessors = predecessors
+            .iter()
+            .filter_map(|previous| local("the checkpoints of the previous attempt", previous));
+        let root = store::root().map(|path| Private {
+            what: "the default location of all tasks",
+            path,
+        });
+        let private: Vec<_> = local("the checkpoints of this run", location)
+            .into_iter()
+            .chain(predecessors)
+            .chain(root)
+            .collect();
         store::check_dirs(self.dirs.iter().chain(&self.read_only_dirs), &private)
     }
 

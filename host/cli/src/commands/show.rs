@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use checkpoint_storage::Node;
 use serde::Serialize;
 
-use super::{CheckpointRow, rfc3339};
+use super::{CheckpointRow, DamageRow, rfc3339};
 use crate::options::{LocationArg, human_size};
 use crate::output::{self, Lines};
 
 /// Show the contents of a checkpoint
 ///
-/// Does not claim the location, so it does not disturb a running task.
+/// If the location holds none, shows that of its predecessor. Says on stderr what is damaged. Does not claim the location, so it does not disturb a running task.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// URL or path of the location
@@ -30,6 +30,7 @@ struct Shown {
     #[serde(flatten)]
     checkpoint: CheckpointRow,
     entries: Vec<Row>,
+    damaged: Vec<DamageRow>,
 }
 
 #[derive(Serialize)]
@@ -46,7 +47,7 @@ struct Row {
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
-        let checkpoint = super::find(&self.location, self.sequence).await?;
+        let (checkpoint, damaged) = super::find(&self.location, self.sequence).await?;
         let rows = checkpoint.tree().entries().iter().map(|entry| {
             let (kind, size_bytes, target) = match &entry.node {
                 Node::File { size_bytes } => ("file", Some(*size_bytes), None),
@@ -66,6 +67,7 @@ impl Args {
             location: self.location.to_string(),
             checkpoint: checkpoint.info().into(),
             entries: rows.collect(),
+            damaged: damaged.into_iter().map(DamageRow::from).collect(),
         };
         if self.json {
             output::print_json(&shown)?;
@@ -80,8 +82,9 @@ impl Shown {
     fn print(self, out: &mut Lines) -> io::Result<()> {
         let about = self.checkpoint;
         out.line(format_args!(
-            "checkpoint {} of attempt {}, saved {}, {} in {} files",
+            "checkpoint {} in {} of attempt {}, saved {}, {} in {} files",
             about.sequence,
+            about.stored_in,
             about.attempt,
             about.saved_at,
             human_size(about.logical_bytes),

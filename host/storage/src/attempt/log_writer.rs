@@ -7,18 +7,19 @@ use std::time::SystemTime;
 
 use futures::{StreamExt, stream};
 
-use crate::attempt::settings::AttemptSettings;
 use crate::blocking::Background;
 use crate::checkpoint::Checkpoint;
 use crate::contents::lease::{Lease, Leases, Purpose};
 use crate::contents::objects::Objects;
 use crate::contents::stage::{Stage, StoredContents};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Commit, Contents, ObjectName, ObjectRef, Record};
+use crate::format::{Commit, Contents, LocationId, MAX_RETAINED, ObjectName, ObjectRef, Record};
+use crate::inspect::prune::PrunePlan;
 use crate::limits::Limits;
 use crate::location::OpenLocation;
-use crate::log::slot;
+use crate::log::claim::Claimed;
 use crate::log::slot::Put;
+use crate::log::{slot, sweep};
 use crate::paths;
 
 /// The state that an attempt needs to write.
@@ -27,7 +28,11 @@ pub(crate) struct LogWriter {
     location: OpenLocation,
     epoch: u64,
     attempt: u32,
+    location_id: LocationId,
+    /// How many checkpoints to keep.
     keep: NonZeroUsize,
+    /// The damaged slots that are no longer reported, ascending.
+    given_up: Vec<u64>,
     /// The last record of the log known to this attempt.
     last: u64,
     objects: Arc<Objects>,
@@ -66,32 +71,41 @@ pub(crate) enum Place {
 }
 
 impl LogWriter {
-    pub(crate) fn new(
-        location: OpenLocation,
-        epoch: u64,
-        settings: &AttemptSettings,
-        retained: Vec<Checkpoint>,
-        sequences: &[u64],
-        damaged: bool,
-    ) -> Self {
+    pub(crate) fn new(location: OpenLocation, attempt: u32, claimed: Claimed) -> Self {
+        let Claimed {
+            epoch,
+            location_id,
+            keep,
+            own,
+            resumable: _,
+        } = claimed;
+        let sequences = &own.sequences;
         let followed = |record: &Checkpoint| {
             let next = sequences.iter().find(|s| **s > record.sequence);
-            retained
+            own.checkpoints
                 .iter()
                 .any(|c| Some(&c.sequence) == next && c.commit.epoch == record.commit.epoch)
         };
-        let protected = retained.iter().filter(|c| !followed(c));
+        let protected = own.checkpoints.iter().filter(|c| !followed(c));
+        let protected = protected.map(|c| c.sequence).collect();
+        // An attempt that begins afresh keeps the old checkpoints until it has saved.
+        let (retained, dead) = match own.fresh {
+            true => (Vec::new(), own.checkpoints),
+            false => (own.checkpoints, Vec::new()),
+        };
         Self {
-            protected: protected.map(|c| c.sequence).collect(),
+            protected,
             location,
             epoch,
-            attempt: settings.number,
-            keep: settings.keep,
+            attempt,
+            location_id,
+            keep,
+            given_up: own.given_up,
             last: epoch,
             objects: Objects::new(epoch),
             retained,
-            dead: Vec::new(),
-            damaged,
+            dead,
+            damaged: !own.damaged.is_empty(),
             generation: 0,
             fenced: false,
             leases: Leases::default(),
@@ -179,6 +193,9 @@ impl LogWriter {
             tree: draft.tree,
             contents: stored.contents,
             metadata: draft.metadata,
+            location_id: self.location_id,
+            keep: self.keep,
+            given_up: self.given_up.clone(),
         };
         loop {
             let sequence = slot::next(self.last)?;
@@ -186,7 +203,7 @@ impl LogWriter {
             let bytes = Record::Commit(Box::new(commit.clone())).encode()?;
             let uploaded_bytes = stored.uploaded_bytes + bytes.len() as u64;
             stored.staged.offer();
-            match slot::put(&self.location, sequence, bytes, write_id).await? {
+            match slot::put_commit(&self.location, sequence, bytes, write_id).await? {
                 Put::Committed => {
                     stored.staged.keep();
                     return Ok((self.committed(sequence, commit, place), uploaded_bytes));
@@ -204,7 +221,8 @@ impl LogWriter {
                 // Nobody prunes a record above the last one that its attempt knows.
                 Put::Vanished => {
                     let what = format!(
-                        "the storage reports that record {sequence} exists, but does not return it"
+                        "{}: the storage reports that record {sequence} exists, but does not return it",
+                        self.location
                     );
                     return Err(Error::new(ErrorKind::Unavailable, what));
                 }
@@ -221,8 +239,43 @@ impl LogWriter {
             Place::OfNewest => 1,
         };
         let kept = self.retained.iter().skip(replaced);
-        let kept = kept.take(self.keep.get() - 1).map(|c| c.sequence);
-        kept.chain([sequence]).collect()
+        let kept = kept.take(self.most_retained(place) - 1);
+        kept.map(|c| c.sequence).chain([sequence]).collect()
+    }
+
+    /// Makes the next commit retain what a plan keeps, and give up what it gives up.
+    ///
+    /// # Errors
+    /// `Other` if the log holds other checkpoints than when the plan was made; `Fenced` if that is because a
+    /// newer attempt has saved.
+    pub(crate) async fn follow(&mut self, plan: &PrunePlan) -> Result<()> {
+        self.check_unfenced()?;
+        let found: Vec<_> = self.retained.iter().map(|c| c.sequence).collect();
+        if found != plan.found {
+            let above = slot::list(&self.location).await?;
+            for sequence in above.into_iter().rev().take_while(|s| *s > self.last) {
+                if let Ok(Some(Record::Claim(_))) = slot::read(&self.location, sequence).await {
+                    self.fenced = true;
+                    return Err(Error::fenced());
+                }
+            }
+            let what = format!(
+                "{}: the location changed while it was examined, so nothing was pruned; try again",
+                self.location
+            );
+            return Err(Error::new(ErrorKind::Other, what));
+        }
+        let is_dropped = |c: &mut Checkpoint| !plan.kept.contains(&c.sequence);
+        self.dead.extend(self.retained.extract_if(.., is_dropped));
+        self.given_up.extend_from_slice(&plan.given_up);
+        self.given_up.sort_unstable();
+        self.given_up.dedup();
+        Ok(())
+    }
+
+    /// Deletes the data that no retained commit refers to. Only for an attempt that saves nothing else.
+    pub(crate) async fn sweep(&self) -> Result<()> {
+        sweep::sweep_data(&self.location, self.epoch, &self.retained).await
     }
 
     /// Records that a commit succeeded.
@@ -233,10 +286,20 @@ impl LogWriter {
             self.dead.push(self.retained.remove(0));
         }
         self.retained.insert(0, checkpoint.clone());
-        if self.retained.len() > self.keep.get() {
-            self.dead.extend(self.retained.drain(self.keep.get()..));
+        let most = self.most_retained(place);
+        if self.retained.len() > most {
+            self.dead.extend(self.retained.drain(most..));
         }
         checkpoint
+    }
+
+    /// Returns how many checkpoints a commit retains. Pruning has chosen them already.
+    fn most_retained(&self, place: Place) -> usize {
+        match place {
+            Place::OnTop => self.keep,
+            Place::OfNewest => MAX_RETAINED,
+        }
+        .get()
     }
 
     fn checkpoint(&self, sequence: u64, commit: Arc<Commit>) -> Checkpoint {
@@ -287,9 +350,7 @@ impl LogWriter {
     /// checkpoints is not deleted while a save in flight may reuse it.
     pub(crate) fn forget(&mut self, damaged: &Checkpoint) {
         self.mark_corrupt();
-        let is_damaged = |c: &mut Checkpoint| {
-            c.sequence == damaged.sequence && c.location.url() == damaged.location.url()
-        };
+        let is_damaged = |c: &mut Checkpoint| c.is_same(damaged);
         self.dead.extend(self.retained.extract_if(.., is_damaged));
     }
 
@@ -298,10 +359,6 @@ impl LogWriter {
     pub(crate) fn mark_corrupt(&mut self) {
         self.damaged = true;
         self.generation += 1;
-    }
-
-    pub(crate) fn is_damaged(&self) -> bool {
-        self.damaged
     }
 
     pub(crate) fn epoch(&self) -> u64 {

@@ -6,30 +6,15 @@ use crate::format::MAX_RETAINED;
 use crate::limits::Limits;
 use crate::location::OpenLocation;
 
-/// The default number of checkpoints to keep: the newest, one to fall back to, and one more in case
-/// a failing task saved both.
-const DEFAULT_KEEP: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2);
-
 /// The settings of an attempt.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct AttemptSettings {
     pub(crate) number: u32,
     pub(crate) component: Option<[u8; 32]>,
     pub(crate) previous: Option<OpenLocation>,
-    pub(crate) keep: NonZeroUsize,
+    pub(crate) fresh: bool,
+    pub(crate) keep: Option<NonZeroUsize>,
     pub(crate) limits: Limits,
-}
-
-impl Default for AttemptSettings {
-    fn default() -> Self {
-        Self {
-            number: 0,
-            component: None,
-            previous: None,
-            keep: DEFAULT_KEEP,
-            limits: Limits::default(),
-        }
-    }
 }
 
 impl AttemptSettings {
@@ -49,20 +34,30 @@ impl AttemptSettings {
         self
     }
 
-    /// Sets the location of an earlier attempt, if it differs from this one. It is written into the
-    /// claim, so that later attempts search it even if this one dies before its first save. Default
-    /// none.
+    /// Sets the location of an earlier attempt, if it differs from this one. It is searched if this
+    /// one holds no checkpoint. It is written into the claim, so that later attempts search it even
+    /// if this one dies before its first save. Default: the one in the newest claim.
     #[must_use]
     pub fn previous(mut self, previous: OpenLocation) -> Self {
         self.previous = Some(previous);
         self
     }
 
-    /// Sets how many checkpoints to keep, at most 10,000. Older ones are deleted after a save.
-    /// Default 3.
+    /// Begins afresh: the attempt resumes from nothing, neither from what the location holds nor
+    /// from a predecessor. The checkpoints in the location are deleted after the first save; until
+    /// then, later attempts begin afresh too. Default: resume.
+    #[must_use]
+    pub fn fresh(mut self) -> Self {
+        self.fresh = true;
+        self
+    }
+
+    /// Sets how many checkpoints the location keeps, at most 10,000. Older ones are deleted after a
+    /// save. The number is recorded in the location. Default: the recorded number, which is 3 in a
+    /// new location.
     #[must_use]
     pub fn keep(mut self, keep: NonZeroUsize) -> Self {
-        self.keep = keep.min(MAX_RETAINED);
+        self.keep = Some(keep.min(MAX_RETAINED));
         self
     }
 

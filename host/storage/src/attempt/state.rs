@@ -21,6 +21,8 @@ pub(super) struct State {
     pub(super) resumed: Option<CheckpointInfo>,
     /// Damage above the first of `found`, newest first.
     pub(super) damaged: Vec<Damage>,
+    /// The first of `found`, by its sequence number, if it has been read in full.
+    pub(super) verified: Option<u64>,
     /// The newest save of this attempt.
     pub(super) own: Option<Checkpoint>,
     /// The schema that the task has declared.
@@ -61,6 +63,25 @@ impl State {
             },
             (None, None, None) => Ok(None),
             (None, None, Some(damage)) => Err(damage.error()),
+        }
+    }
+
+    /// Returns the checkpoint that this attempt resumes from, if the task may have it and it has not
+    /// been read in full.
+    pub(super) fn unverified(&self) -> Result<Option<Checkpoint>> {
+        match self.found.first() {
+            Some(found) if self.verified != Some(found.sequence) => {
+                let is_given = self.schema_of_found()? == Found::Given;
+                Ok(is_given.then(|| found.clone()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Records that a checkpoint was read in full.
+    pub(super) fn given(&mut self, checkpoint: &Checkpoint) {
+        if self.found.first().is_some_and(|f| f.is_same(checkpoint)) {
+            self.verified = Some(checkpoint.sequence);
         }
     }
 
@@ -125,10 +146,8 @@ impl State {
             return Err(error);
         }
         let error = self.check_damage(error).await?;
-        let damage = Damage::new(checkpoint.sequence, &error);
-        let lost = |c: &Checkpoint| {
-            c.sequence == checkpoint.sequence && c.location.url() == checkpoint.location.url()
-        };
+        let damage = Damage::new(&checkpoint.location, checkpoint.sequence, &error);
+        let lost = |c: &Checkpoint| c.is_same(checkpoint);
         if self.own.take_if(|own| lost(own)).is_some() {
             // A save of this attempt is damaged: report it rather than silently fall back to an
             // older one. The next read returns what is left.

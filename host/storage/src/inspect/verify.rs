@@ -60,11 +60,10 @@ impl OpenLocation {
     /// # Errors
     /// Those of [`verify`](Self::verify).
     pub async fn verify_watched(&self, watch: impl FnMut(u64, u64) + Send) -> Result<Verification> {
-        // Only these are restorable. Other commits may legitimately have lost their data.
-        let retained = History::load(self).await?.retained();
+        let history = History::load(self).await?;
         let mut report = Verification::default();
         let listed = slot::list(self).await?;
-        let checkpoints = report.read_records(self, &listed, &retained).await?;
+        let checkpoints = report.read_records(self, &listed, &history).await?;
         let objects = list_objects(self).await?;
         let mut progress = Progress::new(&objects, &checkpoints, watch);
         report
@@ -111,8 +110,10 @@ impl Verification {
         &mut self,
         location: &OpenLocation,
         listed: &[u64],
-        retained: &[u64],
+        history: &History,
     ) -> Result<Vec<Checkpoint>> {
+        // Only these are restorable. Other commits may legitimately have lost their data.
+        let retained = history.retained();
         for missing in retained.iter().filter(|s| listed.binary_search(s).is_err()) {
             let name = record_name(location, *missing);
             self.find(name, &Error::corrupt("missing"), vec![*missing]);
@@ -130,8 +131,10 @@ impl Verification {
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    let costs = retained.iter().copied().filter(|s| *s == sequence);
-                    self.find(record_name(location, sequence), &error, costs.collect());
+                    if history.given_up.binary_search(&sequence).is_err() {
+                        let costs = retained.iter().copied().filter(|s| *s == sequence);
+                        self.find(record_name(location, sequence), &error, costs.collect());
+                    }
                 }
                 Err(error) => return Err(error),
             }

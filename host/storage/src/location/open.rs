@@ -166,7 +166,7 @@ impl OpenLocation {
 
     fn open_beside(&self, url: &str) -> Result<Self> {
         let elsewhere = || {
-            let what = "a record names this as the predecessor, but it is in another storage; if that is intended, pass it as the previous location";
+            let what = "a record names this as the predecessor, but it is in another storage; name the location to resume from with `--prev`, or begin again with `--fresh`";
             Err(parse::invalid(url, what))
         };
         let location = match &self.place {

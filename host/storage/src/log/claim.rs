@@ -1,22 +1,25 @@
 //! Begins an attempt with the claim that fences every earlier one.
 
-use futures::StreamExt;
-use futures::stream;
-use object_store::{ObjectStore, PutMode, PutOptions};
+use std::num::NonZeroUsize;
 
-use crate::checkpoint::Checkpoint;
-use crate::contents::read::list_objects;
+use object_store::{PutMode, PutOptions};
+
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Claim, Record};
+use crate::format::{Claim, LocationId, MAX_RETAINED, Predecessor, Record};
 use crate::location::OpenLocation;
 use crate::log::history::History;
-use crate::log::slot;
-use crate::log::slot::Put;
-use crate::{blocking, paths};
+use crate::log::predecessors::{self, Resumable};
+use crate::log::slot::{self, Put};
+use crate::log::sweep;
+use crate::paths;
 
 /// How often a claim is retried when other attempts claim at the same time. Each round has a
 /// winner, so this many losses mean that something restarts the task endlessly.
 const MAX_ROUNDS: usize = 64;
+
+/// The default number of checkpoints to keep: the newest, one to fall back to, and one more in case
+/// a failing task saved both.
+const DEFAULT_KEEP: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2);
 
 /// The attempt that claims.
 #[derive(Debug)]
@@ -25,6 +28,10 @@ pub(crate) struct Claimant<'a> {
     pub(crate) component: Option<[u8; 32]>,
     /// The location of an earlier attempt, if it differs.
     pub(crate) previous: Option<&'a OpenLocation>,
+    /// How many checkpoints to keep; `None` keeps what the location says.
+    pub(crate) keep: Option<NonZeroUsize>,
+    /// Whether to begin afresh, whatever the location holds.
+    pub(crate) fresh: bool,
 }
 
 /// A claim that no record lies above.
@@ -32,12 +39,29 @@ pub(crate) struct Claimant<'a> {
 pub(crate) struct Claimed {
     /// The sequence number of the claim.
     pub(crate) epoch: u64,
-    /// The restorable checkpoints of the location itself, newest first.
-    pub(crate) own: Vec<Checkpoint>,
-    /// Whether anything in the location itself is damaged.
-    pub(crate) damaged: bool,
+    pub(crate) location_id: LocationId,
+    /// How many checkpoints to keep.
+    pub(crate) keep: NonZeroUsize,
+    /// What the location itself holds.
+    pub(crate) own: History,
     /// What the attempt can resume from, predecessors included.
-    pub(crate) history: History,
+    pub(crate) resumable: Resumable,
+}
+
+/// The end of a log: its slots, and its newest readable record.
+struct End {
+    sequences: Vec<u64>,
+    newest: Option<Record>,
+}
+
+/// The part of a claim that depends on what the location and its predecessors hold.
+struct Origin {
+    location_id: LocationId,
+    keep: NonZeroUsize,
+    predecessor: Option<Predecessor>,
+    fresh: bool,
+    /// What the predecessors hold.
+    others: Resumable,
 }
 
 /// Claims a location and reads what it holds.
@@ -45,28 +69,24 @@ pub(crate) struct Claimed {
 /// The epoch of a claim is its sequence number. Claims are never deleted and slots are filled once,
 /// so the epoch is unique and ascending, whatever else in the log is damaged.
 pub(crate) async fn claim(location: &OpenLocation, claimant: &Claimant<'_>) -> Result<Claimed> {
-    let mut sequences = slot::list(location).await?;
-    // A claim would fence the tasks of a newer program, and could not resume from their
-    // checkpoints.
-    if let Some(&newest) = sequences.last()
-        && let Err(error) = slot::read(location, newest).await
-        && error.kind() != ErrorKind::Corrupt
-    {
-        return Err(error);
-    }
     for _ in 0..MAX_ROUNDS {
-        let sequence = slot::next(sequences.last().copied().unwrap_or(0))?;
+        let end = End::read(location).await?;
+        let sequence = slot::next(end.sequences.last().copied().unwrap_or(0))?;
+        // Resolve the predecessors first: an attempt that cannot begin must not fence one that runs.
+        let origin = end.origin(location, claimant).await?;
         let claim = Claim {
             epoch: sequence,
             write_id: location.environment().write_id()?,
             attempt: claimant.number,
             component: claimant.component,
-            inherits: claimant.previous.map(|p| p.url().to_owned()),
+            predecessor: origin.predecessor.clone(),
+            location_id: origin.location_id,
+            keep: origin.keep,
+            fresh: origin.fresh,
         };
         let write_id = claim.write_id;
         let bytes = Record::Claim(claim).encode()?;
-        let put = slot::put(location, sequence, bytes.clone(), write_id).await;
-        match put {
+        match slot::put(location, sequence, bytes.clone(), write_id).await {
             Ok(Put::Committed) => {
                 // The list may predate the last owner's newest commits, and that owner may have
                 // pruned this very slot. Then a record lies above the claim, and the claim fences
@@ -74,17 +94,14 @@ pub(crate) async fn claim(location: &OpenLocation, claimant: &Claimant<'_>) -> R
                 let history = History::load_claimed(location).await?;
                 if history.sequences.last() == Some(&sequence) {
                     check_conditions(location, sequence, bytes).await?;
-                    return finish(location, claimant, sequence, history).await;
+                    return finish(location, claimant, sequence, origin, history).await;
                 }
-                sequences = history.sequences;
             }
             // Or the owner has pruned the record already. Either way the end of the log is
             // elsewhere.
-            Ok(Put::Conflict(_) | Put::Vanished) => sequences = slot::list(location).await?,
+            Ok(Put::Conflict(_) | Put::Vanished) => {}
             // Something unreadable occupies the slot: use the next one.
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                sequences = slot::list(location).await?;
-            }
+            Err(error) if error.kind() == ErrorKind::Corrupt => {}
             // A claim that lands later fences nobody who has not seen it: it lies below the next
             // one.
             Ok(Put::Unknown(error)) | Err(error) => return Err(error),
@@ -96,6 +113,88 @@ pub(crate) async fn claim(location: &OpenLocation, claimant: &Claimant<'_>) -> R
             "{location}: lost {MAX_ROUNDS} races to other attempts that claimed the location; check what keeps restarting the task"
         ),
     ))
+}
+
+impl End {
+    /// # Errors
+    /// `Other` if the newest record needs a newer program: a claim would fence that program's tasks, and could
+    /// not resume from their checkpoints.
+    async fn read(location: &OpenLocation) -> Result<Self> {
+        let sequences = slot::list(location).await?;
+        let newest = newest_readable(location, &sequences, |_| true).await?;
+        Ok(Self { sequences, newest })
+    }
+
+    /// Returns what a claim at this end says.
+    async fn origin(&self, location: &OpenLocation, claimant: &Claimant<'_>) -> Result<Origin> {
+        let environment = location.environment();
+        let (recorded, fresh) = match &self.newest {
+            Some(Record::Claim(claim)) => (claim.predecessor.clone(), claim.fresh),
+            Some(Record::Commit(_)) | None => (None, false),
+        };
+        let fresh = fresh || claimant.fresh;
+        // A location that is its own predecessor has none.
+        let previous = claimant.previous.filter(|p| p.url() != location.url());
+        let recorded = recorded.filter(|p| p.url != location.url());
+        let (predecessor, others) = if claimant.fresh {
+            (None, Resumable::default())
+        } else if let Some(previous) = previous
+            && (fresh || !self.holds_commit(location).await?)
+        {
+            let (predecessor, others) = predecessors::named(location, previous).await?;
+            (Some(predecessor), others)
+        } else if let (Some(recorded), None) = (recorded, previous) {
+            let others = predecessors::recorded(location, &recorded).await?;
+            (Some(recorded), others)
+        } else {
+            (None, Resumable::default())
+        };
+        Ok(Origin {
+            location_id: match &self.newest {
+                Some(record) => record.location_id(),
+                None => environment.location_id()?,
+            },
+            keep: match (claimant.keep, &self.newest) {
+                (Some(keep), _) => keep,
+                (None, Some(record)) => record.keep(),
+                (None, None) if self.sequences.is_empty() => DEFAULT_KEEP,
+                // No record is readable, so the number is unknown: delete nothing.
+                (None, None) => MAX_RETAINED,
+            },
+            predecessor,
+            fresh,
+            others,
+        })
+    }
+
+    async fn holds_commit(&self, location: &OpenLocation) -> Result<bool> {
+        let is_commit = |record: &Record| matches!(record, Record::Commit(_));
+        Ok(match &self.newest {
+            // Such a claim was made because there was no commit.
+            Some(Record::Claim(claim)) if claim.predecessor.is_some() => false,
+            Some(record) if is_commit(record) => true,
+            _ => newest_readable(location, &self.sequences, is_commit)
+                .await?
+                .is_some(),
+        })
+    }
+}
+
+/// Returns the newest readable record that is `wanted`.
+async fn newest_readable(
+    location: &OpenLocation,
+    sequences: &[u64],
+    wanted: impl Fn(&Record) -> bool,
+) -> Result<Option<Record>> {
+    for &sequence in sequences.iter().rev() {
+        match slot::read(location, sequence).await {
+            Ok(Some(record)) if wanted(&record) => return Ok(Some(record)),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Corrupt => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }
 
 /// Repeats the put of a claim that no record lies above. The repeated put must fail: a storage that
@@ -131,99 +230,27 @@ async fn finish(
     location: &OpenLocation,
     claimant: &Claimant<'_>,
     epoch: u64,
-    history: History,
+    origin: Origin,
+    own: History,
 ) -> Result<Claimed> {
-    // Keep the data of unreadable commits: an operator may want it.
-    if history.damaged.is_empty() {
-        sweep_records(location, &history).await?;
-        sweep(location, epoch, &history.checkpoints).await?;
-    }
-    if let Some(dir) = location.local_dir() {
-        let dir = dir.to_owned();
-        blocking::run(location.threads(), move || sweep_staging(&dir, epoch)).await?;
-    }
+    sweep::sweep(location, epoch, &own).await?;
+    let others = match claimant.previous {
+        // A commit was found that turned out to be damaged.
+        Some(previous)
+            if own.resumable().is_empty()
+                && origin.predecessor.is_none()
+                && !claimant.fresh
+                && previous.url() != location.url() =>
+        {
+            predecessors::named(location, previous).await?.1
+        }
+        _ => origin.others,
+    };
     Ok(Claimed {
         epoch,
-        own: history.checkpoints.clone(),
-        damaged: !history.damaged.is_empty(),
-        history: history.look_through(location, claimant.previous).await?,
+        location_id: origin.location_id,
+        keep: origin.keep,
+        resumable: predecessors::join(&own, others),
+        own,
     })
-}
-
-/// Deletes the commits that the last owner would have deleted after its newest one, had it lived:
-/// those of its epoch that are not retained. It has swept older commits itself when it claimed,
-/// except for those that its last saves no longer retained; finding these too would mean reading
-/// all claims, which are never deleted.
-///
-/// A record of its epoch below its newest commit is not the last one before a claim, and the owner
-/// itself has seen every slot up to there: no stale writer needs it.
-async fn sweep_records(location: &OpenLocation, history: &History) -> Result<()> {
-    let Some(newest) = history.checkpoints.first() else {
-        return Ok(());
-    };
-    let epoch = newest.commit.epoch;
-    let retained = |sequence: u64| history.checkpoints.iter().any(|c| c.sequence == sequence);
-    let of_epoch = history.sequences.iter().copied();
-    let of_epoch = of_epoch
-        .filter(|s| (epoch.saturating_add(1)..newest.sequence).contains(s) && !retained(*s));
-    let mut dead = Vec::new();
-    for sequence in of_epoch {
-        // A claim that was too late for its slot lies here as well. Claims are never deleted.
-        match slot::read(location, sequence).await {
-            Ok(Some(Record::Commit(commit))) if commit.epoch == epoch => {
-                dead.push(Ok(paths::record(location.prefix(), sequence)));
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::Corrupt => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let deleted = location.store().delete_stream(stream::iter(dead).boxed());
-    deleted.for_each(|_| async {}).await;
-    Ok(())
-}
-
-/// Deletes the data objects of older epochs that nothing retained refers to. Those epochs are
-/// fenced, so nothing ever will.
-async fn sweep(location: &OpenLocation, epoch: u64, retained: &[Checkpoint]) -> Result<()> {
-    let referred: std::collections::HashSet<_> = retained
-        .iter()
-        .flat_map(|checkpoint| checkpoint.commit.contents.objects())
-        .map(|object| object.name())
-        .collect();
-    let orphans: Vec<_> = list_objects(location)
-        .await?
-        .into_iter()
-        .map(|(name, _)| name)
-        .filter(|name| name.epoch < epoch && !referred.contains(name))
-        .map(|name| Ok(paths::object(location.prefix(), name)))
-        .collect();
-    // The next claim sweeps what cannot be deleted now.
-    let store: &dyn ObjectStore = location.store();
-    let deleted = store.delete_stream(stream::iter(orphans).boxed());
-    deleted.for_each(|_| async {}).await;
-    Ok(())
-}
-
-/// Deletes the staging files that object_store left on this machine when its process died: files
-/// named after an object, followed by `#` and a number. They include those of a fenced attempt that
-/// is still running: its put then fails, and it finds its slot taken.
-fn sweep_staging(dir: &std::path::Path, epoch: u64) {
-    for folder in ["log", "data"] {
-        // The next claim sweeps what cannot be deleted now.
-        let Ok(entries) = std::fs::read_dir(dir.join(folder)) else {
-            continue;
-        };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let Some((name, number)) = name.to_str().and_then(|name| name.split_once('#')) else {
-                continue;
-            };
-            let older = paths::parse_record_name(name).is_some_and(|sequence| sequence <= epoch)
-                || paths::parse_object_name(name).is_some_and(|object| object.epoch < epoch);
-            if older && number.bytes().all(|b| b.is_ascii_digit()) {
-                let _ = std::fs::remove_file(entry.path());
-            }
-        }
-    }
 }

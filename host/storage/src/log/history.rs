@@ -1,18 +1,15 @@
-//! The contents of a location: the restorable checkpoints, and the damage above them.
+//! The contents of one location: the restorable checkpoints, the damage, and what its records say about it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use crate::checkpoint::Checkpoint;
 use crate::contents::read::list_objects;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Commit, Record};
+use crate::format::{Commit, LocationId, Predecessor, Record};
 use crate::location::OpenLocation;
 use crate::log::slot;
-
-/// How many locations are searched, each the predecessor of the previous one. A platform that gives
-/// each attempt its own location retries far less often.
-const MAX_PREDECESSORS: usize = 64;
 
 /// How often a location is read again while its owner prunes it. The owner has committed each time.
 const MAX_READS: usize = 16;
@@ -26,19 +23,32 @@ pub(crate) struct History {
     pub(crate) damaged: Vec<Damage>,
     /// The records of the log, ascending.
     pub(crate) sequences: Vec<u64>,
-    /// The location to inherit from, as named by the newest claim that names one.
-    inherits: Option<String>,
+    /// The id of the location; `None` if no record is readable.
+    pub(crate) id: Option<LocationId>,
+    /// How many checkpoints to keep, as the newest readable record says.
+    pub(crate) keep: Option<NonZeroUsize>,
+    /// The location to search if this one holds no checkpoint, if a claim above the newest commit names one.
+    pub(crate) predecessor: Option<Predecessor>,
+    /// Whether a claim above the newest commit begins afresh: nothing here is to be resumed from.
+    pub(crate) fresh: bool,
+    /// The damaged slots that are no longer reported, ascending.
+    pub(crate) given_up: Vec<u64>,
     /// Whether something that was listed or named is gone.
     incomplete: bool,
     /// Whether there is a claim above the newest commit.
     claimed: bool,
 }
 
-/// A record or a checkpoint that cannot be restored.
-#[derive(Clone, Debug)]
-pub(crate) struct Damage {
-    pub(crate) sequence: u64,
-    pub(crate) reason: String,
+/// A record or a checkpoint that is damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Damage {
+    /// The URL of its location.
+    pub location: String,
+    /// Its position in the log.
+    pub sequence: u64,
+    /// What is wrong with it, for people.
+    pub reason: String,
 }
 
 impl History {
@@ -85,9 +95,13 @@ impl History {
             history.read_retained(location, sequence).await?;
         }
         history.check_objects(location).await?;
+        let given_up = std::mem::take(&mut history.given_up);
+        let is_given_up = |damage: &Damage| given_up.binary_search(&damage.sequence).is_ok();
+        history.damaged.retain(|damage| !is_given_up(damage));
         history
             .damaged
             .sort_by_key(|d| std::cmp::Reverse(d.sequence));
+        history.given_up = given_up;
         Ok(history)
     }
 
@@ -95,8 +109,19 @@ impl History {
     /// that it retains, newest first.
     async fn find_newest(&mut self, location: &OpenLocation) -> Result<Vec<u64>> {
         for sequence in self.sequences.clone().into_iter().rev() {
-            match self.read(location, sequence).await? {
+            let record = self.read(location, sequence).await?;
+            if let (Some(record), None) = (&record, self.id) {
+                self.id = Some(record.location_id());
+                self.keep = Some(record.keep());
+                // Every claim repeats both until the next commit.
+                if let Record::Claim(claim) = record {
+                    self.predecessor = claim.predecessor.clone();
+                    self.fresh = claim.fresh;
+                }
+            }
+            match record {
                 Some(Record::Commit(commit)) => {
+                    self.given_up.clone_from(&commit.given_up);
                     let mut retained = commit.retains.clone();
                     retained.retain(|other| *other < sequence);
                     retained.sort_unstable_by(|a, b| b.cmp(a));
@@ -104,10 +129,7 @@ impl History {
                     self.add(location, sequence, commit);
                     return Ok(retained);
                 }
-                Some(Record::Claim(claim)) => {
-                    self.claimed = true;
-                    self.inherits = self.inherits.take().or(claim.inherits);
-                }
+                Some(Record::Claim(_)) => self.claimed = true,
                 None => {}
             }
         }
@@ -120,7 +142,7 @@ impl History {
         if self.sequences.binary_search(&sequence).is_err() {
             self.incomplete = true;
             let missing = Error::corrupt(format!("record {sequence} is missing"));
-            self.damaged.push(Damage::new(sequence, &missing));
+            self.damaged.push(Damage::new(location, sequence, &missing));
             return Ok(());
         }
         match self.read(location, sequence).await? {
@@ -129,7 +151,8 @@ impl History {
             Some(Record::Claim(_)) => {
                 self.incomplete = true;
                 let replaced = Error::corrupt(format!("record {sequence} is a claim"));
-                self.damaged.push(Damage::new(sequence, &replaced));
+                self.damaged
+                    .push(Damage::new(location, sequence, &replaced));
             }
             None => {}
         }
@@ -144,7 +167,7 @@ impl History {
                 Ok(record)
             }
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                self.damaged.push(Damage::new(sequence, &error));
+                self.damaged.push(Damage::new(location, sequence, &error));
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -159,43 +182,25 @@ impl History {
         });
     }
 
-    /// Returns `own` if it has checkpoints, otherwise the history of its first predecessor that has
-    /// one.
-    pub(crate) async fn look_through(
-        mut self,
-        own: &OpenLocation,
-        previous: Option<&OpenLocation>,
-    ) -> Result<Self> {
-        self.damaged = self.damage_above_newest();
-        let mut seen = HashSet::new();
-        let mut next = match previous {
-            Some(location) => Some(location.clone()),
-            None if self.checkpoints.is_empty() => self.predecessor(own)?,
-            None => None,
-        };
-        while self.checkpoints.is_empty()
-            && let Some(location) = next
-        {
-            if !seen.insert(location.url().to_owned()) {
-                break;
-            }
-            if seen.len() > MAX_PREDECESSORS {
-                return Err(Error::new(
-                    ErrorKind::Other,
-                    format!(
-                        "more than {MAX_PREDECESSORS} locations inherit from one another; pass the one that holds a checkpoint as the previous location"
-                    ),
-                ));
-            }
-            let older = Self::load(&location).await?;
-            next = match older.checkpoints.is_empty() {
-                true => older.predecessor(&location)?,
-                false => None,
-            };
-            self.damaged.extend(older.damage_above_newest());
-            self.checkpoints = older.checkpoints;
+    /// Returns the checkpoints that an attempt may resume from, newest first.
+    pub(crate) fn resumable(&self) -> &[Checkpoint] {
+        match self.fresh {
+            true => &[],
+            false => &self.checkpoints,
         }
-        Ok(self)
+    }
+
+    /// Returns the damage that matters to an attempt that resumes from here.
+    pub(crate) fn relevant_damage(&self) -> &[Damage] {
+        match self.fresh {
+            true => &[],
+            false => &self.damaged,
+        }
+    }
+
+    /// Returns the newest checkpoint that the location should hold, damaged or not.
+    pub(crate) fn newest(&self) -> Option<u64> {
+        self.retained().into_iter().max()
     }
 
     /// Returns the sequence numbers of the commits that should be restorable, damaged or not.
@@ -204,27 +209,6 @@ impl History {
         whole
             .chain(self.damaged.iter().map(|d| d.sequence))
             .collect()
-    }
-
-    /// Returns the damage above the newest checkpoint, which restoring that checkpoint skips.
-    fn damage_above_newest(&self) -> Vec<Damage> {
-        let newest = self.checkpoints.first().map_or(0, |c| c.sequence);
-        let above = self.damaged.iter().filter(|d| d.sequence > newest);
-        above.cloned().collect()
-    }
-
-    /// # Errors
-    /// `Corrupt` if there is damage. Call it where nothing is restorable.
-    pub(crate) fn all_damaged(&self) -> Result<()> {
-        match self.damaged.first() {
-            None => Ok(()),
-            Some(damage) => Err(damage.error()),
-        }
-    }
-
-    fn predecessor(&self, own: &OpenLocation) -> Result<Option<OpenLocation>> {
-        let inherits = self.inherits.as_deref();
-        inherits.map(|url| own.in_same_storage(url)).transpose()
     }
 
     /// Moves checkpoints with a missing or short data object to the damaged ones. Damage inside an
@@ -244,39 +228,26 @@ impl History {
                 .find(|object| sizes.get(&object.name()) != Some(&object.size_bytes));
             let Some(lost) = lost else { return true };
             self.incomplete = true;
-            self.damaged.push(Damage {
-                sequence: checkpoint.sequence,
-                reason: format!(
-                    "data object {}-{} is missing or of another size",
-                    lost.epoch, lost.counter
-                ),
-            });
+            let what = format!(
+                "data object {}-{} is missing or of another size",
+                lost.epoch, lost.counter
+            );
+            let lost = Error::corrupt(what);
+            let damage = Damage::new(location, checkpoint.sequence, &lost);
+            self.damaged.push(damage);
             false
         });
         Ok(())
     }
 }
 
-impl OpenLocation {
-    /// Returns the restorable checkpoints of this location, newest first. Does not claim the
-    /// location or disturb a running attempt.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unavailable`] if the storage cannot be reached; [`ErrorKind::Corrupt`] if every
-    /// checkpoint is damaged.
-    pub async fn checkpoints(&self) -> Result<Vec<Checkpoint>> {
-        let history = History::load(self).await?;
-        if history.checkpoints.is_empty() {
-            history.all_damaged()?;
-        }
-        Ok(history.checkpoints)
-    }
-}
-
 impl Damage {
-    pub(crate) fn new(sequence: u64, error: &Error) -> Self {
-        let reason = error.with_causes();
-        Self { sequence, reason }
+    pub(crate) fn new(location: &OpenLocation, sequence: u64, error: &Error) -> Self {
+        Self {
+            location: location.url().to_owned(),
+            sequence,
+            reason: error.with_causes(),
+        }
     }
 
     pub(crate) fn error(&self) -> Error {

@@ -1,5 +1,7 @@
 //! The slots of a log: the only create-only put, and the reading of records.
 
+use std::time::Duration;
+
 use futures::TryStreamExt;
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
@@ -15,7 +17,7 @@ pub(crate) enum Put {
     Committed,
     /// Another record holds the slot.
     Conflict(Record),
-    /// Another record held the slot, and its owner has pruned it since.
+    /// Another record held the slot and its owner has pruned it since, or the storage was wrong.
     Vanished,
     /// The answer was lost: the record may appear in its slot now, later or never.
     Unknown(Error),
@@ -180,6 +182,39 @@ pub(crate) async fn put(
         (Ok(None), None) => Ok(Put::Vanished),
         (Err(damaged), _) if damaged.kind() == ErrorKind::Corrupt => Err(damaged),
         (Err(unread), error) => Ok(Put::Unknown(error.unwrap_or(unread))),
+    }
+}
+
+/// How long a commit is put again while the storage says that its empty slot is taken.
+const CONFLICT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The first and the longest delay between two such puts.
+const CONFLICT_DELAYS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
+
+/// Puts a commit in the slot after the last record that its attempt knows. Like [`put`], but puts it again if
+/// the storage says that the slot is taken although it is empty. S3 does so (409 `ConditionalRequestConflict`)
+/// while another request to the same key is in flight. Nobody prunes a record in that slot, so an empty slot was
+/// never taken. A claim must not be put again: its slot may have been pruned, so its log must be listed again.
+///
+/// # Errors
+/// As [`put`].
+pub(crate) async fn put_commit(
+    location: &OpenLocation,
+    sequence: u64,
+    bytes: Vec<u8>,
+    write_id: WriteId,
+) -> Result<Put> {
+    let clock = location.environment().clock();
+    let began = clock.instant();
+    let [mut delay, longest] = CONFLICT_DELAYS;
+    loop {
+        let put = put(location, sequence, bytes.clone(), write_id).await?;
+        let waited = clock.instant().saturating_duration_since(began);
+        if !matches!(put, Put::Vanished) || waited >= CONFLICT_TIMEOUT {
+            return Ok(put);
+        }
+        tokio::time::sleep(delay).await;
+        delay = longest.min(delay * 2);
     }
 }
 

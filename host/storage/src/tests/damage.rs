@@ -7,13 +7,13 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::{begin, large, memory, noise, text};
+use super::{begin, large, memory, noise, prune, text};
 use crate::ResumePoint;
 use crate::error::ErrorKind;
 use crate::metadata::Metadata;
 use crate::paths;
 
-async fn objects(store: &InMemory, folder: &str) -> Vec<Path> {
+pub(super) async fn objects(store: &InMemory, folder: &str) -> Vec<Path> {
     let prefix = Path::from(format!("task/{folder}"));
     let metas: Vec<_> = store.list(Some(&prefix)).try_collect().await.unwrap();
     let mut paths: Vec<_> = metas.into_iter().map(|meta| meta.location).collect();
@@ -21,7 +21,7 @@ async fn objects(store: &InMemory, folder: &str) -> Vec<Path> {
     paths
 }
 
-async fn flip(store: &InMemory, path: &Path, byte: usize) {
+pub(super) async fn flip(store: &InMemory, path: &Path, byte: usize) {
     let bytes = store.get(path).await.unwrap().bytes().await.unwrap();
     let mut bytes = bytes.to_vec();
     bytes[byte] ^= 1;
@@ -245,7 +245,7 @@ async fn pruning_below_a_damaged_record_is_refused() {
     let newest = objects(&store, "log").await.pop().unwrap();
     flip(&store, &newest, 40).await;
     let operator = begin(&location).await;
-    let refused = operator.prune().await.unwrap_err();
+    let refused = prune(&operator, 1).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Corrupt);
     assert!(
         store.get(&newest).await.is_ok(),

@@ -76,6 +76,11 @@ fn head(to: &mut Vec<u8>, major: u8, n: u64) {
 pub const CLAIM: u16 = 1;
 pub const COMMIT: u16 = 2;
 
+/// The id of the location that every forged record belongs to.
+pub const LOCATION_ID: [u8; 16] = [9; 16];
+/// How many checkpoints forged records keep.
+pub const KEEP: u64 = 3;
+
 /// A record whose length and hash are correct.
 pub fn record(version: u16, kind: u16, payload: &[u8]) -> Vec<u8> {
     let mut bytes = b"\x93TCKP\r\n\x1a".to_vec();
@@ -93,15 +98,17 @@ pub fn claim(epoch: u64) -> Vec<u8> {
     claim_with(epoch, [])
 }
 
-/// A claim with fields beyond the mandatory ones.
+/// A claim with fields beyond the mandatory ones, or in place of them.
 pub fn claim_with(epoch: u64, fields: impl IntoIterator<Item = (u64, Cbor)>) -> Vec<u8> {
-    let mandatory = [
+    let mut all = BTreeMap::from([
         (0, Cbor::Uint(epoch)),
         (1, Cbor::Bytes(vec![epoch as u8; 16])),
         (2, Cbor::Uint(0)),
-    ];
-    let fields = mandatory.into_iter().chain(fields).collect();
-    record(1, CLAIM, &Cbor::Map(fields).encode())
+        (5, Cbor::Bytes(LOCATION_ID.to_vec())),
+        (6, Cbor::Uint(KEEP)),
+    ]);
+    all.extend(fields);
+    record(1, CLAIM, &Cbor::Map(all.into_iter().collect()).encode())
 }
 
 /// The payload of a commit for slot 2, made under the claim in slot 1. `fields` are added to the mandatory
@@ -113,6 +120,8 @@ pub fn commit(fields: impl IntoIterator<Item = (u64, Cbor)>) -> Vec<u8> {
         (2, Cbor::Uint(0)),
         (3, Cbor::Uint(1_700_000_000_000)),
         (4, Cbor::uints([2])),
+        (11, Cbor::Bytes(LOCATION_ID.to_vec())),
+        (12, Cbor::Uint(KEEP)),
     ]);
     all.extend(fields);
     Cbor::Map(all.into_iter().collect()).encode()

@@ -2,10 +2,14 @@
 //! `FORMAT.md` describes their bytes.
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use crate::format::{Chunk, Claim, Codec, Commit, Contents, ObjectRef, Record, WriteId, pack};
+use crate::format::{
+    Chunk, Claim, Codec, Commit, Contents, Found, LocationId, ObjectRef, Predecessor, Record,
+    WriteId, pack,
+};
 use crate::metadata::Metadata;
 use crate::tree::{Entry, Node, Tree};
 
@@ -28,11 +32,28 @@ fn records() -> Vec<(&'static str, Record)> {
         write_id: WriteId([1; 16]),
         attempt: 2,
         component: Some([2; 32]),
-        inherits: Some("s3://bucket/before".to_owned()),
+        predecessor: Some(Predecessor {
+            url: "s3://bucket/before".to_owned(),
+            found: Some(Found {
+                id: LocationId([7; 16]),
+                newest: Some(300),
+            }),
+        }),
+        location_id: LocationId([6; 16]),
+        keep: NonZeroUsize::new(3).unwrap(),
+        fresh: false,
+    };
+    let empty = Claim {
+        predecessor: Some(Predecessor {
+            url: "file:///before".to_owned(),
+            found: None,
+        }),
+        fresh: true,
+        ..claim.clone()
     };
     let bare = Claim {
         component: None,
-        inherits: None,
+        predecessor: None,
         ..claim.clone()
     };
     let inline = Commit {
@@ -53,6 +74,13 @@ fn records() -> Vec<(&'static str, Record)> {
         .unwrap(),
         contents: Contents::Inline("abc".into()),
         metadata: Metadata::default(),
+        location_id: LocationId([6; 16]),
+        keep: NonZeroUsize::new(3).unwrap(),
+        given_up: Vec::new(),
+    };
+    let given_up = Commit {
+        given_up: vec![2, 6],
+        ..inline.clone()
     };
     let labelled = Commit {
         metadata: Metadata {
@@ -95,9 +123,11 @@ fn records() -> Vec<(&'static str, Record)> {
     vec![
         ("claim", Record::Claim(claim)),
         ("claim-bare", Record::Claim(bare)),
+        ("claim-fresh", Record::Claim(empty)),
         ("commit-inline", Record::Commit(inline.into())),
         ("commit-chunks", Record::Commit(chunked.into())),
         ("commit-labelled", Record::Commit(labelled.into())),
+        ("commit-given-up", Record::Commit(given_up.into())),
     ]
 }
 

@@ -1,8 +1,12 @@
 //! A model checker explores every interleaving of the protocol, up to a bound.
 //!
+//! [`cleaning`] and [`origins`] are small models of their own: of damage, and of recorded predecessors.
+//!
 //! `cargo test --lib model -- --nocapture` prints the number of states. For each rule of the protocol, it also
 //! prints the counterexample that appears when the rule is left out.
 
+mod cleaning;
+mod origins;
 mod protocol;
 mod state;
 mod steps;

@@ -8,7 +8,7 @@ use object_store::ObjectStoreExt;
 
 use super::faulty_store::{Fault, FaultyStore};
 use super::noise::noise;
-use super::{at, begin, begin_keeping, memory, text};
+use super::{at, begin, begin_keeping, memory, prune, text};
 use crate::contents::read::list_objects;
 use crate::error::{ErrorKind, Result};
 use crate::metadata::Metadata;
@@ -84,7 +84,10 @@ async fn a_stream_of_a_fenced_attempt_fails_as_fenced_even_if_its_reused_data_is
     // So little is needed that it would be copied out of the deleted object.
     let saved = save_as_a_stream(&stale, contents.slice(..3 << 20)).await;
     assert_eq!(saved.unwrap_err().kind(), ErrorKind::Fenced);
-    assert_eq!(stale.prune().await.unwrap_err().kind(), ErrorKind::Fenced);
+    assert_eq!(
+        prune(&stale, 1).await.unwrap_err().kind(),
+        ErrorKind::Fenced
+    );
     assert_eq!(text(&newer).await.as_deref(), Some("newer"));
 }
 

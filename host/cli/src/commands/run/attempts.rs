@@ -22,6 +22,8 @@ pub(super) struct Run<'a> {
     args: &'a Args,
     location: OpenLocation,
     previous: Option<OpenLocation>,
+    /// The predecessors whose directories the task must not see.
+    predecessors: Vec<OpenLocation>,
     pub(super) task: Task,
     pub(super) input: Input,
     pub(super) signals: Signals,
@@ -40,10 +42,11 @@ enum Next {
 impl<'a> Run<'a> {
     /// Checks everything that could prevent an attempt before anything is claimed: a task that cannot run must not
     /// fence one that does.
-    pub(super) fn prepare(args: &'a Args) -> anyhow::Result<Self> {
+    pub(super) async fn prepare(args: &'a Args) -> anyhow::Result<Self> {
         let location = args.location()?;
         let previous = args.previous()?;
-        args.check_dirs(&location, previous.as_ref())?;
+        let predecessors = args.predecessors(&location, previous.as_ref()).await?;
+        args.check_dirs(&location, &predecessors)?;
         let task = Task::load(args.file())?;
         let input = Input::open(args.retries).context("cannot open stdin")?;
         args.wasi(&input)?;
@@ -54,6 +57,7 @@ impl<'a> Run<'a> {
             args,
             location,
             previous,
+            predecessors,
             task,
             input,
             signals: Signals::listen().context("cannot listen for signals")?,
@@ -109,9 +113,9 @@ impl<'a> Run<'a> {
                 return Ok(Next::End(exit::code_for(&error)));
             }
         };
-        self.args
-            .check_dirs(&self.location, self.previous.as_ref())?;
-        let attempted = self.args.attempt(self, attempt).await?;
+        self.args.check_dirs(&self.location, &self.predecessors)?;
+        let attempted = self.args.attempt(self, attempt.clone()).await?;
+        summary.note(&attempt).await;
         summary.ends(attempted.outcome.totals, attempted.outcome.waited);
         Ok(match self.judge(attempted, last, summary) {
             Next::Retry(reason) => Next::Retry(format!("attempt {number} failed: {reason}")),
@@ -124,8 +128,14 @@ impl<'a> Run<'a> {
         let mut settings = AttemptSettings::default()
             .number(number)
             .component(self.task.digest)
-            .limits(self.args.limits.limits())
-            .keep(self.args.keep);
+            .limits(self.args.limits.limits());
+        if let Some(keep) = self.args.keep {
+            settings = settings.keep(keep);
+        }
+        // Later attempts of this run resume from what the first one has saved.
+        if self.args.fresh && !summary.has_begun {
+            settings = settings.fresh();
+        }
         if let Some(previous) = &self.previous {
             settings = settings.previous(previous.clone());
         }

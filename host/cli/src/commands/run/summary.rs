@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use checkpoint_storage::{Attempt, AttemptSettings, ErrorKind, OpenLocation, ResumePoint, Totals};
+use checkpoint_storage::{Attempt, AttemptSettings, Damage, OpenLocation, ResumePoint, Totals};
 
 use super::report::ReportFile;
+use crate::commands::DamageRow;
 use crate::options::human_size;
 use crate::output::{escape_json, say};
 
@@ -12,7 +13,11 @@ use crate::output::{escape_json, say};
 #[derive(Default)]
 pub(super) struct Summary {
     pub(super) attempts: u32,
+    /// Whether an attempt of this run has claimed the location.
+    pub(super) has_begun: bool,
     resumed: Option<String>,
+    /// The damage that the last attempt skipped.
+    skipped: Vec<Damage>,
     totals: Totals,
     waited: Duration,
 }
@@ -25,32 +30,49 @@ impl Summary {
         settings: AttemptSettings,
     ) -> checkpoint_storage::Result<Attempt> {
         let attempt = Attempt::begin(location, settings).await?;
+        self.has_begun = true;
+        self.skipped.clear();
+        self.note(&attempt).await;
+        Ok(attempt)
+    }
+
+    /// Remembers where an attempt resumes, and says what it skips. Damage may also be found while the task reads.
+    pub(super) async fn note(&mut self, attempt: &Attempt) {
         let from = match attempt.resume_point().await {
-            Ok(ResumePoint::Fresh) => return Ok(attempt),
-            Ok(ResumePoint::Resumed(checkpoint)) => checkpoint,
+            Ok(ResumePoint::Fresh) => None,
+            Ok(ResumePoint::Resumed(checkpoint)) => Some(checkpoint),
             Ok(ResumePoint::FellBack {
                 checkpoint,
                 damaged,
                 reason,
             }) => {
-                say(format!(
-                    "checkpoint {damaged} is damaged ({reason}); falling back to checkpoint {}",
-                    checkpoint.sequence
-                ));
-                checkpoint
+                if !self
+                    .skipped
+                    .iter()
+                    .any(|skipped| skipped.sequence == damaged)
+                {
+                    say(format!(
+                        "checkpoint {damaged} is damaged ({reason}); falling back to checkpoint {}",
+                        checkpoint.sequence
+                    ));
+                }
+                Some(checkpoint)
             }
             // Not fatal: the task gets the error, and may be able to handle it.
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                say(error.to_string());
-                return Ok(attempt);
+            Err(error) => {
+                if self.skipped.is_empty() {
+                    say(error.to_string());
+                }
+                None
             }
-            Err(error) => return Err(error),
         };
-        self.resumed = Some(format!(
-            "checkpoint {} of attempt {}",
-            from.sequence, from.attempt
-        ));
-        Ok(attempt)
+        self.skipped = attempt.skipped().await;
+        if let Some(from) = from {
+            self.resumed = Some(format!(
+                "checkpoint {} of attempt {}",
+                from.sequence, from.attempt
+            ));
+        }
     }
 
     pub(super) fn ends(&mut self, totals: Totals, waited: Duration) {
@@ -82,6 +104,7 @@ impl Summary {
         let report = Report {
             attempts: self.attempts,
             resumed_from: self.resumed.as_deref(),
+            damaged: self.skipped.iter().cloned().map(DamageRow::from).collect(),
             saves: self.totals.saves,
             logical_bytes: self.totals.logical_bytes,
             uploaded_bytes: self.totals.uploaded_bytes,
@@ -97,6 +120,8 @@ struct Report<'a> {
     attempts: u32,
     /// The checkpoint from which the last attempt resumed.
     resumed_from: Option<&'a str>,
+    /// What that attempt skipped because it is damaged.
+    damaged: Vec<DamageRow>,
     saves: u64,
     logical_bytes: u64,
     uploaded_bytes: u64,

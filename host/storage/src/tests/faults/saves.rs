@@ -15,7 +15,7 @@ use crate::error::{ErrorKind, Result};
 use crate::metadata::Metadata;
 use crate::tests::faulty_store::Fault;
 use crate::tests::noise::noise;
-use crate::tests::{begin, begin_keeping, dir_tree, large};
+use crate::tests::{begin, begin_keeping, dir_tree, large, prune};
 use crate::tree::dir::DirTree;
 use crate::tree::target::Existing;
 
@@ -80,7 +80,7 @@ pub(super) const SAVES: [Save; 6] = [
     },
     Save {
         name: "a pruning",
-        make: |attempt, _| async { attempt.prune().await.map(drop) }.boxed(),
+        make: |attempt, _| async { prune(attempt, 1).await.map(drop) }.boxed(),
         after: before,
         needs: ("delete", ""),
     },

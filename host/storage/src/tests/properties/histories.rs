@@ -15,7 +15,7 @@ use crate::error::ErrorKind;
 use crate::format::Record;
 use crate::location::OpenLocation;
 use crate::log::slot;
-use crate::tests::{begin_keeping, dir_tree, memory};
+use crate::tests::{begin_keeping, dir_tree, memory, prune};
 use crate::tree::target::Existing;
 
 /// A step in the history of a location.
@@ -103,7 +103,7 @@ impl World {
                 self.keep = *n;
             }
             Step::Prune => {
-                let pruned = self.attempt.prune().await.unwrap();
+                let pruned = prune(&self.attempt, self.keep).await.unwrap();
                 assert_eq!(pruned.is_some(), !self.model.is_empty());
                 self.retire();
             }

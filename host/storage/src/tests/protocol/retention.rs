@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use object_store::ObjectStoreExt;
+
 use crate::contents::read::list_objects;
 use crate::error::ErrorKind;
 use crate::limits::Limits;
 use crate::log::slot;
 use crate::metadata::Metadata;
 use crate::tests::faulty_store::Fault;
-use crate::tests::{begin, begin_keeping, checkpoints, faulty, large, memory, text};
+use crate::tests::{begin, begin_keeping, checkpoints, faulty, large, memory, prune, text};
 use crate::{Attempt, AttemptSettings};
 
 #[tokio::test]
@@ -135,8 +137,8 @@ async fn pruning_keeps_the_newest_checkpoints_and_fences_the_running_attempt() {
     for seed in 0..5 {
         running.write(large(seed)).await.unwrap();
     }
-    let operator = begin_keeping(&location, 2).await;
-    operator.prune().await.unwrap();
+    let operator = begin(&location).await;
+    prune(&operator, 2).await.unwrap();
     assert_eq!(location.checkpoints().await.unwrap().len(), 2);
     assert_eq!(list_objects(&location).await.unwrap().len(), 2);
     let error = running.write("stale".into()).await.unwrap_err();
@@ -147,7 +149,52 @@ async fn pruning_keeps_the_newest_checkpoints_and_fences_the_running_attempt() {
 }
 
 #[tokio::test]
+async fn the_location_remembers_how_many_checkpoints_to_keep() {
+    let (_, location) = memory();
+    let attempt = begin_keeping(&location, 5).await;
+    for n in 0..7 {
+        attempt.write(n.to_string().into()).await.unwrap();
+    }
+    // Neither an attempt that does not say nor pruning changes it.
+    begin(&location).await.write("7".into()).await.unwrap();
+    assert_eq!(checkpoints(&location).await.len(), 5);
+    prune(&begin(&location).await, 2).await.unwrap();
+    assert_eq!(checkpoints(&location).await.len(), 2);
+    let attempt = begin(&location).await;
+    for n in 0..7 {
+        attempt.write(n.to_string().into()).await.unwrap();
+    }
+    assert_eq!(checkpoints(&location).await.len(), 5);
+    // An attempt that says so changes it, even if it saves nothing.
+    begin_keeping(&location, 2).await;
+    begin(&location).await.write("last".into()).await.unwrap();
+    assert_eq!(checkpoints(&location).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_new_location_keeps_three_checkpoints() {
+    let (_, location) = memory();
+    let attempt = begin(&location).await;
+    for n in 0..7 {
+        attempt.write(n.to_string().into()).await.unwrap();
+    }
+    assert_eq!(checkpoints(&location).await.len(), 3);
+}
+
+#[tokio::test]
+async fn nothing_is_pruned_where_no_record_says_how_many_to_keep() {
+    let (store, location) = memory();
+    let path = crate::paths::record(location.prefix(), 1);
+    store.put(&path, "damaged".into()).await.unwrap();
+    let attempt = begin(&location).await;
+    for n in 0..7 {
+        attempt.write(n.to_string().into()).await.unwrap();
+    }
+    assert_eq!(checkpoints(&location).await.len(), 7);
+}
+
+#[tokio::test]
 async fn pruning_an_empty_location_is_a_no_op() {
     let (_, location) = memory();
-    assert_eq!(begin(&location).await.prune().await.unwrap(), None);
+    assert_eq!(prune(&begin(&location).await, 1).await.unwrap(), None);
 }

@@ -92,6 +92,10 @@ impl Connection {
             world.note(self.process, format_args!("{verb} {short} fails"));
             return Err(match failure {
                 Failure::Failed => failed(),
+                Failure::Conflict => Error::AlreadyExists {
+                    path: path.to_string(),
+                    source: "simulated conflict".into(),
+                },
                 Failure::Denied => Error::PermissionDenied {
                     path: path.to_string(),
                     source: "simulated failure".into(),

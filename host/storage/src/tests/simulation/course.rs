@@ -11,6 +11,9 @@ pub(super) struct Weather {
     fail: u64,
     /// Puts of records that fail, per thousand. Faults matter most for these.
     fail_records: u64,
+    /// Puts of records that the storage refuses as conflicts although their slot may be empty, per thousand. S3
+    /// does so while another request to the same key is in flight.
+    conflict: u64,
     /// Requests that are delivered again later, per thousand.
     repeat: u64,
     /// Requests that are slow but do not fail, per thousand.
@@ -42,12 +45,15 @@ pub(super) struct Course {
 pub(super) enum Failure {
     Failed,
     Denied,
+    /// The storage reports that the object exists.
+    Conflict,
 }
 
 impl Weather {
     pub(super) const FAIR: Self = Self {
         fail: 0,
         fail_records: 0,
+        conflict: 0,
         repeat: 0,
         slow: 0,
         cut: 0,
@@ -59,6 +65,7 @@ impl Weather {
         Self {
             fail,
             fail_records: fail.max(dice.pick(&[0, 50, 200, 400])),
+            conflict: dice.pick(&[0, 0, 50, 300]),
             repeat: dice.pick(&[0, 30, 200]),
             slow: 0,
             cut: dice.pick(&[0, 20, 100]),
@@ -106,6 +113,10 @@ impl Weather {
                 Failure::Failed
             };
             course.fails = Some((fails, failure));
+        }
+        if is_record && dice.chance(self.conflict) {
+            course.arrives = None;
+            course.fails = Some((arrives, Failure::Conflict));
         }
         course
     }

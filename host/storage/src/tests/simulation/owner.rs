@@ -14,6 +14,7 @@ use super::ledger::{NUMBER, SaveId};
 use super::process::{Called, Habits, Process, Violated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::Metadata;
+use crate::tests::prune;
 use crate::tree::target::Existing;
 use crate::{Attempt, Saved};
 
@@ -299,6 +300,7 @@ impl Owner {
 
     async fn prune(&mut self) -> Result<(), Violated> {
         self.flush().await?;
+        let keep = self.process.shared.lock().ledger.keep;
         let called = self.process.called();
         // A save that was dropped may or may not be the newest.
         let ids: Vec<_> = {
@@ -313,7 +315,9 @@ impl Owner {
             })
             .collect()
         };
-        let pruned = match self.attempt.prune().await {
+        let pruned = match prune(&self.attempt, keep).await {
+            // A dropped save landed late.
+            Err(error) if error.kind() == ErrorKind::Other => return Ok(()),
             Ok(Some(sequence)) => Ok(sequence),
             Ok(None) if self.base.is_none() && self.nothing_acknowledged() => return Ok(()),
             Ok(None) => return Err(self.process.violated("a prune found no checkpoint".into())),
