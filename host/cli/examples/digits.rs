@@ -1,4 +1,5 @@
-//! Trains a model, kills the training halfway and resumes it: `cargo run --example digits`.
+//! Trains a model, kills the training halfway and resumes it:
+//! `cargo run -p wasm-checkpoint --no-default-features --example digits`.
 //!
 //! Builds the task in `guest/rust/examples/digits` and runs it twice, each time with a separate location on local disk.
 //! The first run is undisturbed. The second is killed by SIGKILL and started again. Both must produce the same model,

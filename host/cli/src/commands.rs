@@ -20,6 +20,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use crate::exit::{Code, failure};
+use crate::log::{self, Verbosity};
 use crate::options::LocationArg;
 use crate::output::say;
 
@@ -39,6 +40,11 @@ pub(crate) enum Command {
 
 impl Command {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
+        match &self {
+            Self::Run(args) => log::start(args.log, Verbosity::Warn),
+            // They say themselves what is damaged.
+            _ => log::start(None, Verbosity::Off),
+        }
         match self {
             Self::Run(args) => args.exec().await,
             Self::Ls(args) => args.exec().await,

@@ -11,6 +11,7 @@ mod commands;
 #[cfg(feature = "compose")]
 mod compose;
 mod exit;
+mod log;
 mod memory;
 mod options;
 mod output;

@@ -193,6 +193,7 @@ async fn save_all(queue: Arc<Mutex<Queue>>, attempt: Arc<Attempt>, ended: watch:
 
     use checkpoint_storage::ErrorKind;
     use futures::FutureExt;
+    use tracing::warn;
 
     loop {
         let job = {
@@ -216,7 +217,11 @@ async fn save_all(queue: Arc<Mutex<Queue>>, attempt: Arc<Attempt>, ended: watch:
         match saved {
             Ok(saved) => queue.done = Some(saved),
             // Keep going: the queued save is newer and may succeed.
-            Err(error) => queue.failed = Some(error),
+            Err(error) => {
+                let location = attempt.location();
+                warn!(%location, "a background save failed: {}", error.with_causes());
+                queue.failed = Some(error);
+            }
         }
         ended.send_modify(|n| *n += 1);
     }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use checkpoint_storage::{Error, ErrorKind, Result};
+use tracing::warn;
 
 use crate::error::{GuestError, Misuse};
 use crate::session::{Answer, Session};
@@ -30,6 +31,8 @@ impl Session {
     }
 
     fn note(&self, error: Error) {
+        let location = self.attempt().location();
+        warn!(%location, "a call of the task failed: {}", error.with_causes());
         if let Some(on_failure) = &self.shared.on_failure {
             on_failure(&error);
         }

@@ -70,6 +70,10 @@ impl Attempt {
         let claimed = claim::claim(&location, &claimant).await?;
         let resumable = claimed.resumable.clone();
         let writer = LogWriter::new(location.clone(), settings.number, claimed);
+        let skipped = resumable.skipped();
+        for damage in &skipped {
+            damage.warn(resumable.checkpoints.first());
+        }
         Ok(Self {
             location,
             limits: settings.limits,
@@ -77,7 +81,7 @@ impl Attempt {
                 writer,
                 rate: SaveRate::new(settings.limits.saves_per_minute),
                 resumed: resumable.checkpoints.first().map(Checkpoint::info),
-                damaged: resumable.skipped(),
+                damaged: skipped,
                 found: resumable.checkpoints,
                 verified: None,
                 own: None,

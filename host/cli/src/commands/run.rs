@@ -22,6 +22,7 @@ use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::filesystem::FsPerms;
 
 use crate::exit::{self, Code, Failure, failure};
+use crate::log::Verbosity;
 use crate::options::{FlyteUrl, LocationArg, SharedDir, Variable, duration, percent, size};
 use crate::output::say;
 use crate::task::End;
@@ -84,6 +85,10 @@ pub(crate) struct Args {
     save_overhead: Option<f64>,
     #[command(flatten)]
     limits: LimitArgs,
+    /// Print events of at least this level on stderr: conflicts, fallbacks, deletions and the like
+    /// [default: those that RUST_LOG selects, or warn]
+    #[arg(long, value_name = "LEVEL")]
+    pub(super) log: Option<Verbosity>,
     /// Write a JSON summary of all attempts to this file. An existing file or link is replaced; a pipe or device
     /// is written to
     #[arg(long, value_name = "FILE")]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures::{StreamExt, stream};
+use tracing::{debug, info, warn};
 
 use crate::blocking::Background;
 use crate::checkpoint::Checkpoint;
@@ -206,15 +207,18 @@ impl LogWriter {
             match slot::put_commit(&self.location, sequence, bytes, write_id).await? {
                 Put::Committed => {
                     stored.staged.keep();
+                    debug!(location = %self.location, sequence, uploaded_bytes, "committed a checkpoint");
                     return Ok((self.committed(sequence, commit, place), uploaded_bytes));
                 }
                 // An earlier save of this attempt landed late. The slot after it is free.
                 Put::Conflict(Record::Commit(late)) if late.epoch == self.epoch => {
+                    info!(location = %self.location, sequence, "an earlier save landed late");
                     self.last = sequence;
                     self.dead.push(self.checkpoint(sequence, Arc::from(late)));
                 }
                 // A fenced attempt deletes nothing: the newer one sweeps.
                 Put::Conflict(_) => {
+                    warn!(location = %self.location, epoch = self.epoch, "fenced: a newer attempt has claimed the location");
                     self.fenced = true;
                     return Err(Error::fenced());
                 }
@@ -385,6 +389,7 @@ impl LogWriter {
             return;
         }
         let location = self.location.clone();
+        debug!(%location, records = records.len(), data_objects = data.len(), "deleting what is no longer kept");
         let deleting = async move {
             let prefix = location.prefix();
             let records = records.into_iter().map(|s| paths::record(prefix, s));

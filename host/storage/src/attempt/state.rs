@@ -162,6 +162,7 @@ impl State {
             self.resumed = self.found.first().map(Checkpoint::info);
         }
         self.writer.forget(checkpoint);
+        damage.warn(self.found.first());
         self.damaged.insert(0, damage);
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use object_store::{PutMode, PutOptions};
+use tracing::{debug, info};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Claim, LocationId, MAX_RETAINED, Predecessor, Record};
@@ -94,12 +95,16 @@ pub(crate) async fn claim(location: &OpenLocation, claimant: &Claimant<'_>) -> R
                 let history = History::load_claimed(location).await?;
                 if history.sequences.last() == Some(&sequence) {
                     check_conditions(location, sequence, bytes).await?;
+                    let attempt = claimant.number;
+                    info!(%location, epoch = sequence, attempt, "claimed the location");
                     return finish(location, claimant, sequence, origin, history).await;
                 }
             }
             // Or the owner has pruned the record already. Either way the end of the log is
             // elsewhere.
-            Ok(Put::Conflict(_) | Put::Vanished) => {}
+            Ok(Put::Conflict(_) | Put::Vanished) => {
+                debug!(%location, slot = sequence, "another attempt took the slot of the claim");
+            }
             // Something unreadable occupies the slot: use the next one.
             Err(error) if error.kind() == ErrorKind::Corrupt => {}
             // A claim that lands later fences nobody who has not seen it: it lies below the next
@@ -143,7 +148,9 @@ impl End {
         {
             let (predecessor, others) = predecessors::named(location, previous).await?;
             (Some(predecessor), others)
-        } else if let (Some(recorded), None) = (recorded, previous) {
+        } else if let (Some(recorded), None) = (recorded, previous)
+            && (fresh || !self.holds_commit(location).await?)
+        {
             let others = predecessors::recorded(location, &recorded).await?;
             (Some(recorded), others)
         } else {
@@ -170,8 +177,6 @@ impl End {
     async fn holds_commit(&self, location: &OpenLocation) -> Result<bool> {
         let is_commit = |record: &Record| matches!(record, Record::Commit(_));
         Ok(match &self.newest {
-            // Such a claim was made because there was no commit.
-            Some(Record::Claim(claim)) if claim.predecessor.is_some() => false,
             Some(record) if is_commit(record) => true,
             _ => newest_readable(location, &self.sequences, is_commit)
                 .await?

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use tracing::warn;
+
 use crate::checkpoint::Checkpoint;
 use crate::contents::read::list_objects;
 use crate::error::{Error, ErrorKind, Result};
@@ -247,6 +249,24 @@ impl Damage {
             location: location.url().to_owned(),
             sequence,
             reason: error.with_causes(),
+        }
+    }
+
+    /// Tells whoever watches this program that this is skipped, and what is used instead.
+    pub(crate) fn warn(&self, instead: Option<&Checkpoint>) {
+        let Self {
+            location,
+            sequence,
+            reason,
+        } = self;
+        match instead {
+            Some(older) => {
+                let older = older.sequence;
+                warn!(%location, "checkpoint {sequence} is damaged ({reason}); falling back to checkpoint {older}");
+            }
+            None => {
+                warn!(%location, "checkpoint {sequence} is damaged ({reason}); there is no other")
+            }
         }
     }
 

@@ -7,6 +7,8 @@
 
 use std::collections::HashSet;
 
+use tracing::info;
+
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Found, Predecessor};
@@ -107,6 +109,7 @@ async fn search(own: &OpenLocation, first: (OpenLocation, History)) -> Result<Re
     let mut resumable = Resumable::default();
     let mut next = Some(first);
     while let Some((location, history)) = next.take() {
+        info!(%own, predecessor = %location, "searching a predecessor");
         if !seen.insert(location.url().to_owned()) {
             let what = format!("{location}: its predecessors lead back to it");
             return Err(unbelieved(what));

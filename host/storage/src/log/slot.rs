@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use tracing::info;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{MAX_RECORD_BYTES, Record, WriteId};
@@ -164,7 +165,11 @@ pub(crate) async fn put(
                 ErrorKind::ReadOnly | ErrorKind::InvalidLocation | ErrorKind::QuotaExceeded => {
                     return Err(error);
                 }
-                _ => Some(error),
+                _ => {
+                    let error_text = error.with_causes();
+                    info!(%location, slot = sequence, error = error_text, "the answer to a put was lost; reading the slot");
+                    Some(error)
+                }
             }
         }
     };
@@ -204,16 +209,16 @@ pub(crate) async fn put_commit(
     bytes: Vec<u8>,
     write_id: WriteId,
 ) -> Result<Put> {
-    let clock = location.environment().clock();
-    let began = clock.instant();
+    let mut waited = Duration::ZERO;
     let [mut delay, longest] = CONFLICT_DELAYS;
     loop {
         let put = put(location, sequence, bytes.clone(), write_id).await?;
-        let waited = clock.instant().saturating_duration_since(began);
         if !matches!(put, Put::Vanished) || waited >= CONFLICT_TIMEOUT {
             return Ok(put);
         }
+        info!(%location, slot = sequence, ?delay, "the storage reported a conflict for an empty slot; putting the commit again");
         tokio::time::sleep(delay).await;
+        waited += delay;
         delay = longest.min(delay * 2);
     }
 }

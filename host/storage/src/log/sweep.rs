@@ -6,6 +6,7 @@ use std::path::Path;
 use futures::StreamExt;
 use futures::stream;
 use object_store::ObjectStore;
+use tracing::info;
 
 use crate::checkpoint::Checkpoint;
 use crate::contents::read::list_objects;
@@ -58,6 +59,7 @@ async fn sweep_records(location: &OpenLocation, history: &History) -> Result<()>
             Err(error) => return Err(error),
         }
     }
+    note(location, "records", dead.len());
     let deleted = location.store().delete_stream(stream::iter(dead).boxed());
     deleted.for_each(|_| async {}).await;
     Ok(())
@@ -82,11 +84,18 @@ pub(crate) async fn sweep_data(
         .filter(|name| name.epoch < epoch && !referred.contains(name))
         .map(|name| Ok(paths::object(location.prefix(), name)))
         .collect();
+    note(location, "data objects", orphans.len());
     // The next claim sweeps what cannot be deleted now.
     let store: &dyn ObjectStore = location.store();
     let deleted = store.delete_stream(stream::iter(orphans).boxed());
     deleted.for_each(|_| async {}).await;
     Ok(())
+}
+
+fn note(location: &OpenLocation, what: &str, count: usize) {
+    if count > 0 {
+        info!(%location, count, "deleting {what} that earlier attempts left behind");
+    }
 }
 
 /// Deletes the staging files that object_store left on this machine when its process died: files

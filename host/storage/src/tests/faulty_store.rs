@@ -20,6 +20,8 @@ use object_store::{
 pub(super) enum Fault {
     /// It fails without taking effect.
     Fails,
+    /// It does not take effect, and the storage says that the object exists.
+    Conflict,
     /// It takes effect but fails.
     AnswerIsLost,
     /// It never returns, as if the process had died, and does not take effect.
@@ -118,6 +120,10 @@ async fn meet<T>(fault: Option<Fault>, work: impl Future<Output = Result<T>>) ->
             work.await
         }
         Some(Fault::Fails | Fault::Withheld) => Err(failure()),
+        Some(Fault::Conflict) => Err(Error::AlreadyExists {
+            path: String::new(),
+            source: "planned by the test".into(),
+        }),
         Some(Fault::AnswerIsLost) => {
             let _ = work.await;
             Err(failure())
@@ -137,7 +143,7 @@ fn meet_stream<T: Send + 'static>(
     match fault {
         None | Some(Fault::Slow) => work,
         Some(Fault::HangsBefore | Fault::HangsAfter) => futures::stream::pending().boxed(),
-        Some(Fault::Fails | Fault::AnswerIsLost | Fault::Withheld) => {
+        Some(Fault::Fails | Fault::Conflict | Fault::AnswerIsLost | Fault::Withheld) => {
             futures::stream::once(async { Err(failure()) }).boxed()
         }
     }

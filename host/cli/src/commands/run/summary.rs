@@ -7,7 +7,7 @@ use checkpoint_storage::{Attempt, AttemptSettings, Damage, OpenLocation, ResumeP
 use super::report::ReportFile;
 use crate::commands::DamageRow;
 use crate::options::human_size;
-use crate::output::{escape_json, say};
+use crate::output::escape_json;
 
 /// What all attempts did together.
 #[derive(Default)]
@@ -36,42 +36,22 @@ impl Summary {
         Ok(attempt)
     }
 
-    /// Remembers where an attempt resumes, and says what it skips. Damage may also be found while the task reads.
+    /// Remembers where an attempt resumes, and what it skips. Damage may also be found while the task reads.
     pub(super) async fn note(&mut self, attempt: &Attempt) {
         let from = match attempt.resume_point().await {
             Ok(ResumePoint::Fresh) => None,
             Ok(ResumePoint::Resumed(checkpoint)) => Some(checkpoint),
-            Ok(ResumePoint::FellBack {
-                checkpoint,
-                damaged,
-                reason,
-            }) => {
-                if !self
-                    .skipped
-                    .iter()
-                    .any(|skipped| skipped.sequence == damaged)
-                {
-                    say(format!(
-                        "checkpoint {damaged} is damaged ({reason}); falling back to checkpoint {}",
-                        checkpoint.sequence
-                    ));
-                }
-                Some(checkpoint)
-            }
+            Ok(ResumePoint::FellBack { checkpoint, .. }) => Some(checkpoint),
             // Not fatal: the task gets the error, and may be able to handle it.
-            Err(error) => {
-                if self.skipped.is_empty() {
-                    say(error.to_string());
-                }
-                None
-            }
+            Err(_) => None,
         };
         self.skipped = attempt.skipped().await;
         if let Some(from) = from {
-            self.resumed = Some(format!(
-                "checkpoint {} of attempt {}",
-                from.sequence, from.attempt
-            ));
+            let mut resumed = format!("checkpoint {} of attempt {}", from.sequence, from.attempt);
+            if let Some(damage) = self.skipped.first() {
+                resumed = format!("{resumed}, past the damaged checkpoint {}", damage.sequence);
+            }
+            self.resumed = Some(resumed);
         }
     }
 

@@ -64,3 +64,33 @@ async fn a_small_save_takes_one_request() {
     attempt.write(vec![7; 1024].into()).await.unwrap();
     assert_eq!(store.operations(), 1);
 }
+
+/// S3 answers 409 while another request to the same key is in flight.
+#[tokio::test(start_paused = true)]
+async fn a_commit_is_put_again_if_the_storage_reports_a_conflict_for_an_empty_slot() {
+    let (store, location) = faulty();
+    let attempt = begin(&location).await;
+    let mut conflicts = 3;
+    store.plan(move |op| {
+        let conflict = op.verb == "put" && conflicts > 0;
+        conflicts -= i32::from(conflict);
+        conflict.then_some(Fault::Conflict)
+    });
+    let saved = attempt.write("saved".into()).await.unwrap();
+    assert_eq!(saved.sequence, 2, "the slot stays the same");
+    assert_eq!(
+        text(&begin(&location).await).await.as_deref(),
+        Some("saved")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_always_reports_a_conflict_is_unavailable_in_the_end() {
+    let (store, location) = faulty();
+    let attempt = begin(&location).await;
+    store.fail_puts("log", Fault::Conflict);
+    let refused = attempt.write("refused".into()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
+    store.recover();
+    assert_eq!(attempt.write("saved".into()).await.unwrap().sequence, 2);
+}
