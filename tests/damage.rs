@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::cli::Host;
-use crate::support::{Place, Random, on_each_host};
+use crate::support::cli::{Cli, Host};
+use crate::support::{Place, Random, on_each_host, tree};
 
 on_each_host![
     a_damaged_record_falls_back_to_the_checkpoint_before,
@@ -13,6 +13,7 @@ on_each_host![
     damaged_data_falls_back_to_the_checkpoint_before,
     missing_or_truncated_data_falls_back_to_the_checkpoint_before,
     a_restore_from_damaged_data_falls_back_to_the_checkpoint_before,
+    the_resume_point_is_the_checkpoint_that_is_read,
     a_task_whose_checkpoints_are_all_damaged_is_not_fresh,
     a_damaged_claim_costs_no_checkpoint,
 ];
@@ -99,6 +100,123 @@ fn damaged_data_falls_back_to_the_checkpoint_before(host: Host) {
             "prev-exists true",
         ]);
     }
+}
+
+fn the_resume_point_is_the_checkpoint_that_is_read(host: Host) {
+    let place = Place::on(host);
+    place
+        .run("write=one write-random=300000")
+        .printed(["write 2", "write-random 3"]);
+    flip_a_bit(&data(&place)[0], &mut Random::new(1));
+    place
+        .run("resume read")
+        .printed(["resume fell-back 2 past 3", "read \"one\""]);
+}
+
+#[test]
+fn everyone_falls_back_past_damaged_data_and_says_so() {
+    let place = Place::new();
+    place.run("write=one write-random=300000");
+    flip_a_bit(&data(&place)[0], &mut Random::new(1));
+    let before = tree(&place.store());
+    let operate = |verb: &str, args: &[&str]| {
+        let line = [verb.into(), place.store().into_os_string()];
+        Cli::new(line).options(args).outcome()
+    };
+    // Exporting reads the data, and restores the older checkpoint.
+    let target = place.work().join("target");
+    let exported = operate("export", &[target.to_str().unwrap(), "--json"]);
+    assert_eq!(exported.code, Some(0), "{}", exported.text());
+    assert!(
+        exported.stderr.contains("checkpoint 3"),
+        "{}",
+        exported.text()
+    );
+    assert_eq!(fs::read(&target).unwrap(), b"one");
+    let exported: serde_json::Value = serde_json::from_str(&exported.lines.join("\n")).unwrap();
+    assert_eq!(exported["sequence"], 2);
+    assert_eq!(exported["damaged"][0]["sequence"], 3);
+    // Whoever asks for the damaged one is refused.
+    let other = place.work().join("other");
+    operate("export", &[other.to_str().unwrap(), "--seq", "3"]).failed(65);
+    assert!(!other.exists());
+    // Pruning deletes nothing.
+    let refused = operate("prune", &["--keep", "1"]).failed(65);
+    assert!(refused.contains("checkpoint 3"), "{refused}");
+    assert_eq!(tree(&place.store()), before);
+    // A run names the checkpoint that its task got.
+    let report = place.work().join("report");
+    let cli = place
+        .cli()
+        .options(["--report".as_ref(), report.as_os_str()]);
+    let outcome = cli.verbs("read").outcome();
+    outcome.printed(["read \"one\""]);
+    let said = "falling back to checkpoint 2";
+    assert_eq!(
+        outcome.stderr.matches(said).count(),
+        1,
+        "{}",
+        outcome.text()
+    );
+    assert!(
+        outcome.stderr.contains("resumed from checkpoint 2"),
+        "{}",
+        outcome.text()
+    );
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
+    let resumed = report["resumed_from"].as_str().unwrap();
+    assert!(resumed.starts_with("checkpoint 2 "), "{resumed}");
+    assert_eq!(report["damaged"][0]["sequence"], 3);
+    // An operator can make the location clean.
+    assert_eq!(operate("verify", &[]).code, Some(65));
+    let pruned = operate("prune", &["--keep", "3", "--give-up"]);
+    assert_eq!(pruned.code, Some(0), "{}", pruned.text());
+    let verified = operate("verify", &[]);
+    assert_eq!(verified.code, Some(0), "{}", verified.text());
+    place
+        .run("resume read")
+        .printed(["resume resumed 6", "read \"one\""]);
+}
+
+#[test]
+fn everyone_falls_back_past_a_damaged_record_and_says_so() {
+    let place = two_checkpoints(Host::Native);
+    let whole = fs::read(record(&place, 3)).unwrap();
+    fs::write(record(&place, 3), &whole[..whole.len() / 2]).unwrap();
+    let operate = |verb: &str, args: &[&str]| {
+        let line = [verb.into(), place.store().into_os_string()];
+        Cli::new(line).options(args).outcome()
+    };
+    let target = place.work().join("target");
+    for (verb, args) in [
+        ("ls", &["--json"][..]),
+        ("show", &["--json"]),
+        ("export", &[target.to_str().unwrap(), "--json"]),
+    ] {
+        let outcome = operate(verb, args);
+        assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+        assert!(
+            outcome.stderr.contains("checkpoint 3"),
+            "{}",
+            outcome.text()
+        );
+        let said: serde_json::Value = serde_json::from_str(&outcome.lines.join("\n")).unwrap();
+        assert_eq!(said["damaged"][0]["sequence"], 3, "{verb}");
+    }
+    operate("show", &["3"]).failed(65);
+    // A record is never deleted, but an operator can stop hearing of it.
+    assert_eq!(operate("verify", &[]).code, Some(65));
+    assert_eq!(
+        operate("prune", &["--keep", "3", "--give-up"]).code,
+        Some(0)
+    );
+    assert_eq!(operate("verify", &[]).code, Some(0));
+    assert!(record(&place, 3).exists());
+    assert_eq!(operate("ls", &[]).stderr, "");
+    fs::write(record(&place, 5), "damaged").unwrap();
+    fs::write(record(&place, 2), "damaged").unwrap();
+    let listed = operate("ls", &[]);
+    assert_eq!(listed.code, Some(65), "{}", listed.text());
 }
 
 fn missing_or_truncated_data_falls_back_to_the_checkpoint_before(host: Host) {

@@ -21,6 +21,7 @@ mod locations;
 mod operator;
 mod outputs;
 mod plugins;
+mod predecessors;
 mod s3_server;
 mod schema;
 mod servers;

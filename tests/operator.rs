@@ -224,6 +224,7 @@ fn every_command_can_print_one_json_object() {
     let expected = serde_json::json!({
         "location": store,
         "target": to.to_str().unwrap(),
+        "stored_in": format!("file://{}", place.store().canonicalize().unwrap().display()),
         "sequence": 4,
         "attempt": 0,
         "saved_at": "then",
@@ -231,6 +232,7 @@ fn every_command_can_print_one_json_object() {
         "logical_bytes": 100_000,
         "schema": null,
         "annotations": {},
+        "damaged": [],
     });
     assert_eq!(exported, expected);
 
@@ -251,6 +253,7 @@ fn every_command_can_print_one_json_object() {
             "dry_run": dry_run,
             "deleted": [2],
             "kept": [kept],
+            "given_up": [],
         })
     };
     let plan = result("prune", &["--keep", "1", "--dry-run"]);

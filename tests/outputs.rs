@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::Place;
-use crate::support::cli::{Cli, Outcome};
+use crate::support::cli::{Cli, Host, Outcome};
+use crate::support::s3::Server;
 
 fn full() -> File {
     File::options().write(true).open("/dev/full").unwrap()
@@ -229,4 +230,46 @@ fn a_task_is_called_by_its_files_name() {
     let place = Place::new();
     let outcome = place.run("argument-zero");
     outcome.printed(["argument-zero verbs.wasm"]);
+}
+
+#[test]
+fn events_are_printed_as_the_option_or_the_variable_says() {
+    let place = Place::new();
+    let claims = |cli: Cli| {
+        let outcome = cli.verbs("read").outcome();
+        assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+        outcome.stderr.contains("claimed the location")
+    };
+    assert!(!claims(place.cli()));
+    assert!(claims(place.cli().options(["--log", "info"])));
+    let variable = [("RUST_LOG", "checkpoint_storage=info")];
+    assert!(claims(place.cli().envs(variable)));
+    // The option counts.
+    assert!(!claims(
+        place.cli().options(["--log", "off"]).envs(variable)
+    ));
+    for value in ["", " ", "checkpoint_storage=loud"] {
+        assert!(
+            !claims(place.cli().envs([("RUST_LOG", value)])),
+            "{value:?}"
+        );
+    }
+    let unknown = place.cli().options(["--log", "loud"]).verbs("read");
+    assert_eq!(unknown.outcome().code, Some(2));
+}
+
+#[test]
+fn the_causes_of_a_tasks_errors_are_printed_but_not_told_to_the_task() {
+    let server = Server::start();
+    let cli = Cli::on_s3(Host::Native, "s3://bucket/task", &server);
+    let outcome = cli
+        .options(["--log", "trace"])
+        .verbs("write=one read")
+        .outcome();
+    outcome.printed(["write 2", "read \"one\""]);
+    for (name, value) in server.env() {
+        if name.contains("SECRET") {
+            assert!(!outcome.stderr.contains(&value), "{name} was printed");
+        }
+    }
 }
