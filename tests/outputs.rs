@@ -273,3 +273,31 @@ fn the_causes_of_a_tasks_errors_are_printed_but_not_told_to_the_task() {
         }
     }
 }
+
+#[test]
+fn a_second_component_at_one_location_is_warned_about() {
+    let place = Place::new();
+    assert_eq!(
+        place
+            .run("write=one")
+            .stderr
+            .matches("another component")
+            .count(),
+        0
+    );
+    assert_eq!(
+        place
+            .run("write=two")
+            .stderr
+            .matches("another component")
+            .count(),
+        0
+    );
+    let hostile = place.cli().guest("hostile", ["paths"]).outcome();
+    assert_eq!(
+        hostile.stderr.matches("another component").count(),
+        1,
+        "{}",
+        hostile.text()
+    );
+}

@@ -25,6 +25,10 @@
 //! # }
 //! ```
 //!
+//! This crate reports what it does as [`tracing`](https://docs.rs/tracing) events: fallbacks and fences as warnings;
+//! claims, conflicts, lost answers, predecessors and sweeps as information; commits and deletions for debugging. They name
+//! the location, but never contain a credential or the id of a location.
+//!
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `aws`, `gcp`, `azure` | yes | `s3://`, `gs://` and `az://` locations |

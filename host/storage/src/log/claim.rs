@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use object_store::{PutMode, PutOptions};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Claim, LocationId, MAX_RETAINED, Predecessor, Record};
@@ -92,11 +92,17 @@ pub(crate) async fn claim(location: &OpenLocation, claimant: &Claimant<'_>) -> R
                 // The list may predate the last owner's newest commits, and that owner may have
                 // pruned this very slot. Then a record lies above the claim, and the claim fences
                 // nobody.
-                let history = History::load_claimed(location).await?;
+                let history = History::load_claimed(location);
+                let ran_other = end.ran_other_than(location, claimant.component);
+                let (history, ran_other) = futures::join!(history, ran_other);
+                let history = history?;
                 if history.sequences.last() == Some(&sequence) {
                     check_conditions(location, sequence, bytes).await?;
                     let attempt = claimant.number;
                     info!(%location, epoch = sequence, attempt, "claimed the location");
+                    if ran_other {
+                        warn!(%location, "the last attempt here ran another component; if that was another task, give each task a location of its own");
+                    }
                     return finish(location, claimant, sequence, origin, history).await;
                 }
             }
@@ -172,6 +178,21 @@ impl End {
             fresh,
             others,
         })
+    }
+
+    /// Returns whether the last attempt is known to have run another component than this.
+    async fn ran_other_than(&self, location: &OpenLocation, this: Option<[u8; 32]>) -> bool {
+        let (Some(newest), Some(this)) = (&self.newest, this) else {
+            return false;
+        };
+        let last = match newest {
+            Record::Claim(claim) => claim.component,
+            Record::Commit(commit) => match slot::read(location, commit.epoch).await {
+                Ok(Some(Record::Claim(claim))) => claim.component,
+                _ => None,
+            },
+        };
+        last.is_some_and(|last| last != this)
     }
 
     async fn holds_commit(&self, location: &OpenLocation) -> Result<bool> {
