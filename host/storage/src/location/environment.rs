@@ -57,6 +57,7 @@ impl Variables {
     }
 
     /// Sets `name` to the value of `other` if none of `names` is set.
+    #[cfg(any(feature = "aws-base", feature = "azure"))]
     pub(super) fn fall_back(&mut self, names: &[&str], name: &str, other: &str) {
         if !names.iter().any(|name| self.has(name))
             && let Some(value) = self.get(other).map(str::to_owned)
@@ -65,6 +66,7 @@ impl Variables {
         }
     }
 
+    #[cfg(any(feature = "aws-base", feature = "azure"))]
     pub(super) fn set(&mut self, name: &str, value: &str) {
         self.0.insert(name.to_owned(), value.to_owned());
     }
