@@ -48,10 +48,12 @@ fn kind_of_io(error: &io::Error) -> Option<ErrorKind> {
         return Some(ErrorKind::InvalidLocation);
     }
     match error.kind() {
-        E::PermissionDenied | E::ReadOnlyFilesystem | E::NotADirectory => Some(ErrorKind::ReadOnly),
+        E::PermissionDenied | E::ReadOnlyFilesystem => Some(ErrorKind::ReadOnly),
         // Something other than a file is in the place of a record or data object.
         E::InvalidData => Some(ErrorKind::Corrupt),
-        E::IsADirectory
+        // A file is in the place of the location or of a directory that leads to it.
+        E::NotADirectory
+        | E::IsADirectory
         | E::InvalidFilename
         | E::InvalidInput
         | E::Unsupported
