@@ -9,6 +9,7 @@ use crate::support::{Place, Random, on_each_host, tree};
 on_each_host![
     a_damaged_record_falls_back_to_the_checkpoint_before,
     a_truncated_record_falls_back_to_the_checkpoint_before,
+    a_fall_back_is_reported_on_the_terminal,
     an_attempt_that_fell_back_can_save_and_the_next_resumes_from_that,
     damaged_data_falls_back_to_the_checkpoint_before,
     missing_or_truncated_data_falls_back_to_the_checkpoint_before,
@@ -78,12 +79,28 @@ fn an_attempt_that_fell_back_can_save_and_the_next_resumes_from_that(host: Host)
         .printed(["resume resumed 5", "read \"three\""]);
 }
 
-#[test]
-fn a_fall_back_is_reported_on_the_terminal() {
-    let place = two_checkpoints(Host::Native);
+fn a_fall_back_is_reported_on_the_terminal(host: Host) {
+    let said = "falling back to checkpoint 2";
+    let place = two_checkpoints(host);
     flip_a_bit(&record(&place, 3), &mut Random::new(0));
     let outcome = place.run("read");
-    assert!(outcome.stderr.contains("damaged"), "{}", outcome.text());
+    assert_eq!(
+        outcome.stderr.matches(said).count(),
+        1,
+        "{}",
+        outcome.text()
+    );
+    // Damaged data is found when it is read.
+    let place = Place::on(host);
+    place.run("write=one write-random=300000");
+    flip_a_bit(&data(&place)[0], &mut Random::new(0));
+    let outcome = place.run("read");
+    assert_eq!(
+        outcome.stderr.matches(said).count(),
+        1,
+        "{}",
+        outcome.text()
+    );
 }
 
 fn damaged_data_falls_back_to_the_checkpoint_before(host: Host) {

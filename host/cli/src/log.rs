@@ -1,10 +1,8 @@
 //! Prints the libraries' events on stderr.
 
-use std::fmt::{self, Write};
-
+use checkpoint_session::event_line;
 use clap::ValueEnum;
-use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, SubscriberExt};
@@ -73,46 +71,6 @@ struct Stderr;
 
 impl<S: Subscriber> Layer<S> for Stderr {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut line = Line::default();
-        event.record(&mut line);
-        let level = match *event.metadata().level() {
-            Level::ERROR => "error",
-            Level::WARN => "warning",
-            Level::INFO => "info",
-            Level::DEBUG => "debug",
-            Level::TRACE => "trace",
-        };
-        say(format!("{level}: {line}"));
-    }
-}
-
-/// An event's message, followed by its fields.
-#[derive(Default)]
-struct Line {
-    message: String,
-    fields: Vec<String>,
-}
-
-impl Visit for Line {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.record_debug(field, &format_args!("{value}"));
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        match field.name() {
-            // Writing to a String never fails.
-            "message" => drop(write!(self.message, "{value:?}")),
-            name => self.fields.push(format!("{name}={value:?}")),
-        }
-    }
-}
-
-impl fmt::Display for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        match self.fields.is_empty() {
-            true => Ok(()),
-            false => write!(f, " ({})", self.fields.join(", ")),
-        }
+        say(event_line(event));
     }
 }

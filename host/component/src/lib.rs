@@ -14,6 +14,7 @@ mod bindings;
 mod checkpointer;
 mod files;
 mod isolation;
+mod log;
 #[cfg(feature = "s3")]
 mod s3;
 mod settings;

@@ -110,11 +110,8 @@ fn predecessors() -> Result<Vec<PathBuf>> {
     if fresh()? || holder(&path).is_none() {
         return Ok(Vec::new());
     }
-    let found = runtime()?.block_on(location(&first)?.resumable())?;
-    let directories = found
-        .predecessors
-        .iter()
-        .filter_map(OpenLocation::local_dir);
+    let found = runtime()?.block_on(location(&first)?.predecessors())?;
+    let directories = found.iter().filter_map(OpenLocation::local_dir);
     Ok(directories.map(Path::to_owned).collect())
 }
 

@@ -1,14 +1,15 @@
 //! The session of the task that this component is plugged into.
 
-use std::io::Write;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use checkpoint_session::{Answer, GuestError, Session, SessionSettings};
 use checkpoint_storage::{Attempt, Error, ErrorKind, Result};
 use tokio::runtime::{Builder, Runtime};
+use tracing::error;
 
 use crate::bindings::exports::task::checkpoint::types;
+use crate::log;
 use crate::settings::Settings;
 
 checkpoint_session::wit_conversions!(files in crate::bindings::exports::task::checkpoint);
@@ -53,10 +54,11 @@ fn task() -> Answer<&'static Task> {
     {
         return Err(error.clone());
     }
+    log::start();
     match Task::begin() {
         Ok(task) => Ok(TASK.get_or_init(|| task)),
         Err(error) => {
-            log(&error);
+            error!("the attempt cannot begin: {}", error.with_causes());
             let error = GuestError::from(&error);
             *failed = Some((Instant::now(), error.clone()));
             Err(error)
@@ -70,9 +72,7 @@ impl Task {
         let runtime = runtime()?;
         let attempt = Attempt::begin(settings.location, settings.attempt);
         let attempt = Arc::new(runtime.block_on(attempt)?);
-        let session = SessionSettings::default()
-            .save_advice(settings.advice)
-            .on_failure(log);
+        let session = SessionSettings::default().save_advice(settings.advice);
         Ok(Self {
             runtime,
             session: Session::new(attempt, session),
@@ -86,10 +86,4 @@ pub(crate) fn runtime() -> Result<Runtime> {
     runtime.map_err(|error| {
         Error::new(ErrorKind::Other, "cannot start the tokio runtime").with_source(error)
     })
-}
-
-/// Writes an error and its causes to stderr, which the task cannot read.
-fn log(error: &Error) {
-    // `eprintln!` would panic if stderr is closed.
-    let _ = writeln!(std::io::stderr(), "checkpoint: {}", error.with_causes());
 }

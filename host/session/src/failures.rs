@@ -33,9 +33,6 @@ impl Session {
     fn note(&self, error: Error) {
         let location = self.attempt().location();
         warn!(%location, "a call of the task failed: {}", error.with_causes());
-        if let Some(on_failure) = &self.shared.on_failure {
-            on_failure(&error);
-        }
         let mut failure = self.failure();
         if !is_fenced(&failure) {
             *failure = Some(error);

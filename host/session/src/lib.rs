@@ -11,7 +11,8 @@
 //! - **Limits.** A guest has at most one stream open for writing and one for reading. The attempt's
 //!   [`Limits`](storage::Limits) bound what it may store.
 //! - **Errors.** A guest sees a [`GuestError`], which does not name its location. The host sees the
-//!   [last failure](Session::last_failure) with all causes.
+//!   [last failure](Session::last_failure) with all causes, and each failure as a `tracing` event. A host
+//!   that prints events can format them with [`event_line`].
 //! - **Advice.** [`SaveAdvice`] says when the guest should save. A [`StopHandle`] asks it to stop.
 //! - **The end.** [`Session::finish`] commits the pending background saves, and returns the [`Outcome`].
 //!
@@ -49,6 +50,7 @@ mod background;
 mod clock;
 mod conversions;
 mod error;
+mod events;
 mod failures;
 mod outcome;
 mod session;
@@ -66,6 +68,7 @@ pub use advice::{Advice, SaveAdvice, StopHandle};
 #[doc(hidden)]
 pub use conversions::milliseconds;
 pub use error::{GuestError, Misuse};
+pub use events::event_line;
 pub use outcome::Outcome;
 pub use session::{Allowance, Annotations, Answer, Resume, Session};
 pub use settings::SessionSettings;

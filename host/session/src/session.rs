@@ -16,7 +16,7 @@ use crate::advice::{Advice, Advisor, StopHandle};
 use crate::background::BackgroundSaves;
 use crate::error::GuestError;
 use crate::outcome::Outcome;
-use crate::settings::{OnFailure, SessionSettings};
+use crate::settings::SessionSettings;
 use crate::slot::Slot;
 
 /// A guest's annotations of a checkpoint. If a key occurs twice, the last value counts.
@@ -44,7 +44,6 @@ pub(crate) struct Shared {
     // Std mutexes, because they are never held across an await.
     advisor: Mutex<Advisor>,
     failure: Mutex<Option<Error>>,
-    pub(crate) on_failure: Option<Box<OnFailure>>,
     /// Each stream needs the memory of a whole pipeline, so a session permits one of each kind.
     pub(crate) writing: Slot,
     pub(crate) reading: Slot,
@@ -77,7 +76,7 @@ impl Session {
     /// Opens a session for the guest that runs as this attempt.
     #[must_use]
     pub fn new(attempt: Arc<Attempt>, settings: SessionSettings) -> Self {
-        let SessionSettings { advice, on_failure } = settings;
+        let SessionSettings { advice } = settings;
         let clock = attempt.location().environment().clock().clone();
         Self {
             shared: Arc::new(Shared {
@@ -85,7 +84,6 @@ impl Session {
                 attempt,
                 advisor: Mutex::new(Advisor::new(advice, clock)),
                 failure: Mutex::default(),
-                on_failure,
                 writing: Slot::default(),
                 reading: Slot::default(),
                 is_finished: AtomicBool::new(false),

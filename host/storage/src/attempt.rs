@@ -57,8 +57,9 @@ impl Attempt {
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the storage, or that of a previous location that is needed,
     /// cannot be reached; [`ErrorKind::ReadOnly`] if the storage is read-only;
-    /// [`ErrorKind::InvalidLocation`] if the storage ignores conditional puts. Damage is not an
-    /// error here: later calls report it.
+    /// [`ErrorKind::InvalidLocation`] if the storage ignores conditional puts, or if a recorded
+    /// predecessor is not what it was; [`ErrorKind::Corrupt`] if no record of the previous location is
+    /// readable. Other damage is not an error here: later calls report it.
     pub async fn begin(location: OpenLocation, settings: AttemptSettings) -> Result<Self> {
         let claimant = Claimant {
             number: settings.number,
@@ -105,7 +106,7 @@ impl Attempt {
     /// [`read`](Self::read).
     pub async fn verified_resume_point(&self) -> Result<ResumePoint> {
         while let Some((checkpoint, _lease)) = self.lease_unverified().await? {
-            match checkpoint.verify().await {
+            match checkpoint.read_through().await {
                 Ok(()) => self.given(&checkpoint).await,
                 Err(error) => self.fall_back(&checkpoint, error).await?,
             }

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::Commit;
 use crate::limits::Limits;
 use crate::location::OpenLocation;
+use crate::log::history::History;
 use crate::metadata::Metadata;
 use crate::tree::Tree;
 
@@ -83,22 +84,49 @@ impl Checkpoint {
     /// # Errors
     /// [`ErrorKind::NotSingle`] if it does not hold exactly one file; [`ErrorKind::QuotaExceeded`]
     /// if it exceeds the limits, before anything is fetched; [`ErrorKind::Corrupt`] if it is
-    /// damaged; [`ErrorKind::Unavailable`].
+    /// damaged; [`ErrorKind::Unavailable`], also if a running attempt has pruned it meanwhile.
     pub async fn read(&self, limits: &Limits) -> Result<Bytes> {
         limits.check_tree(&self.commit.tree)?;
-        self.read_single().await
+        self.explained(self.read_single().await).await
     }
 
     /// Reads and verifies its contents without returning them.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if it is damaged; [`ErrorKind::Unavailable`].
+    /// [`ErrorKind::Corrupt`] if it is damaged; [`ErrorKind::Unavailable`], also if a running attempt has
+    /// pruned it meanwhile.
     pub async fn verify(&self) -> Result<()> {
+        self.explained(self.read_through().await).await
+    }
+
+    /// Reads and verifies its contents. To a caller that does not own the location, a checkpoint that was
+    /// pruned meanwhile looks damaged.
+    pub(crate) async fn read_through(&self) -> Result<()> {
         let mut contents = self.runs();
         while let Some(pieces) = contents.next().await {
             pieces?;
         }
         Ok(())
+    }
+
+    /// Returns whether its location has pruned it.
+    pub(crate) async fn is_pruned(&self) -> Result<bool> {
+        let history = History::load(&self.location).await?;
+        Ok(!history.retained().contains(&self.sequence))
+    }
+
+    /// Converts damage that is none, because a running attempt has pruned the checkpoint.
+    pub(crate) async fn explained<T>(&self, read: Result<T>) -> Result<T> {
+        match read {
+            Err(error) if error.kind() == ErrorKind::Corrupt && self.is_pruned().await? => {
+                let what = format!(
+                    "{}: a running attempt pruned checkpoint {} while it was read; try again",
+                    self.location, self.sequence
+                );
+                Err(Error::new(ErrorKind::Unavailable, what))
+            }
+            read => read,
+        }
     }
 
     /// Returns whether both are the same checkpoint of the same location.

@@ -18,8 +18,8 @@ impl Checkpoint {
     /// # Errors
     /// [`ErrorKind::InvalidPath`] if the target has other content and `existing` says to refuse;
     /// [`ErrorKind::QuotaExceeded`] if the checkpoint exceeds the limits, before anything is
-    /// written; [`ErrorKind::Corrupt`] if it is damaged; those of [`TreeTarget::writer`] and of the
-    /// writer it returns.
+    /// written; [`ErrorKind::Corrupt`] if it is damaged; [`ErrorKind::Unavailable`], also if a running
+    /// attempt has pruned it meanwhile; those of [`TreeTarget::writer`] and of the writer it returns.
     pub async fn restore(
         &self,
         target: impl TreeTarget,
@@ -29,18 +29,25 @@ impl Checkpoint {
         limits.check_tree(&self.commit.tree)?;
         match prepare(target, self, existing).await? {
             None => Ok(()),
-            Some(target) => write(target, self, existing).await?.1,
+            Some(target) => {
+                let (_, written) = write(target, self, existing).await?;
+                self.explained(written).await
+            }
         }
     }
 }
 
+/// How often a restore begins again because a running attempt has pruned what it reads.
+const MAX_PRUNED: usize = 16;
+
 impl Resumable {
     /// Makes `target` equal to the newest checkpoint that can be restored, and returns that checkpoint.
-    /// Falls back past damage, which it adds to `damaged`. Returns `None` and leaves the target untouched if
-    /// there is no checkpoint.
+    /// Falls back past damage, which it adds to `damaged`, and goes on to newer checkpoints if a running
+    /// attempt has pruned these. Returns `None` and leaves the target untouched if there is no checkpoint.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if every checkpoint is damaged; otherwise those of [`Checkpoint::restore`].
+    /// [`ErrorKind::Corrupt`] if every checkpoint is damaged; [`ErrorKind::Unavailable`], also if a running
+    /// attempt prunes faster than this reads; otherwise those of [`Checkpoint::restore`].
     pub async fn restore(
         &mut self,
         target: impl TreeTarget,
@@ -57,13 +64,22 @@ impl Resumable {
         let Some(mut target) = prepare(target, newest, existing).await? else {
             return Ok(Some(newest.clone()));
         };
+        let mut pruned = 0;
         while let Some(checkpoint) = self.checkpoints.first().cloned() {
             limits.check_tree(checkpoint.tree())?;
             let written;
             (target, written) = write(target, &checkpoint, existing).await?;
-            match written {
-                Ok(()) => return Ok(Some(checkpoint)),
-                Err(error) => self.fall_back(&checkpoint, error)?,
+            let Err(error) = checkpoint.explained(written).await else {
+                return Ok(Some(checkpoint));
+            };
+            if error.kind() == ErrorKind::Unavailable && checkpoint.is_pruned().await? {
+                pruned += 1;
+                if pruned > MAX_PRUNED {
+                    return Err(error);
+                }
+                self.checkpoints = checkpoint.location.resumable().await?.checkpoints;
+            } else {
+                self.fall_back(&checkpoint, error)?;
             }
         }
         Err(match self.damaged.first() {

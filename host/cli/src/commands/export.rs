@@ -64,7 +64,14 @@ impl Args {
         };
         let known = found.damaged.len();
         let target = Counted::new(target, &progress);
-        let restored = found.restore(target, existing, &limits).await;
+        let restored = match (self.sequence, found.checkpoints.first()) {
+            (Some(_), Some(one)) => {
+                let one = one.clone();
+                let restored = one.restore(target, existing, &limits).await;
+                restored.map(|()| Some(one))
+            }
+            _ => found.restore(target, existing, &limits).await,
+        };
         let newly_found = found.damaged.len().saturating_sub(known);
         let newly_found = found.damaged.get(..newly_found).unwrap_or_default();
         super::tell_damage(newly_found, &found.checkpoints);

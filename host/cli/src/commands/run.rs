@@ -200,7 +200,7 @@ impl Args {
         let first = previous.unwrap_or(location);
         let shares_dirs = !self.dirs.is_empty() || !self.read_only_dirs.is_empty();
         if shares_dirs && !self.fresh && first.local_dir().is_some() {
-            all.extend(first.resumable().await?.predecessors);
+            all.extend(first.predecessors().await?);
         }
         Ok(all)
     }

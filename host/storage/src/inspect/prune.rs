@@ -6,7 +6,8 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::MAX_GIVEN_UP;
 use crate::location::OpenLocation;
-use crate::log::history::{Damage, History};
+use crate::log::history::{Damage, History, MAX_READS};
+use crate::log::slot;
 use crate::paths;
 
 /// How much to read before pruning.
@@ -51,63 +52,37 @@ impl OpenLocation {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if the newest checkpoint or a newer record is damaged, unless that is to be given
-    /// up, or if every checkpoint is damaged; [`ErrorKind::Unavailable`].
+    /// up, or if every checkpoint is damaged; [`ErrorKind::Unavailable`], also if a running attempt prunes
+    /// faster than this reads.
     pub async fn plan_prune(
         &self,
         keep: NonZeroUsize,
         examine: Examine,
         on_damage: OnDamage,
     ) -> Result<PrunePlan> {
-        let history = History::load(self).await?;
-        let checkpoints = history.resumable().to_vec();
-        let mut plan = PrunePlan {
-            found: checkpoints.iter().map(|c| c.sequence).collect(),
-            ..PrunePlan::default()
-        };
-        let newest = checkpoints.first().map_or(0, |c| c.sequence);
-        let above = history.damaged.iter().find(|d| d.sequence > newest);
-        match (above, on_damage) {
-            (Some(damage), OnDamage::Refuse) => return Err(refused(damage)),
-            (_, OnDamage::GiveUp) => plan.given_up = self.damaged_slots(&history).await?,
-            (None, OnDamage::Refuse) => {}
-        }
-        for checkpoint in &checkpoints {
-            let sequence = checkpoint.sequence;
-            if plan.kept.len() >= keep.get() {
-                plan.deleted.push(sequence);
+        for _ in 0..MAX_READS {
+            let history = History::load(self).await?;
+            let mut plan = PrunePlan {
+                found: history.resumable().iter().map(|c| c.sequence).collect(),
+                ..PrunePlan::default()
+            };
+            if on_damage == OnDamage::GiveUp {
+                plan.given_up = self.damaged_slots(&history).await?;
+            }
+            let damaged = plan
+                .choose(self, &history, keep, examine, on_damage)
+                .await?;
+            // What a running attempt has pruned meanwhile looks damaged.
+            if damaged.is_some() && slot::list(self).await? != history.sequences {
                 continue;
             }
-            let reads = plan.kept.is_empty() || examine == Examine::Kept;
-            match (self.damage_of(checkpoint, reads).await?, on_damage) {
-                (None, _) => plan.kept.push(sequence),
-                // The next one may be whole.
-                (Some(_), OnDamage::GiveUp) => plan.deleted.push(sequence),
-                (Some(damage), OnDamage::Refuse) if plan.kept.is_empty() => {
-                    return Err(refused(&damage));
-                }
-                (Some(_), OnDamage::Refuse) => plan.deleted.push(sequence),
-            }
+            return match damaged {
+                Some(damage) => Err(damage),
+                None => Ok(plan),
+            };
         }
-        match plan.kept.is_empty() {
-            true if !plan.found.is_empty() || !history.damaged.is_empty() => Err(Error::corrupt(
-                format!("{self}: every checkpoint is damaged, so nothing was pruned"),
-            )),
-            _ => Ok(plan),
-        }
-    }
-
-    /// Returns why a checkpoint cannot be restored, if so. Its objects are known to be there.
-    async fn damage_of(&self, checkpoint: &Checkpoint, reads: bool) -> Result<Option<Damage>> {
-        if !reads {
-            return Ok(None);
-        }
-        match checkpoint.verify().await {
-            Ok(()) => Ok(None),
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                Ok(Some(Damage::new(self, checkpoint.sequence, &error)))
-            }
-            Err(error) => Err(error),
-        }
+        let what = format!("{self}: the location changes faster than it can be read");
+        Err(Error::new(ErrorKind::Unavailable, what))
     }
 
     /// Returns the slots that hold a damaged record, or should hold a retained one.
@@ -124,6 +99,63 @@ impl OpenLocation {
         // The others are given up the next time.
         slots.truncate(MAX_GIVEN_UP.saturating_sub(history.given_up.len()));
         Ok(slots)
+    }
+}
+
+impl PrunePlan {
+    /// Chooses what to keep. Returns why nothing may be pruned, if so.
+    async fn choose(
+        &mut self,
+        location: &OpenLocation,
+        history: &History,
+        keep: NonZeroUsize,
+        examine: Examine,
+        on_damage: OnDamage,
+    ) -> Result<Option<Error>> {
+        let checkpoints = history.resumable();
+        let newest = checkpoints.first().map_or(0, |c| c.sequence);
+        let damaged = history.relevant_damage();
+        let above = damaged.iter().find(|d| d.sequence > newest);
+        if let (Some(damage), OnDamage::Refuse) = (above, on_damage) {
+            return Ok(Some(refused(damage)));
+        }
+        for checkpoint in checkpoints {
+            let sequence = checkpoint.sequence;
+            // The names and sizes of the data objects are known to be right.
+            let reads = self.kept.is_empty() || examine == Examine::Kept;
+            let damage = match self.kept.len() < keep.get() && reads {
+                true => damage_of(checkpoint).await?,
+                false => None,
+            };
+            match damage {
+                Some(damage) if self.kept.is_empty() && on_damage == OnDamage::Refuse => {
+                    return Ok(Some(refused(&damage)));
+                }
+                None if self.kept.len() < keep.get() => self.kept.push(sequence),
+                // The next one may be whole.
+                _ => self.deleted.push(sequence),
+            }
+        }
+        let holds_any = !checkpoints.is_empty() || !damaged.is_empty();
+        Ok((self.kept.is_empty() && holds_any).then(|| {
+            Error::corrupt(format!(
+                "{location}: every checkpoint is damaged, so nothing was pruned"
+            ))
+        }))
+    }
+}
+
+/// Returns why a checkpoint cannot be restored, if so.
+async fn damage_of(checkpoint: &Checkpoint) -> Result<Option<Damage>> {
+    let Checkpoint {
+        location, sequence, ..
+    } = checkpoint;
+    match checkpoint.read_through().await {
+        Ok(()) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            Ok(Some(Damage::new(location, *sequence, &error)))
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -48,12 +48,10 @@ fn kind_of_io(error: &io::Error) -> Option<ErrorKind> {
         return Some(ErrorKind::InvalidLocation);
     }
     match error.kind() {
-        E::PermissionDenied | E::ReadOnlyFilesystem => Some(ErrorKind::ReadOnly),
+        E::PermissionDenied | E::ReadOnlyFilesystem | E::NotADirectory => Some(ErrorKind::ReadOnly),
         // Something other than a file is in the place of a record or data object.
         E::InvalidData => Some(ErrorKind::Corrupt),
-        // A file is in the place of the location or of a directory that leads to it.
-        E::NotADirectory
-        | E::IsADirectory
+        E::IsADirectory
         | E::InvalidFilename
         | E::InvalidInput
         | E::Unsupported

@@ -139,14 +139,9 @@ impl End {
     /// Returns what a claim at this end says.
     async fn origin(&self, location: &OpenLocation, claimant: &Claimant<'_>) -> Result<Origin> {
         let environment = location.environment();
-        let (recorded, fresh) = match &self.newest {
-            Some(Record::Claim(claim)) => (claim.predecessor.clone(), claim.fresh),
-            Some(Record::Commit(_)) | None => (None, false),
-        };
-        let fresh = fresh || claimant.fresh;
+        let fresh = claimant.fresh || self.is_fresh();
         // A location that is its own predecessor has none.
         let previous = claimant.previous.filter(|p| p.url() != location.url());
-        let recorded = recorded.filter(|p| p.url != location.url());
         let (predecessor, others) = if claimant.fresh {
             (None, Resumable::default())
         } else if let Some(previous) = previous
@@ -154,8 +149,8 @@ impl End {
         {
             let (predecessor, others) = predecessors::named(location, previous).await?;
             (Some(predecessor), others)
-        } else if let (Some(recorded), None) = (recorded, previous)
-            && (fresh || !self.holds_commit(location).await?)
+        } else if previous.is_none()
+            && let Some(recorded) = self.recorded(location).await?
         {
             let others = predecessors::recorded(location, &recorded).await?;
             (Some(recorded), others)
@@ -195,6 +190,24 @@ impl End {
         last.is_some_and(|last| last != this)
     }
 
+    /// Returns whether the newest claim begins afresh, and nothing was saved since.
+    fn is_fresh(&self) -> bool {
+        matches!(&self.newest, Some(Record::Claim(claim)) if claim.fresh)
+    }
+
+    /// Returns the recorded predecessor that an attempt would search.
+    async fn recorded(&self, location: &OpenLocation) -> Result<Option<Predecessor>> {
+        let recorded = match &self.newest {
+            Some(Record::Claim(claim)) => claim.predecessor.clone(),
+            Some(Record::Commit(_)) | None => None,
+        };
+        let recorded = recorded.filter(|p| p.url != location.url());
+        match recorded.is_some() && !self.is_fresh() && self.holds_commit(location).await? {
+            true => Ok(None),
+            false => Ok(recorded),
+        }
+    }
+
     async fn holds_commit(&self, location: &OpenLocation) -> Result<bool> {
         let is_commit = |record: &Record| matches!(record, Record::Commit(_));
         Ok(match &self.newest {
@@ -202,6 +215,21 @@ impl End {
             _ => newest_readable(location, &self.sequences, is_commit)
                 .await?
                 .is_some(),
+        })
+    }
+}
+
+impl OpenLocation {
+    /// Returns the predecessors that an attempt which began now would search, because a record names them. Reads
+    /// less than [`resumable`](Self::resumable).
+    ///
+    /// # Errors
+    /// Those of [`resumable`](Self::resumable).
+    pub async fn predecessors(&self) -> Result<Vec<OpenLocation>> {
+        let end = End::read(self).await?;
+        Ok(match end.recorded(self).await? {
+            Some(recorded) => predecessors::recorded(self, &recorded).await?.predecessors,
+            None => Vec::new(),
         })
     }
 }

@@ -14,7 +14,7 @@ use crate::location::OpenLocation;
 use crate::log::slot;
 
 /// How often a location is read again while its owner prunes it. The owner has committed each time.
-const MAX_READS: usize = 16;
+pub(crate) const MAX_READS: usize = 16;
 
 /// What a location held when it was read.
 #[derive(Debug, Default)]

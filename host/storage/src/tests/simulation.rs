@@ -74,11 +74,16 @@ async fn live(shared: &Shared, dice: &mut Dice) -> Result<(), Violated> {
         keep: if hasty { 1 } else { dice.within(1..4) as usize },
         thinks: if hasty { 5 } else { dice.pick(&[1, 20, 200]) },
         schema: dice.chance(300),
+        afresh: None,
         hasty,
     };
     let weather = Weather::draw(dice);
     shared.lock().ledger.keep = habits.keep;
     let attempts = dice.within(if hasty { 4..12 } else { 2..7 });
+    let afresh = dice
+        .chance(300)
+        .then(|| dice.within(1..attempts + 1) as u32);
+    let habits = Habits { afresh, ..habits };
     let readers = dice.below(if hasty { 5 } else { 3 });
     let mut lives = JoinSet::new();
     for number in 1..=attempts + readers {

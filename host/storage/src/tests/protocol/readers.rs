@@ -2,10 +2,13 @@
 
 use object_store::ObjectStoreExt;
 
+use crate::error::ErrorKind;
+use crate::limits::Limits;
 use crate::paths;
 use crate::tests::faulty_store::FaultyStore;
 use crate::tests::forge::claim;
-use crate::tests::{at, begin_keeping, checkpoints, memory};
+use crate::tests::{at, begin_keeping, checkpoints, dir_tree, large, memory};
+use crate::tree::target::Existing;
 
 #[tokio::test]
 async fn a_reader_beside_a_pruning_owner_always_finds_a_checkpoint() {
@@ -33,4 +36,33 @@ async fn a_late_claim_does_not_hide_a_commit_from_a_reader() {
     let pruned = paths::record(location.prefix(), 2);
     inner.put(&pruned, claim(2).into()).await.unwrap();
     assert_eq!(checkpoints(&at(store)).await, [3]);
+}
+
+#[tokio::test]
+async fn what_a_running_attempt_prunes_is_not_taken_for_damage() {
+    let (_, location) = memory();
+    let owner = begin_keeping(&location, 1).await;
+    owner.write(large(1)).await.unwrap();
+    let mut found = location.resumable().await.unwrap();
+    let [pruned] = &found.checkpoints[..] else {
+        panic!("one checkpoint is expected");
+    };
+    let pruned = pruned.clone();
+    owner.write(large(2)).await.unwrap();
+    owner.settle().await;
+    // Whoever asks for this one is told to try again.
+    let read = pruned.read(&Limits::default()).await.unwrap_err();
+    assert_eq!(read.kind(), ErrorKind::Unavailable, "{read}");
+    assert_eq!(
+        pruned.verify().await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
+    // Whoever asks for the newest gets it.
+    let temp = tempfile::tempdir().unwrap();
+    let target = temp.path().join("target");
+    let limits = Limits::default();
+    let restored = found.restore(dir_tree(&target), Existing::Refuse, &limits);
+    assert_eq!(restored.await.unwrap().unwrap().info().sequence, 3);
+    assert!(found.damaged.is_empty(), "{:?}", found.damaged);
+    assert!(std::fs::read(target).unwrap() == large(2));
 }

@@ -58,6 +58,8 @@ pub(super) struct Ledger {
     /// A logical clock that orders calls and promises.
     moment: u64,
     log: BTreeMap<u64, Record>,
+    /// The claims that begin afresh, above every record that existed: what lies below is given up.
+    afresh: Vec<u64>,
     /// The hash of every object that was ever stored.
     put: HashMap<String, blake3::Hash>,
 }
@@ -214,6 +216,24 @@ impl Ledger {
         commit.metadata.annotations.get(NUMBER)?.parse().ok()
     }
 
+    /// Returns whether an attempt has begun afresh above this slot.
+    pub(super) fn is_given_up(&self, sequence: u64) -> bool {
+        self.afresh.iter().any(|claim| *claim > sequence)
+    }
+
+    /// Returns whether an attempt up to `epoch` has begun afresh after this older epoch.
+    fn is_given_up_by(&self, older: u64, epoch: u64) -> bool {
+        self.afresh
+            .iter()
+            .any(|claim| (older + 1..=epoch).contains(claim))
+    }
+
+    /// Returns whether a save of this epoch may or may not have been committed.
+    pub(super) fn has_undecided(&self, epoch: u64) -> bool {
+        let is_undecided = |save: &Save| save.epoch == epoch && save.outcome == Outcome::Unknown;
+        self.saves.iter().any(is_undecided)
+    }
+
     pub(super) fn has_acknowledged(&self, epoch: u64) -> bool {
         let of_epoch =
             |save: &Save| save.epoch == epoch && matches!(save.outcome, Outcome::Acknowledged(_));
@@ -302,6 +322,10 @@ impl Ledger {
         }
         if let Some(sequence) = sequence(name) {
             let record = Record::decode(bytes).unwrap();
+            let is_last = self.log.keys().all(|other| *other <= sequence);
+            if is_last && matches!(&record, Record::Claim(claim) if claim.fresh) {
+                self.afresh.push(sequence);
+            }
             self.log.insert(sequence, record);
         }
         self.check_storage(objects)

@@ -302,6 +302,10 @@ impl Owner {
         self.flush().await?;
         let keep = self.process.shared.lock().ledger.keep;
         let called = self.process.called();
+        let undecided = {
+            let world = self.process.shared.lock();
+            world.ledger.has_undecided(self.epoch)
+        };
         // A save that was dropped may or may not be the newest.
         let ids: Vec<_> = {
             let own = self.own();
@@ -316,8 +320,12 @@ impl Owner {
             .collect()
         };
         let pruned = match prune(&self.attempt, keep).await {
-            // A dropped save landed late.
-            Err(error) if error.kind() == ErrorKind::Other => return Ok(()),
+            // A save that failed or was dropped has landed, so the log differs from what this attempt knows.
+            Err(error) if undecided && error.to_string().contains("the location changed") => {
+                let mut world = self.process.shared.lock();
+                ids.iter().for_each(|(_, id)| world.ledger.withdrawn(*id));
+                return Ok(());
+            }
             Ok(Some(sequence)) => Ok(sequence),
             Ok(None) if self.base.is_none() && self.nothing_acknowledged() => return Ok(()),
             Ok(None) => return Err(self.process.violated("a prune found no checkpoint".into())),

@@ -31,6 +31,8 @@ pub(super) struct Habits {
     /// The maximum time a task computes between two calls, in milliseconds.
     pub(super) thinks: u64,
     pub(super) schema: bool,
+    /// The process that begins afresh, if any.
+    pub(super) afresh: Option<u32>,
     /// Whether tasks do little but save, so that readers often see concurrent pruning.
     pub(super) hasty: bool,
 }
@@ -109,7 +111,10 @@ impl Process {
         for _ in 0..4 {
             let called = self.called();
             let keep = habits.keep.try_into().unwrap();
-            let settings = AttemptSettings::default().number(self.number).keep(keep);
+            let mut settings = AttemptSettings::default().number(self.number).keep(keep);
+            if habits.afresh == Some(self.number) {
+                settings = settings.fresh();
+            }
             let attempt = match Attempt::begin(self.location.clone(), settings).await {
                 Ok(attempt) => attempt,
                 Err(error) => {
@@ -154,7 +159,8 @@ impl Process {
         let sequences: Vec<_> = infos.iter().map(|info| info.sequence).collect();
         self.shared
             .note(self.number, format_args!("finds {sequences:?}"));
-        if sequences.first().copied().unwrap_or_default() < promised {
+        let is_given_up = self.shared.lock().ledger.is_given_up(promised);
+        if sequences.first().copied().unwrap_or_default() < promised && !is_given_up {
             let what = format!("a reader found {sequences:?}, but {promised} was promised");
             return Err(self.violated(what));
         }
@@ -171,9 +177,9 @@ impl Process {
                         info.sequence
                     )));
                 }
-                // The checkpoint was pruned in the meantime.
+                // The checkpoint was pruned in the meantime, which must not look like damage.
                 Err(error)
-                    if error.kind() == ErrorKind::Corrupt
+                    if error.kind() == ErrorKind::Unavailable
                         && !self
                             .shared
                             .lock()
@@ -183,7 +189,32 @@ impl Process {
                 Err(error) => self.failed("restore by a reader", &called, &error)?,
             }
         }
-        Ok(())
+        self.export().await
+    }
+
+    /// Restores the newest checkpoint, as an operator does beside a running attempt.
+    async fn export(&self) -> Result<(), Violated> {
+        let called = self.called();
+        let mut found = match self.location.resumable().await {
+            Ok(found) => found,
+            Err(error) => return self.failed("resumable", &called, &error),
+        };
+        let target = MemoryTree::default();
+        let limits = crate::limits::Limits::default();
+        let restored = found
+            .restore(target.clone(), Existing::Refuse, &limits)
+            .await;
+        if !found.damaged.is_empty() {
+            return Err(self.violated(format!("an export met damage: {:?}", found.damaged)));
+        }
+        match restored {
+            Ok(None) => Ok(()),
+            Ok(Some(checkpoint)) => match self.explain(&checkpoint.info())?.equal(&target) {
+                true => Ok(()),
+                false => Err(self.violated("an export mixes the contents of several saves".into())),
+            },
+            Err(error) => self.failed("export", &called, &error),
+        }
     }
 }
 

@@ -41,12 +41,15 @@ impl Ledger {
         Ok(())
     }
 
-    /// Checks that every attempt resumed from the newest checkpoint promised to older epochs, or a newer one.
+    /// Checks that every attempt resumed from the newest checkpoint promised to older epochs, or a newer one. What
+    /// was promised before an attempt began afresh does not count after it.
     pub(super) fn check_bases(&self) -> Result<(), String> {
         for begun in &self.begun {
             let (from, contents) = begun.base.unzip();
             let from = from.unwrap_or_default();
-            for save in self.saves.iter().filter(|save| save.epoch < begun.epoch) {
+            let is_older =
+                |epoch: u64| epoch < begun.epoch && !self.is_given_up_by(epoch, begun.epoch);
+            for save in self.saves.iter().filter(|save| is_older(save.epoch)) {
                 if let Outcome::Acknowledged(sequence) = save.outcome
                     && sequence > from
                 {
@@ -56,7 +59,7 @@ impl Ledger {
                     ));
                 }
             }
-            for older in self.begun.iter().filter(|older| older.epoch < begun.epoch) {
+            for older in self.begun.iter().filter(|older| is_older(older.epoch)) {
                 let same = older.base.unzip().0.unwrap_or_default() == from;
                 let of_newer =
                     |save: &Save| Some(save.contents) == contents && save.epoch >= older.epoch;
