@@ -74,10 +74,11 @@ impl Resumable {
             };
             if error.kind() == ErrorKind::Unavailable && checkpoint.is_pruned().await? {
                 pruned += 1;
-                if pruned > MAX_PRUNED {
+                self.checkpoints = checkpoint.location.resumable().await?.checkpoints;
+                // None is left where an attempt has begun afresh.
+                if pruned > MAX_PRUNED || self.checkpoints.is_empty() {
                     return Err(error);
                 }
-                self.checkpoints = checkpoint.location.resumable().await?.checkpoints;
             } else {
                 self.fall_back(&checkpoint, error)?;
             }

@@ -258,9 +258,14 @@ impl LogWriter {
         if found != plan.found {
             let above = slot::list(&self.location).await?;
             for sequence in above.into_iter().rev().take_while(|s| *s > self.last) {
-                if let Ok(Some(Record::Claim(_))) = slot::read(&self.location, sequence).await {
-                    self.fenced = true;
-                    return Err(Error::fenced());
+                match slot::read(&self.location, sequence).await {
+                    Ok(Some(Record::Claim(_))) => {
+                        self.fenced = true;
+                        return Err(Error::fenced());
+                    }
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::Corrupt => {}
+                    Err(error) => return Err(error),
                 }
             }
             let what = format!(

@@ -199,6 +199,7 @@ impl Process {
             Ok(found) => found,
             Err(error) => return self.failed("resumable", &called, &error),
         };
+        let first = found.checkpoints.first().map_or(0, |c| c.info().sequence);
         let target = MemoryTree::default();
         let limits = crate::limits::Limits::default();
         let restored = found
@@ -213,6 +214,13 @@ impl Process {
                 true => Ok(()),
                 false => Err(self.violated("an export mixes the contents of several saves".into())),
             },
+            // An attempt has begun afresh meanwhile, so nothing is left.
+            Err(error)
+                if error.to_string().contains("pruned checkpoint")
+                    && self.shared.lock().ledger.is_given_up(first) =>
+            {
+                Ok(())
+            }
             Err(error) => self.failed("export", &called, &error),
         }
     }
