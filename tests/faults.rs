@@ -1,5 +1,10 @@
 //! Storage that fails while a task runs: full, read-only, down for a while, slow, or with truncated answers.
 
+mod background;
+#[path = "../host/storage/src/tests/faulty_store.rs"]
+#[allow(dead_code, reason = "the storage crate's own tests use the rest")]
+mod faulty_store;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};

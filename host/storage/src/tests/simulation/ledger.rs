@@ -2,7 +2,7 @@
 
 mod checks;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -60,6 +60,9 @@ pub(super) struct Ledger {
     log: BTreeMap<u64, Record>,
     /// The claims that begin afresh, above every record that existed: what lies below is given up.
     afresh: Vec<u64>,
+    /// The slots and contents of commits that landed below the newest record. The network delivers a put that was
+    /// refused a second time, after its slot was pruned.
+    late: HashSet<(u64, u32)>,
     /// The hash of every object that was ever stored.
     put: HashMap<String, blake3::Hash>,
 }
@@ -256,7 +259,10 @@ impl Ledger {
     /// If there is no such save.
     pub(super) fn explain(&self, sequence: u64, contents: u32) -> Result<(), String> {
         let can_be = |save: &Save| match save.outcome {
-            Outcome::Acknowledged(there) => there == sequence,
+            Outcome::Acknowledged(there) => {
+                let is_late = self.late.contains(&(sequence, contents));
+                there == sequence || (there > sequence && is_late)
+            }
             // It must not replace a save that its process began later and that was acknowledged.
             Outcome::Unknown => !self.saves.iter().any(|later| {
                 let Outcome::Acknowledged(there) = later.outcome else {
@@ -327,6 +333,9 @@ impl Ledger {
                 self.afresh.push(sequence);
             }
             self.log.insert(sequence, record);
+            if !is_last && let Some(contents) = self.number_at(sequence) {
+                self.late.insert((sequence, contents));
+            }
         }
         self.check_storage(objects)
     }
