@@ -87,7 +87,10 @@ async fn save_with((name, stage): (&str, Stage), fault: Fault, number: usize, di
             assert_eq!(read(&session).await, after, "{what}");
         }
         Ok(Err(error)) => {
-            assert!(matches!(error, GuestError::Unavailable(_)), "{what}: {error:?}");
+            assert!(
+                matches!(error, GuestError::Unavailable(_)),
+                "{what}: {error:?}"
+            );
             // The failure is reported once, and the session goes on.
             assert!(!dies || read(&session).await == "before", "{what}");
         }
@@ -95,7 +98,10 @@ async fn save_with((name, stage): (&str, Stage), fault: Fault, number: usize, di
     }
     let hangs = flushed.is_err();
     if !dies && !hangs {
-        session.write_in_background("later".into(), vec![]).await.unwrap();
+        session
+            .write_in_background("later".into(), vec![])
+            .await
+            .unwrap();
         store.release().await;
     }
     let outcome = session.finish(PATIENCE).await;
@@ -108,7 +114,10 @@ async fn save_with((name, stage): (&str, Stage), fault: Fault, number: usize, di
     match flushed {
         _ if !dies && !hangs => assert_eq!(found, "later", "{what}"),
         Ok(Ok(_)) => assert_eq!(found, after, "{what}: an acknowledged save is lost"),
-        _ => assert!(found == "before" || found == after, "{what}: neither the old nor the new checkpoint"),
+        _ => assert!(
+            found == "before" || found == after,
+            "{what}: neither the old nor the new checkpoint"
+        ),
     }
     assert_eq!(location.verify().await.unwrap().findings, [], "{what}");
     reached

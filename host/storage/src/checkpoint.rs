@@ -86,8 +86,15 @@ impl Checkpoint {
     /// if it exceeds the limits, before anything is fetched; [`ErrorKind::Corrupt`] if it is
     /// damaged; [`ErrorKind::Unavailable`], also if a running attempt has pruned it meanwhile.
     pub async fn read(&self, limits: &Limits) -> Result<Bytes> {
-        limits.check_tree(&self.commit.tree)?;
+        self.check_read(limits)?;
         self.explained(self.read_single().await).await
+    }
+
+    /// Checks what [`read`](Self::read) checks before anything is fetched.
+    pub(crate) fn check_read(&self, limits: &Limits) -> Result<()> {
+        limits.check_tree(&self.commit.tree)?;
+        self.check_single()?;
+        limits.check_read(self.commit.tree.size_bytes().unwrap_or(u64::MAX))
     }
 
     /// Reads and verifies its contents without returning them.

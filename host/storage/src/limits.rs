@@ -24,9 +24,17 @@ pub struct Limits {
     /// The number of files, directories and links in a checkpoint. Default one million: the commit
     /// that lists them must fit in a record.
     pub entries: u64,
+    /// The size of the description of a checkpoint's tree, in bytes: the lengths of all paths and of the
+    /// targets of links, and 64 for each entry. Default 128 MiB, a million entries with paths of 70
+    /// bytes: a save or a restore holds the description in memory, several times over.
+    pub tree_bytes: u64,
     /// The length of a path in a checkpoint, in bytes. Default and maximum 3072: Linux's `PATH_MAX`
     /// less room for the path of the target.
     pub path_bytes: usize,
+    /// The size of contents that [`Attempt::read`](crate::Attempt::read) returns, in bytes. Larger ones
+    /// are refused before anything is fetched; read them as a stream. Default 1 GiB: the host holds them
+    /// in memory, however small the objects that compress to them.
+    pub read_bytes: u64,
     /// The saves of an attempt per minute. A burst of as many is allowed; further saves are refused
     /// until the rate permits them. Default 6000: each save leaves a record to list and delete.
     pub saves_per_minute: u32,
@@ -41,6 +49,8 @@ impl Default for Limits {
             checkpoint_bytes: 64 << 30,
             stored_bytes: 256 << 30,
             entries: 1_000_000,
+            tree_bytes: 128 << 20,
+            read_bytes: 1 << 30,
             path_bytes: MAX_PATH_BYTES,
             saves_per_minute: 6000,
             annotation_bytes: 16 << 10,
@@ -55,9 +65,12 @@ impl Limits {
     /// [`ErrorKind::QuotaExceeded`]
     pub(crate) fn check_tree(&self, tree: &Tree) -> Result<()> {
         self.check_entries(tree.entries().len())?;
+        let mut tree_bytes: u64 = 0;
         for entry in tree.entries() {
             self.check_path(&entry.path)?;
+            tree_bytes = tree_bytes.saturating_add(entry.described_bytes());
         }
+        self.check_description(tree_bytes)?;
         // A size that overflows exceeds every cap.
         self.check_size(tree.size_bytes().unwrap_or(u64::MAX))
     }
@@ -73,6 +86,32 @@ impl Limits {
             self.entries,
             "files, directories and links in a checkpoint",
         )
+    }
+
+    /// Checks the size of a tree's description. A [`TreeReader`](crate::TreeReader) calls this as it
+    /// finds the entries.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`]
+    pub(crate) fn check_description(&self, tree_bytes: u64) -> Result<()> {
+        let what = "bytes in the paths and entries of a checkpoint";
+        within(tree_bytes, self.tree_bytes, what)
+    }
+
+    /// Checks the size of contents that are to be read into memory.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`]
+    pub(crate) fn check_read(&self, size_bytes: u64) -> Result<()> {
+        if size_bytes <= self.read_bytes {
+            return Ok(());
+        }
+        let message = format!(
+            "the checkpoint has {size_bytes} bytes, but this host permits {} to be read into memory at once; \
+             read it as a stream, or restore it to a file",
+            self.read_bytes
+        );
+        Err(Error::new(ErrorKind::QuotaExceeded, message))
     }
 
     /// Checks the length of a path.

@@ -33,6 +33,9 @@ pub struct Tree {
     entries: Vec<Entry>,
 }
 
+/// The share of an entry in the size of a tree's description, besides its path and its target.
+const ENTRY_BYTES: usize = 64;
+
 /// A file, directory or symbolic link of a [`Tree`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -44,6 +47,17 @@ pub struct Entry {
     pub mode: u32,
     /// When it was last modified.
     pub modified: SystemTime,
+}
+
+impl Entry {
+    /// Returns its share of the description's size, see [`Limits::tree_bytes`](crate::Limits::tree_bytes).
+    pub(crate) fn described_bytes(&self) -> u64 {
+        let target = match &self.node {
+            Node::Link { target } => target.len(),
+            Node::File { .. } | Node::Dir => 0,
+        };
+        (ENTRY_BYTES + self.path.len() + target) as u64
+    }
 }
 
 /// The kind of an [`Entry`].

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::dir::DirTree;
 use super::handle::{DirHandle, Failure, FailureKind, FileHandle, Kind, Links, Stat};
-use super::target::{MAX_DEPTH, is_marked, too_deep};
+use super::target::{MAX_DEPTH, check_unreserved, is_marked, too_deep};
 use super::walk::TreeReader;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -21,6 +21,7 @@ pub(super) fn reader<D: DirHandle>(
         levels: Vec::new(),
         file: None,
         entries: Vec::new(),
+        found_bytes: 0,
         limits: *limits,
     };
     match stat.kind {
@@ -51,6 +52,8 @@ struct DirReader<D: DirHandle> {
     levels: Vec<Level<D>>,
     file: Option<OpenFile<D::File>>,
     entries: Vec<Entry>,
+    /// The size of the description of the entries, and of the names that are still to be read.
+    found_bytes: u64,
     limits: Limits,
 }
 
@@ -98,7 +101,10 @@ impl<D: DirHandle> DirReader<D> {
         let here = |f: Failure| f.at(&path);
         let mut names: Vec<OsString> = Vec::new();
         for entry in dir.entries().map_err(here)? {
-            names.push(entry.map_err(here)?.name);
+            let name = entry.map_err(here)?.name;
+            self.found_bytes = self.found_bytes.saturating_add(name.len() as u64);
+            self.limits.check_description(self.found_bytes)?;
+            names.push(name);
             self.limits
                 .check_entries(self.entries.len().saturating_add(names.len()))?;
         }
@@ -123,6 +129,7 @@ impl<D: DirHandle> DirReader<D> {
                 None => self.levels.pop(),
             };
         };
+        self.found_bytes = self.found_bytes.saturating_sub(name.len() as u64);
         let Some(text) = name.to_str() else {
             let failure = Failure::from(FailureKind::NotUnicode);
             return Err(failure.at(Path::new(&level.path).join(&name)));
@@ -132,6 +139,8 @@ impl<D: DirHandle> DirReader<D> {
             parent => format!("{parent}/{text}"),
         };
         self.limits.check_path(&path)?;
+        // No restore could write it.
+        check_unreserved(Path::new(&path))?;
         let (dir, name) = (&level.dir, Path::new(text));
         let here = |f: Failure| f.at(&path);
         // Check the kind first, because opening a pipe would block.
@@ -183,12 +192,16 @@ impl<D: DirHandle> DirReader<D> {
 
     fn push(&mut self, path: String, node: Node, stat: &Stat) -> Result<()> {
         self.limits.check_entries(self.entries.len() + 1)?;
-        self.entries.push(Entry {
+        let entry = Entry {
             path,
             node,
             mode: stat.mode,
             modified: stat.modified,
-        });
+        };
+        let bytes = entry.described_bytes();
+        self.found_bytes = self.found_bytes.saturating_add(bytes);
+        self.limits.check_description(self.found_bytes)?;
+        self.entries.push(entry);
         Ok(())
     }
 }

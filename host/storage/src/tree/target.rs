@@ -55,10 +55,7 @@ pub(super) fn check<D: DirHandle>(tree: &Tree, path: &Path) -> Result<()> {
         if entry.node == Node::Dir && here.components().count() >= MAX_DEPTH {
             return Err(too_deep(here));
         }
-        if entry.path == RESTORING {
-            let what = "this name is reserved for the marker of a restore; rename it";
-            return Err(invalid(here, what));
-        }
+        check_unreserved(here)?;
         let name = entry.path.rsplit('/').next().unwrap_or_default();
         if name.len() > MAX_NAME_BYTES {
             return Err(name_too_long(here));
@@ -111,6 +108,18 @@ pub(super) fn must_remove(
         (false, false, true) => Err(name_the_file(path)),
         (false, false, false) => Err(Failure::from(FailureKind::NotADirectory).at(path)),
     }
+}
+
+/// Checks that a path of a tree, relative to its root, is not that of the marker.
+///
+/// # Errors
+/// [`ErrorKind::InvalidPath`]
+pub(super) fn check_unreserved(path: &Path) -> Result<()> {
+    if path.as_os_str() == RESTORING {
+        let what = "this name is reserved for the marker of a restore; rename it";
+        return Err(invalid(path, what));
+    }
+    Ok(())
 }
 
 /// Returns whether a directory contains the marker of a restore. Only a file counts as one.

@@ -276,6 +276,27 @@ fn a_tree_that_no_disk_can_hold_removes_nothing() {
 }
 
 #[test]
+fn what_no_restore_could_write_is_not_saved() {
+    let temp = tempfile::tempdir().unwrap();
+    let from = temp.path().join("from");
+    for make_marker in [
+        |marker: &Path| fs::create_dir(marker).unwrap(),
+        |marker: &Path| symlink("nowhere", marker).unwrap(),
+    ] {
+        fs::create_dir(&from).unwrap();
+        make_marker(&from.join(RESTORING));
+        let refused = read(&at(&temp, "from")).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidPath);
+        assert!(refused.to_string().contains("reserved"), "{refused}");
+        fs::remove_dir_all(&from).unwrap();
+    }
+    // Only the root of a restore has a marker.
+    fs::create_dir_all(from.join("inner")).unwrap();
+    fs::write(from.join("inner").join(RESTORING), "kept").unwrap();
+    read(&at(&temp, "from")).unwrap();
+}
+
+#[test]
 fn a_file_comes_back_under_the_longest_name_that_there_is() {
     let temp = tempfile::tempdir().unwrap();
     for name in ["n".repeat(255), "ü".repeat(127)] {
