@@ -12,7 +12,6 @@ mod commands;
 mod compose;
 mod exit;
 mod log;
-mod memory;
 mod options;
 mod output;
 mod progress;

@@ -8,12 +8,13 @@ use anyhow::Context;
 use tokio::sync::oneshot;
 use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
 use wasmtime::{Cache, CacheConfig, Config, Engine, Store, Trap};
-use wasmtime_checkpoint::{CheckpointCtx, CheckpointCtxView, CheckpointView};
+use wasmtime_checkpoint::{
+    CheckpointCtx, CheckpointCtxView, CheckpointView, GuestLimits, TooLarge, limit_store,
+};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use crate::exit::{Code, Failure, failure};
-use crate::memory::Memory;
 
 /// How often a computing guest yields: short compared with a timeout, long compared with the cost of yielding.
 const TICK: Duration = Duration::from_millis(50);
@@ -22,14 +23,12 @@ const TICK: Duration = Duration::from_millis(50);
 /// thread.
 const LATE: Duration = Duration::from_secs(1);
 
-/// The maximum that a guest without a memory limit can pass to the host in one call: everything that 32 bits address.
-const MAX_CALL_BYTES: usize = u32::MAX as usize;
-
 /// A component that is ready to run. Cloning it is cheap.
 #[derive(Clone)]
 pub(crate) struct Task {
     engine: Engine,
     command: CommandPre<State>,
+    limits: GuestLimits,
     /// The BLAKE3 hash of the file.
     pub(crate) digest: [u8; 32],
 }
@@ -50,7 +49,6 @@ struct State {
     wasi: WasiCtx,
     table: ResourceTable,
     checkpoint: CheckpointCtx,
-    memory: Memory,
 }
 
 impl WasiView for State {
@@ -73,7 +71,7 @@ impl CheckpointView for State {
 
 impl Task {
     /// Compiles a component, or loads it from wasmtime's cache, and checks its imports.
-    pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn load(path: &Path, limits: GuestLimits) -> anyhow::Result<Self> {
         let name = path.display();
         let bytes = read(path)?;
         let mut config = Config::new();
@@ -83,7 +81,7 @@ impl Task {
         let engine = Engine::new(&config)
             .map_err(anyhow_of)
             .context("cannot start wasmtime")?;
-        let component = Component::new(&engine, &bytes).map_err(|e| {
+        let component = compile(&engine, &bytes, &limits).map_err(|e| {
             let what = format!("{name}: not a component that can run: {e:#}");
             failure(Code::NotComponent, what)
         })?;
@@ -100,6 +98,7 @@ impl Task {
         Ok(Self {
             engine,
             command,
+            limits,
             digest: blake3::hash(&bytes).into(),
         })
     }
@@ -109,18 +108,16 @@ impl Task {
         &self,
         wasi: WasiCtx,
         checkpoint: CheckpointCtx,
-        max_memory: Option<usize>,
         cut: impl Future<Output = End>,
     ) -> End {
         let state = State {
             wasi,
             table: ResourceTable::new(),
-            checkpoint,
-            memory: Memory::new(max_memory),
+            checkpoint: checkpoint.limits(self.limits),
         };
         let task = self.clone();
         let (sender, receiver) = oneshot::channel();
-        let running = blocking(async move { task.attempt(state, receiver, max_memory).await });
+        let running = blocking(async move { task.attempt(state, receiver).await });
         let mut running = pin!(running);
         let end = tokio::select! {
             ended = &mut running => return ended,
@@ -135,16 +132,9 @@ impl Task {
         }
     }
 
-    async fn attempt(
-        &self,
-        state: State,
-        cut: oneshot::Receiver<End>,
-        max_memory: Option<usize>,
-    ) -> End {
+    async fn attempt(&self, state: State, cut: oneshot::Receiver<End>) -> End {
         let mut store = Store::new(&self.engine, state);
-        store.limiter(|state| &mut state.memory);
-        // Let a guest pass everything that it can hold to the host in one call.
-        store.set_hostcall_fuel(max_memory.unwrap_or(MAX_CALL_BYTES));
+        limit_store(&mut store);
         // A guest that only computes yields every tick, so that it can time out.
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
@@ -155,6 +145,29 @@ impl Task {
         };
         drop(ticker);
         end
+    }
+
+    /// Returns why an attempt trapped, and the option that may cure it.
+    fn explain(&self, error: wasmtime::Error, state: &State) -> String {
+        let why = match error.downcast_ref::<Trap>() {
+            Some(trap) => trap.to_string(),
+            None => anyhow_of(error).root_cause().to_string(),
+        };
+        if state.checkpoint.memory_was_refused() {
+            let most = self.limits.memory_bytes;
+            return format!(
+                "{why}; before, it asked for more than the {most} bytes of memory that it may use; \
+                 --max-memory raises the limit"
+            );
+        }
+        // Wasmtime has no types for these.
+        if why.contains("resource table has no free keys") || why.contains("handle limit") {
+            let most = self.limits.handles;
+            return format!(
+                "{why}: it may hold {most} files, streams and other resources; --max-handles raises the limit"
+            );
+        }
+        why
     }
 
     async fn call(&self, store: &mut Store<State>) -> End {
@@ -168,13 +181,20 @@ impl Task {
             Err(error) => match error.downcast_ref::<I32Exit>() {
                 Some(I32Exit(0)) => End::Success,
                 Some(I32Exit(code)) => End::Exit(u8::try_from(*code).unwrap_or(1)),
-                None => End::Trap(match error.downcast_ref::<Trap>() {
-                    Some(trap) => trap.to_string(),
-                    None => anyhow_of(error).root_cause().to_string(),
-                }),
+                None => End::Trap(self.explain(error, store.data())),
             },
         }
     }
+}
+
+/// Compiles a component unless its instances are too large.
+fn compile(engine: &Engine, bytes: &[u8], limits: &GuestLimits) -> anyhow::Result<Component> {
+    limits.compile(engine, bytes).map_err(|error| {
+        if let Some(too_large) = error.downcast_ref::<TooLarge>() {
+            return anyhow::anyhow!("{too_large}; --max-instances raises the limit");
+        }
+        anyhow_of(error)
+    })
 }
 
 /// Reads the file of a component.
@@ -199,7 +219,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 fn link(engine: &Engine, component: &Component) -> anyhow::Result<InstancePre<State>> {
     let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(anyhow_of)?;
+    wasmtime_checkpoint::add_wasi_to_linker(&mut linker).map_err(anyhow_of)?;
     wasmtime_checkpoint::add_to_linker(&mut linker).map_err(anyhow_of)?;
     linker.instantiate_pre(component).map_err(anyhow_of)
 }

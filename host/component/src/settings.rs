@@ -10,6 +10,8 @@
 //! | `CHECKPOINT_QUOTA` | maximum bytes stored in the location | see [`Limits`] |
 //! | `CHECKPOINT_MAX_CHECKPOINT` | maximum bytes in a checkpoint | see [`Limits`] |
 //! | `CHECKPOINT_MAX_FILES` | maximum files, directories and links in a checkpoint | see [`Limits`] |
+//! | `CHECKPOINT_MAX_TREE` | maximum bytes in the names in a checkpoint | see [`Limits`] |
+//! | `CHECKPOINT_MAX_READ` | maximum bytes of contents that `read` returns at once | see [`Limits`] |
 //! | `CHECKPOINT_MAX_PATH` | maximum bytes in a path | see [`Limits`] |
 //! | `CHECKPOINT_MAX_ANNOTATIONS` | maximum bytes in a checkpoint's annotations | see [`Limits`] |
 //! | `CHECKPOINT_MAX_SAVES` | maximum saves in any minute | see [`Limits`] |
@@ -57,6 +59,8 @@ impl Settings {
         set("CHECKPOINT_QUOTA", &mut limits.stored_bytes)?;
         set("CHECKPOINT_MAX_CHECKPOINT", &mut limits.checkpoint_bytes)?;
         set("CHECKPOINT_MAX_FILES", &mut limits.entries)?;
+        set("CHECKPOINT_MAX_TREE", &mut limits.tree_bytes)?;
+        set("CHECKPOINT_MAX_READ", &mut limits.read_bytes)?;
         set("CHECKPOINT_MAX_PATH", &mut limits.path_bytes)?;
         set("CHECKPOINT_MAX_ANNOTATIONS", &mut limits.annotation_bytes)?;
         set("CHECKPOINT_MAX_SAVES", &mut limits.saves_per_minute)?;

@@ -7,10 +7,13 @@ use checkpoint_session::{Outcome, Session, SessionSettings};
 use checkpoint_storage::Attempt;
 use wasmtime::component::ResourceTable;
 
-/// The state of the import for one store: the session of its guest.
+use crate::limits::{GuestLimits, Meter};
+
+/// The state of the import for one store: the session of its guest, and what the guest holds.
 #[derive(Debug)]
 pub struct CheckpointCtx {
     pub(crate) session: Session,
+    pub(crate) meter: Meter,
 }
 
 impl CheckpointCtx {
@@ -20,6 +23,20 @@ impl CheckpointCtx {
     #[must_use]
     pub fn new(attempt: Arc<Attempt>) -> Self {
         Session::new(attempt, SessionSettings::default()).into()
+    }
+
+    /// Sets the limits that [`limit_store`](crate::limit_store) applies. Default [`GuestLimits::default`].
+    #[must_use]
+    pub fn limits(mut self, limits: GuestLimits) -> Self {
+        self.meter = Meter::new(limits);
+        self
+    }
+
+    /// Returns whether the guest tried to use more memory than its limit. A guest that cannot allocate usually
+    /// traps, without saying why.
+    #[must_use]
+    pub fn memory_was_refused(&self) -> bool {
+        self.meter.was_refused()
     }
 
     /// Returns the guest's session. A clone may outlive the store. Use it to ask the guest to stop, or to
@@ -38,7 +55,10 @@ impl CheckpointCtx {
 
 impl From<Session> for CheckpointCtx {
     fn from(session: Session) -> Self {
-        Self { session }
+        Self {
+            session,
+            meter: Meter::new(GuestLimits::default()),
+        }
     }
 }
 

@@ -87,10 +87,25 @@
 //! even by a trap or timeout, call [`CheckpointCtx::finish`]. It commits pending background saves, and
 //! its [`Outcome`](session::Outcome) says what was lost and why the guest's last call failed.
 //!
-//! Wasmtime limits how much a guest can pass to the host in one call with
-//! [`Store::set_hostcall_fuel`](wasmtime::Store::set_hostcall_fuel). A `write` of more than 128 MiB traps
-//! unless you raise that limit. A `write` reads the guest's own memory, but a `write-in-background`
-//! copies it. So each guest can make the host hold twice the limit: one save in flight and one queued.
+//! A guest is hostile until proven otherwise. [`GuestLimits`] bound what it can make the host hold; they have
+//! defaults, and their documentation has the formula for a host's memory. `limits.compile` checks a component
+//! before it is compiled, and [`limit_store`] applies the limits to a store:
+//!
+//! ```
+//! # use wasmtime::Engine;
+//! # use wasmtime_checkpoint::{CheckpointCtx, CheckpointView, GuestLimits, limit_store};
+//! # fn prepare<T: CheckpointView + 'static>(
+//! #     engine: &Engine, component: &[u8], ctx: CheckpointCtx, state: impl FnOnce(CheckpointCtx) -> T,
+//! # ) -> wasmtime::Result<()> {
+//! let limits = GuestLimits::default().memory_bytes(16 << 20);
+//! let component = limits.compile(engine, component)?;
+//! let mut store = wasmtime::Store::new(engine, state(ctx.limits(limits)));
+//! limit_store(&mut store);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A `write` reads the guest's own memory, but a `write-in-background` copies it.
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
@@ -105,12 +120,18 @@ mod convert;
 mod ctx;
 #[cfg(feature = "wasi")]
 mod files;
+mod limits;
+#[cfg(feature = "wasi")]
+mod listings;
 #[cfg(feature = "wasi")]
 mod streams;
 
 pub use checkpoint_session as session;
 pub use checkpoint_storage as storage;
 pub use ctx::{CheckpointCtx, CheckpointCtxView, CheckpointView};
+pub use limits::{GuestLimits, TooLarge, limit_store};
+#[cfg(feature = "wasi")]
+pub use listings::add_wasi_to_linker;
 
 use wasmtime::component::{HasData, Linker};
 
@@ -124,7 +145,7 @@ impl HasData for HasCheckpoint {
 }
 
 /// Adds all interfaces of `task:checkpoint` to a linker. The interface `files` takes descriptors of
-/// `wasmtime_wasi`, so call that crate's `p2::add_to_linker_async` on the same linker.
+/// `wasmtime_wasi`, so call [`add_wasi_to_linker`] on the same linker.
 ///
 /// # Errors
 /// If the linker already has one of the interfaces.

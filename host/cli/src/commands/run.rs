@@ -23,7 +23,7 @@ use wasmtime_wasi::filesystem::FsPerms;
 
 use crate::exit::{self, Code, Failure, failure};
 use crate::log::Verbosity;
-use crate::options::{FlyteUrl, LocationArg, SharedDir, Variable, duration, percent, size};
+use crate::options::{FlyteUrl, LocationArg, SharedDir, Variable, duration, percent};
 use crate::output::say;
 use crate::task::End;
 use attempts::Run;
@@ -69,9 +69,6 @@ pub(crate) struct Args {
     /// Maximum time per attempt, e.g. 90s or 2h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
-    /// Maximum memory of the task, e.g. 512MiB
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    max_memory: Option<usize>,
     /// Grace period after SIGTERM or SIGINT; the task learns of it from `should-save`. Committing background
     /// saves may take as long again
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
@@ -148,7 +145,7 @@ impl Args {
         };
         let ctx = session.clone().into();
         let wasi = self.wasi(&run.input)?;
-        let end = run.task.run(wasi, ctx, self.max_memory, cut).await;
+        let end = run.task.run(wasi, ctx, cut).await;
         let outcome = session.finish(self.grace).await;
         Ok(Attempted { end, stop, outcome })
     }

@@ -14,10 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::{Config, Engine, Store};
 use wasmtime_checkpoint::storage::{Attempt, AttemptSettings, Limits, Location};
-use wasmtime_checkpoint::{CheckpointCtx, CheckpointCtxView, CheckpointView};
+use wasmtime_checkpoint::{
+    CheckpointCtx, CheckpointCtxView, CheckpointView, GuestLimits, limit_store,
+};
 
 /// Maximum number of attempts per plugin, including the first.
 const ATTEMPTS: u32 = 3;
@@ -28,7 +30,7 @@ const TIME: Duration = Duration::from_secs(5);
 /// Interval at which a plugin that only computes yields to the others.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Maximum memory per plugin.
+/// Maximum memory per plugin: all its memories and tables together.
 const MEMORY_BYTES: usize = 16 << 20;
 
 /// Maximum size of what a plugin stores, including its older checkpoints.
@@ -42,7 +44,6 @@ struct Plugin {
     checkpoint: CheckpointCtx,
     // Without WASI there are no resources, and the table stays empty.
     table: ResourceTable,
-    limits: StoreLimits,
 }
 
 impl CheckpointView for Plugin {
@@ -113,31 +114,32 @@ impl Host {
         name: &str,
         number: u32,
     ) -> wasmtime::Result<Result<String, String>> {
+        let bounds = GuestLimits::default().memory_bytes(MEMORY_BYTES);
         // Compiling takes a while and would block the other plugins.
         let (engine, path) = (self.engine.clone(), file.to_owned());
-        let compiling = tokio::task::spawn_blocking(move || Component::from_file(&engine, path));
+        let compiling = tokio::task::spawn_blocking(move || {
+            let component = std::fs::read(path)?;
+            bounds.compile(&engine, &component)
+        });
         let component = compiling.await??;
 
         // Fences an older attempt of this plugin, in case one is still running.
         let location = Location::from_path(state).open()?;
         let mut limits = Limits::default();
         limits.stored_bytes = STORED_BYTES;
+        limits.read_bytes = MEMORY_BYTES as u64;
         let settings = AttemptSettings::default().number(number).limits(limits);
         let attempt = Arc::new(Attempt::begin(location, settings).await?);
 
-        let checkpoint = CheckpointCtx::new(attempt);
-        let limits = StoreLimitsBuilder::new().memory_size(MEMORY_BYTES).build();
+        let checkpoint = CheckpointCtx::new(attempt).limits(bounds);
         let mut store = Store::new(
             &self.engine,
             Plugin {
                 checkpoint,
                 table: ResourceTable::new(),
-                limits,
             },
         );
-        store.limiter(|plugin| &mut plugin.limits);
-        // Limits what one call passes to the host to the size of the memory.
-        store.set_hostcall_fuel(MEMORY_BYTES);
+        limit_store(&mut store);
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
 

@@ -47,7 +47,7 @@ impl<'a> Run<'a> {
         let previous = args.previous()?;
         let predecessors = args.predecessors(&location, previous.as_ref()).await?;
         args.check_dirs(&location, &predecessors)?;
-        let task = Task::load(args.file())?;
+        let task = Task::load(args.file(), args.limits.guest_limits())?;
         let input = Input::open(args.retries).context("cannot open stdin")?;
         args.wasi(&input)?;
         if args.has_default_location() {

@@ -1,0 +1,153 @@
+//! Limits on what one guest can make the host hold.
+
+mod instances;
+mod meter;
+
+use wasmtime::component::Component;
+use wasmtime::{Engine, Store};
+
+pub(crate) use self::meter::Meter;
+use crate::ctx::CheckpointView;
+
+/// What one guest may make the host hold, besides what
+/// [`Limits`](checkpoint_storage::Limits) say about its checkpoints.
+///
+/// Pass them to [`CheckpointCtx::limits`](crate::CheckpointCtx::limits), compile the guest with
+/// [`compile`](Self::compile), and call [`limit_store`] for each store. A guest that exceeds a limit traps,
+/// except that growing a memory or a table fails in the guest, which may handle it. The other guests of the
+/// host are unaffected. A guest with WASI needs [`add_wasi_to_linker`](crate::add_wasi_to_linker), too: a listing
+/// of `wasmtime_wasi` holds a whole directory in memory.
+///
+/// With them, one guest on this host holds at most this much memory:
+///
+/// | what | bytes |
+/// |---|---|
+/// | its memories and tables | [`memory_bytes`](Self::memory_bytes) |
+/// | its instances: globals, functions, element segments | [`instance_bytes`](Self::instance_bytes) |
+/// | the arguments of one call | 2 × [`call_bytes`](Self::call_bytes) |
+/// | background saves of bytes, in flight and queued | 2 × [`call_bytes`](Self::call_bytes) |
+/// | the result of one `read` | 2 × [`read_bytes`](checkpoint_storage::Limits::read_bytes) |
+/// | the description of a tree that is saved or restored | 8 × [`tree_bytes`](checkpoint_storage::Limits::tree_bytes) |
+/// | resources, such as files, streams and pollables | 66 KiB × [`handles`](Self::handles) |
+/// | a save, a restore and a stream of each kind at a time | 192 MiB |
+///
+/// Compiled code is not included: it belongs to the host's engine, and grows with the file of the component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GuestLimits {
+    /// The size of all linear memories and tables of the guest together, in bytes. Default 2 GiB: half of what
+    /// a 32-bit guest can address, so that one guest does not exhaust a small machine.
+    pub memory_bytes: usize,
+    /// The size of everything else that instantiating the guest allocates, in bytes: its globals, references to
+    /// functions and element segments, for every instance. Default 64 MiB; a large program needs less than one.
+    pub instance_bytes: usize,
+    /// The number of core instances, and of memories and tables each. Default 1000; a program that a compiler
+    /// produces has fewer than 20.
+    pub instances: usize,
+    /// What the guest may pass to the host in one call, in bytes as the host represents them. Default 2 GiB, so
+    /// that a guest can save everything that it holds in one `write`.
+    pub call_bytes: usize,
+    /// The number of resources that the guest may hold: open files, directories, streams, pollables. Default
+    /// 512: each may be an open file of the host's process, which usually may open 1024.
+    pub handles: usize,
+}
+
+impl Default for GuestLimits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 2 << 30,
+            instance_bytes: 64 << 20,
+            instances: 1000,
+            call_bytes: 2 << 30,
+            handles: 512,
+        }
+    }
+}
+
+impl GuestLimits {
+    /// Sets the size of the guest's memories and tables together. Also the maximum that it may pass to the host
+    /// in one call, since it cannot hold more.
+    #[must_use]
+    pub fn memory_bytes(mut self, memory_bytes: usize) -> Self {
+        self.memory_bytes = memory_bytes;
+        self.call_bytes = memory_bytes;
+        self
+    }
+
+    /// Sets the size of everything else that instantiating the guest allocates.
+    #[must_use]
+    pub fn instance_bytes(mut self, instance_bytes: usize) -> Self {
+        self.instance_bytes = instance_bytes;
+        self
+    }
+
+    /// Sets the number of resources that the guest may hold.
+    #[must_use]
+    pub fn handles(mut self, handles: usize) -> Self {
+        self.handles = handles;
+        self
+    }
+
+    /// Checks the static size of a component, and then compiles it. A small file can declare instances of
+    /// gigabytes, which no limit of a store would notice.
+    ///
+    /// # Errors
+    /// [`TooLarge`] if its instances would exceed the limits. Those of [`Component::from_binary`].
+    pub fn compile(&self, engine: &Engine, component: &[u8]) -> wasmtime::Result<Component> {
+        self.check(component)?;
+        Component::from_binary(engine, component)
+    }
+
+    /// Checks the static size of a component, as [`compile`](Self::compile) does.
+    ///
+    /// # Errors
+    /// [`TooLarge`] if its instances would exceed the limits.
+    pub fn check(&self, component: &[u8]) -> Result<(), TooLarge> {
+        let found = instances::measure(component);
+        let too_large = |what, found, limit| Err(TooLarge { what, found, limit });
+        if found.instances > self.instances as u64 {
+            return too_large("instances", found.instances, self.instances as u64);
+        }
+        if found.bytes > self.instance_bytes as u64 {
+            let limit = self.instance_bytes as u64;
+            return too_large("bytes of instances", found.bytes, limit);
+        }
+        Ok(())
+    }
+}
+
+/// The error for a component whose instances exceed the limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TooLarge {
+    what: &'static str,
+    found: u64,
+    limit: u64,
+}
+
+impl std::fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { what, found, limit } = self;
+        let least = if *found == u64::MAX { "over " } else { "" };
+        write!(
+            f,
+            "the component declares {least}{found} {what}, and this host permits {limit}"
+        )
+    }
+}
+
+impl std::error::Error for TooLarge {}
+
+/// Applies the [limits](crate::CheckpointCtx::limits) of a store's guest to the store: its memories, tables and
+/// instances, its resources, and what it passes in one call. Call it before the guest is instantiated.
+///
+/// Replaces the store's own limiter, its hostcall fuel, and the capacity of the table of resources that
+/// [`CheckpointView`] returns.
+pub fn limit_store<T: CheckpointView + 'static>(store: &mut Store<T>) {
+    let view = store.data_mut().checkpoint();
+    let limits = *view.ctx.meter.limits();
+    view.table.set_max_capacity(limits.handles);
+    store.limiter(|state| &mut state.checkpoint().ctx.meter);
+    store.set_hostcall_fuel(limits.call_bytes);
+    // Wasmtime counts a handle for each component that holds it, and the guest's own resources too.
+    store.set_max_component_handles(limits.handles.saturating_mul(8));
+}
