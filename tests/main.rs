@@ -5,6 +5,7 @@
 mod support;
 
 mod background;
+mod bounded;
 mod bytes;
 mod cli_errors;
 mod composed;

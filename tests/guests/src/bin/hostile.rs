@@ -11,8 +11,12 @@
 //! | `commit-while-writing`, `contents-twice` | using a stream out of order |
 //! | `commit-of-more` | committing more than was written |
 //! | `save-within-save` | saving while a stream is open |
+//! | `listings` | holding many listings of a directory open |
+//! | `many-files` | holding many files open |
+//! | `grow` | using more memory than there is |
 //! | `deep`, `wide` | saving a directory that is too deep, or has too many entries |
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Write;
 
@@ -20,7 +24,9 @@ use task_checkpoint::bindings::task::checkpoint::types::Error;
 use task_checkpoint::bindings::task::checkpoint::{checkpointer, files, streams};
 use task_checkpoint::{SaveOptions, SaveStream};
 use wasip2::filesystem::preopens::get_directories;
-use wasip2::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
+use wasip2::filesystem::types::{
+    Descriptor, DescriptorFlags, DescriptorType, DirectoryEntryStream, OpenFlags, PathFlags,
+};
 
 fn main() {
     let argument = std::env::args().nth(1).expect("missing argument");
@@ -127,6 +133,39 @@ fn main() {
                 "read",
                 checkpointer::read().map(|read| read.map(|bytes| bytes.len())),
             );
+        }
+        "listings" => {
+            let listed = data().open_at(
+                PathFlags::empty(),
+                "listed",
+                OpenFlags::DIRECTORY,
+                DescriptorFlags::READ,
+            );
+            let listed = listed.expect("a directory");
+            let listings: Vec<_> = (0..200)
+                .map(|_| listed.read_directory().expect("a listing"))
+                .collect();
+            let count = |listing: &DirectoryEntryStream| {
+                let mut names = HashSet::new();
+                while let Some(entry) = listing.read_directory_entry().expect("an entry") {
+                    assert_eq!(entry.type_, DescriptorType::RegularFile);
+                    assert!(names.insert(entry.name), "an entry is listed twice");
+                }
+                names.len()
+            };
+            let counts: HashSet<_> = listings.iter().map(count).collect();
+            assert_eq!(counts.len(), 1);
+            for entries in counts {
+                println!("{} listings of {entries} entries", listings.len());
+            }
+        }
+        "many-files" => {
+            let files: Vec<_> = (0..1000).map(|_| open_file()).collect();
+            println!("{} files", files.len());
+        }
+        "grow" => {
+            let all: Vec<_> = (0..1000).map(|_| vec![1_u8; 1 << 20]).collect();
+            println!("{} MiB", all.len());
         }
         "deep" => {
             let mut path = "/data/deep".to_owned();

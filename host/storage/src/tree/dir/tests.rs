@@ -1,5 +1,7 @@
 //! Trees on a real disk.
 
+mod races;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;

@@ -1,0 +1,151 @@
+//! What a guest can make the host hold: each attack meets a limit, whose error or message says how to raise it.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use crate::support::cli::Host;
+use crate::support::{Place, on_each_host};
+
+on_each_host![
+    contents_that_exceed_the_memory_are_refused_before_they_are_fetched,
+    a_tree_of_long_names_is_refused_while_it_is_read,
+    a_directory_is_listed_completely,
+];
+
+/// The exit code for a component that cannot run.
+const NO_COMPONENT: i32 = 121;
+
+fn contents_that_exceed_the_memory_are_refused_before_they_are_fetched(host: Host) {
+    let place = Place::on(host);
+    let outcome = place.run("stream=30000000");
+    assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+    // A read that fetches any of it finds damage.
+    for object in fs::read_dir(place.store().join("data")).unwrap() {
+        let object = object.unwrap();
+        let size = object.metadata().unwrap().len();
+        fs::write(object.path(), vec![0; size as usize]).unwrap();
+    }
+    let cli = match host {
+        Host::Native => place.cli().options(["--max-memory", "8MiB"]),
+        Host::Composed => place.cli().variable("CHECKPOINT_MAX_READ", "8000000"),
+    };
+    let outcome = cli.verbs("read").outcome();
+    assert_eq!(
+        outcome.lines,
+        ["error: quota-exceeded"],
+        "{}",
+        outcome.text()
+    );
+}
+
+fn a_tree_of_long_names_is_refused_while_it_is_read(host: Host) {
+    let place = Place::on(host);
+    place.run("write=kept").printed(["write 2"]);
+    let deep = place.work().join("f").join("d".repeat(200));
+    fs::create_dir_all(&deep).unwrap();
+    for n in 0..200 {
+        fs::write(deep.join(format!("{n:0200}")), "").unwrap();
+    }
+    // 200 files with paths of 401 bytes.
+    for verb in ["save", "save-in-background"] {
+        let cli = place.cli().cap("max-tree", "80000");
+        let outcome = cli.verbs(&format!("{verb}=/data/f")).outcome();
+        assert_eq!(
+            outcome.lines,
+            ["error: quota-exceeded"],
+            "{}",
+            outcome.text()
+        );
+    }
+    let cli = place.cli().cap("max-tree", "100000");
+    let outcome = cli.verbs("save=/data/f").outcome();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+}
+
+fn a_directory_is_listed_completely(host: Host) {
+    let place = Place::on(host);
+    fs::create_dir(place.work().join("listed")).unwrap();
+    for n in 0..1000 {
+        fs::write(place.work().join(format!("listed/{n}")), "").unwrap();
+    }
+    let outcome = place.cli().guest("hostile", ["listings"]).outcome();
+    // Each of 200 listings that are open at once has every entry.
+    outcome.printed(["200 listings of 1000 entries"]);
+}
+
+#[test]
+fn a_guest_that_holds_too_many_resources_traps_and_loses_nothing() {
+    let place = Place::new();
+    place.run("write=kept").printed(["write 2"]);
+    let hold = |options: &[&str]| {
+        let cli = place.cli().options(options);
+        cli.guest("hostile", ["many-files"]).outcome()
+    };
+    let outcome = hold(&[]);
+    outcome.trapped();
+    assert!(
+        outcome.stderr.contains("--max-handles"),
+        "{}",
+        outcome.text()
+    );
+    hold(&["--max-handles", "2000"]).printed(["1000 files"]);
+    place.run("read").printed(["read \"kept\""]);
+}
+
+#[test]
+fn a_trap_after_memory_was_refused_names_the_option() {
+    let place = Place::new();
+    let cli = place.cli().options(["--max-memory", "8MiB"]);
+    let outcome = cli.guest("hostile", ["grow"]).outcome();
+    outcome.trapped();
+    assert!(
+        outcome.stderr.contains("--max-memory"),
+        "{}",
+        outcome.text()
+    );
+}
+
+/// Returns the outcome of running a component in the text format.
+fn run_text(text: &str) -> (Option<i32>, String) {
+    let place = Place::new();
+    let task = place.work().join("task.wasm");
+    fs::write(&task, wat::parse_str(text).unwrap()).unwrap();
+    let outcome = place.cli().task(&task, [""; 0]).outcome();
+    assert!(!place.store().exists(), "a claim was made");
+    (outcome.code, outcome.stderr)
+}
+
+#[test]
+fn a_component_whose_instances_are_too_large_is_not_compiled() {
+    // 6 MB of file, and gigabytes of instances.
+    let mut text = String::from("(component (core module $m ");
+    for _ in 0..1_000_000 {
+        text.push_str("(global i64 (i64.const 1))");
+    }
+    text.push(')');
+    text.push_str(&"(core instance (instantiate $m))".repeat(150));
+    text.push(')');
+    let (code, stderr) = run_text(&text);
+    assert_eq!(code, Some(NO_COMPONENT), "{stderr}");
+    assert!(stderr.contains("--max-instances"), "{stderr}");
+}
+
+#[test]
+fn components_that_instantiate_each_other_are_not_compiled() {
+    let mut text = String::from("(component (component $c0 (core module $m) ");
+    text.push_str(&"(core instance (instantiate $m))".repeat(10));
+    text.push(')');
+    for level in 1..12 {
+        let inner = level - 1;
+        let _ = write!(
+            text,
+            "(component $c{level} (alias outer 1 $c{inner} (component $c))"
+        );
+        text.push_str(&"(instance (instantiate $c))".repeat(10));
+        text.push(')');
+    }
+    text.push_str("(instance (instantiate $c11)))");
+    let (code, stderr) = run_text(&text);
+    assert_eq!(code, Some(NO_COMPONENT), "{stderr}");
+    assert!(stderr.contains("instances"), "{stderr}");
+}
