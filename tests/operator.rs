@@ -88,6 +88,36 @@ fn an_imported_tree_is_listed_and_exported_unchanged() {
 }
 
 #[test]
+fn an_export_never_replaces_the_location_that_it_reads() {
+    let (place, previous) = (Place::new(), Place::new());
+    previous.run("write=old");
+    let cli = place
+        .cli()
+        .options(["--prev".as_ref(), previous.store().as_os_str()]);
+    cli.verbs("read exit=1").outcome();
+    let link = place.work().join("link");
+    symlink(place.store(), &link).unwrap();
+    let whole = |place: &Place| tree(place.store().parent().unwrap());
+    let before = [whole(&place), whole(&previous)];
+    for target in [
+        place.store(),
+        link,
+        place.store().join("log"),
+        place.store().join("new"),
+        place.store().join("log/00000000000000000009"),
+        place.work().join("../store"),
+        place.store().parent().unwrap().to_owned(),
+        previous.store(),
+        previous.store().parent().unwrap().to_owned(),
+    ] {
+        let target = target.to_str().unwrap();
+        let error = operate(&place, "export", &[target, "--replace"]).failed(2);
+        assert!(error.contains("the location"), "{error}");
+        assert!([whole(&place), whole(&previous)] == before, "{target}");
+    }
+}
+
+#[test]
 fn every_listed_checkpoint_can_be_exported() {
     let place = Place::new();
     place.run("write=one write=two write=three write=four");

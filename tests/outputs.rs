@@ -6,9 +6,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::Place;
 use crate::support::cli::{Cli, Host, Outcome};
 use crate::support::s3::Server;
+use crate::support::{Place, tree};
 
 fn full() -> File {
     File::options().write(true).open("/dev/full").unwrap()
@@ -51,8 +51,19 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     let place = Place::new();
     place.run("files=/data/many=3000 save=/data/many");
     let store = place.store();
-    for (verb, more) in [("show", ""), ("show", "--json"), ("ls", ""), ("verify", "")] {
-        let more = (!more.is_empty()).then_some(more);
+    let exported = place.work().join("exported");
+    let exported = exported.to_str().unwrap();
+    for (verb, more) in [
+        ("show", &[][..]),
+        ("show", &["--json"]),
+        ("ls", &[]),
+        ("ls", &["--json"]),
+        ("verify", &[]),
+        ("verify", &["--json"]),
+        ("doctor", &[]),
+        ("export", &[exported, "--json"]),
+        ("prune", &["--keep", "1", "--json"]),
+    ] {
         let cli = Cli::new([verb.as_ref(), store.as_os_str()]).options(more);
         let output = cli.into_command().stdout(closed()).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{verb}: {output:?}");
@@ -102,6 +113,34 @@ fn a_report_that_cannot_be_written_is_wrong_usage_and_claims_nothing() {
         let error = reported(&place, &report, "write=one").failed(2);
         assert!(error.contains("--report"), "{error}");
         assert!(!place.store().exists());
+    }
+}
+
+#[test]
+fn a_report_among_checkpoints_is_refused_and_claims_nothing() {
+    let (place, previous) = (Place::new(), Place::new());
+    place.run("write=one");
+    previous.run("write=old");
+    let state = place.work().join("state");
+    let link = place.work().join("link");
+    symlink(place.store(), &link).unwrap();
+    let record = format!("log/{:020}", 2);
+    let before = [tree(&place.store()), tree(&previous.store())];
+    for report in [
+        place.store().join(&record),
+        place.store().join("report"),
+        place.work().join("../store/log/report"),
+        link.join(&record),
+        previous.store().join(&record),
+        state.join("wasm-checkpoint/other/log/1"),
+    ] {
+        let cli = place.cli().envs([("XDG_STATE_HOME", &state)]);
+        let cli = cli.options(["--prev".as_ref(), previous.store().as_os_str()]);
+        let cli = cli.options(["--report".as_ref(), report.as_os_str()]);
+        let error = cli.verbs("read").outcome().failed(2);
+        assert!(error.contains("--report"), "{error}");
+        let after = [tree(&place.store()), tree(&previous.store())];
+        assert!(before == after, "{}", report.display());
     }
 }
 

@@ -14,6 +14,7 @@ mod exit;
 mod log;
 mod options;
 mod output;
+mod places;
 mod progress;
 mod signals;
 mod task;

@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use checkpoint_storage::{Checkpoint, DirTree, ErrorKind, Existing, Limits, Location};
+use checkpoint_storage::{
+    Checkpoint, DirTree, ErrorKind, Existing, Limits, Location, OpenLocation,
+};
 use serde::Serialize;
 
 use super::{CheckpointRow, DamageRow};
+use crate::exit::{Code, failure};
 use crate::options::LocationArg;
 use crate::output;
+use crate::places;
 use crate::progress::{Counted, Progress};
 
 /// Restore a checkpoint to a directory, or to a file if it is one
@@ -44,7 +48,9 @@ struct Exported {
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
-        let mut found = super::resumable(&self.location.open()?).await?;
+        let location = self.location.open()?;
+        let mut found = super::resumable(&location).await?;
+        self.check_target(std::iter::once(&location).chain(&found.predecessors))?;
         if let Some(sequence) = self.sequence {
             found.checkpoints.retain(|c| c.info().sequence == sequence);
         }
@@ -102,5 +108,26 @@ impl Args {
             ));
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Refuses a target that overlaps a location: replacing it would delete or damage the checkpoints.
+    fn check_target<'a>(
+        &self,
+        locations: impl Iterator<Item = &'a OpenLocation>,
+    ) -> anyhow::Result<()> {
+        let target = places::resolve(&self.target);
+        for location in locations {
+            let Some(dir) = location.local_dir() else {
+                continue;
+            };
+            if let Some(relation) = places::relation(&target, &places::resolve(dir)) {
+                let target = self.target.display();
+                let what = format!(
+                    "cannot export to {target}: it {relation} the location {location}; name another target"
+                );
+                return Err(failure(Code::Usage, what));
+            }
+        }
+        Ok(())
     }
 }

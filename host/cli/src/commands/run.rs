@@ -25,12 +25,12 @@ use crate::exit::{self, Code, Failure, failure};
 use crate::log::Verbosity;
 use crate::options::{FlyteUrl, LocationArg, SharedDir, Variable, duration, percent};
 use crate::output::say;
+use crate::signals::Signals;
 use crate::task::End;
 use attempts::Run;
 use input::Input;
 use limits::LimitArgs;
 use report::ReportFile;
-use store::Private;
 use summary::Summary;
 
 /// Run a task with retries; each attempt resumes from the last committed checkpoint
@@ -110,9 +110,18 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
+        self.check_report()?;
         let report = self.report.as_deref().map(ReportFile::open).transpose()?;
         let mut summary = Summary::default();
-        let run = Run::prepare(&self).await?;
+        let signals = Signals::listen().context("cannot listen for signals")?;
+        let run = tokio::select! {
+            biased;
+            signal = signals.first() => {
+                say(format!("stopped by {signal} before the task was loaded"));
+                return Ok(signal.into());
+            }
+            run = Run::prepare(&self, signals.clone()) => run?,
+        };
         let ended = run.attempts(&mut summary).await;
         if let Some(report) = report
             && let Err(error) = summary.write(report)
@@ -220,23 +229,20 @@ impl Args {
         location: &OpenLocation,
         predecessors: &[OpenLocation],
     ) -> anyhow::Result<()> {
-        let local = |what, location: &OpenLocation| {
-            let path = location.local_dir()?.to_owned();
-            Some(Private { what, path })
-        };
-        let predecessors = predecessors
-            .iter()
-            .filter_map(|previous| local("the checkpoints of the previous attempt", previous));
-        let root = store::root().map(|path| Private {
-            what: "the default location of all tasks",
-            path,
-        });
-        let private: Vec<_> = local("the checkpoints of this run", location)
-            .into_iter()
-            .chain(predecessors)
-            .chain(root)
-            .collect();
+        let private = store::private(location, predecessors);
         store::check_dirs(self.dirs.iter().chain(&self.read_only_dirs), &private)
+    }
+
+    /// Refuses a report among checkpoints, where it could replace a record.
+    ///
+    /// # Errors
+    /// If the report lies in a location.
+    fn check_report(&self) -> anyhow::Result<()> {
+        let Some(report) = &self.report else {
+            return Ok(());
+        };
+        let previous: Vec<_> = self.previous()?.into_iter().collect();
+        store::check_report(report, &store::private(&self.location()?, &previous))
     }
 
     fn wasi(&self, input: &Input) -> anyhow::Result<WasiCtx> {

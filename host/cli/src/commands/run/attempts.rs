@@ -17,6 +17,9 @@ use crate::output::say;
 use crate::signals::{Signal, Signals};
 use crate::task::{End, Task};
 
+/// The longest that a run waits for an attempt that has ended to say what it has skipped.
+const NOTE: Duration = Duration::from_millis(100);
+
 /// What all attempts of a run share.
 pub(super) struct Run<'a> {
     args: &'a Args,
@@ -42,12 +45,14 @@ enum Next {
 impl<'a> Run<'a> {
     /// Checks everything that could prevent an attempt before anything is claimed: a task that cannot run must not
     /// fence one that does.
-    pub(super) async fn prepare(args: &'a Args) -> anyhow::Result<Self> {
+    pub(super) async fn prepare(args: &'a Args, signals: Signals) -> anyhow::Result<Self> {
         let location = args.location()?;
         let previous = args.previous()?;
         let predecessors = args.predecessors(&location, previous.as_ref()).await?;
         args.check_dirs(&location, &predecessors)?;
-        let task = Task::load(args.file(), args.limits.guest_limits())?;
+        let (file, limits) = (args.file().to_owned(), args.limits.guest_limits());
+        // On another thread: compiling takes long, and reading may wait for the writer of a pipe. A signal ends both.
+        let task = tokio::task::spawn_blocking(move || Task::load(&file, limits)).await??;
         let input = Input::open(args.retries).context("cannot open stdin")?;
         args.wasi(&input)?;
         if args.has_default_location() {
@@ -60,7 +65,7 @@ impl<'a> Run<'a> {
             predecessors,
             task,
             input,
-            signals: Signals::listen().context("cannot listen for signals")?,
+            signals,
             first: first_attempt(),
         })
     }
@@ -73,6 +78,10 @@ impl<'a> Run<'a> {
                 Next::End(code) => return Ok(code),
                 Next::Retry(failed) => failed,
             };
+            if let Some(signal) = self.signals.received() {
+                say(failed);
+                return Ok(stopped(signal, summary));
+            }
             let delay = delay.take();
             match delay.is_zero() {
                 true => say(failed),
@@ -80,10 +89,7 @@ impl<'a> Run<'a> {
             }
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
-                signal = self.signals.first() => {
-                    say(format!("stopped by {signal} after {}", summary.text()));
-                    return Ok(signal.into());
-                }
+                signal = self.signals.first() => return Ok(stopped(signal, summary)),
             }
         }
     }
@@ -115,7 +121,8 @@ impl<'a> Run<'a> {
         };
         self.args.check_dirs(&self.location, &self.predecessors)?;
         let attempted = self.args.attempt(self, attempt.clone()).await?;
-        summary.note(&attempt).await;
+        // A save that was cut off may still hold the attempt. Then what was known when the attempt began counts.
+        let _ = tokio::time::timeout(NOTE, summary.note(&attempt)).await;
         summary.ends(attempted.outcome.totals, attempted.outcome.waited);
         Ok(match self.judge(attempted, last, summary) {
             Next::Retry(reason) => Next::Retry(format!("attempt {number} failed: {reason}")),
@@ -159,8 +166,7 @@ impl<'a> Run<'a> {
         if let Some(signal) = self.signals.received()
             && (stop.was_told() || end == End::Stopped)
         {
-            say(format!("stopped by {signal} after {}", summary.text()));
-            return Next::End(signal.into());
+            return Next::End(stopped(signal, summary));
         }
         let Some((reason, code)) = reason(&end, self.args.timeout) else {
             return Next::End(succeeded(lost, summary));
@@ -176,7 +182,7 @@ impl<'a> Run<'a> {
         };
         // If fenced, another attempt has taken over, and a retry would fence it in turn. Damage does not go away.
         let hopeless = matches!(kind, Some(ErrorKind::Fenced | ErrorKind::Corrupt));
-        let over = last || hopeless || self.signals.received().is_some();
+        let over = last || hopeless;
         let unrepeatable = self.input.lost().filter(|_| !over);
         if let Some(why) = &unrepeatable {
             reason = format!("{reason}; not retried, because {why}");
@@ -198,6 +204,12 @@ impl<'a> Run<'a> {
 enum Begun {
     Attempt(Arc<Attempt>),
     Stopped(Signal),
+}
+
+/// Says that a signal has ended the run. Returns the code for it.
+fn stopped(signal: Signal, summary: &Summary) -> ExitCode {
+    say(format!("stopped by {signal} after {}", summary.text()));
+    signal.into()
 }
 
 /// Returns whether a retry might succeed where this attempt could not begin.

@@ -1,10 +1,13 @@
 //! The default location of a task, and the check that no task gets a directory with checkpoints.
 
 use std::ffi::OsStr;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
+
+use checkpoint_storage::OpenLocation;
 
 use crate::exit::{Code, failure};
 use crate::options::SharedDir;
+use crate::places;
 
 /// How much of a task's name goes into the name of its location. File systems allow 255 bytes.
 const MAX_NAME_CHARS: usize = 64;
@@ -19,7 +22,7 @@ pub(super) fn default_location(task: &Path) -> anyhow::Result<PathBuf> {
         let what = "there is no default location, because neither XDG_STATE_HOME nor HOME is set to an absolute path; name a location with --store";
         failure(Code::WrongLocation, what)
     })?;
-    Ok(root.join(name_of(&resolve_parent(task))))
+    Ok(root.join(name_of(&places::resolve_parent(task))))
 }
 
 /// Returns the directory of all default locations: `$XDG_STATE_HOME/wasm-checkpoint`, or else
@@ -49,21 +52,50 @@ fn name_of(task: &Path) -> String {
     format!("{stem}-{hash}")
 }
 
-/// Returns the absolute path of a task. Resolves links to its directory, but not the task itself if it is a link: the
-/// link may later point to a newer version of the same task.
-fn resolve_parent(task: &Path) -> PathBuf {
-    let absolute = std::path::absolute(task).unwrap_or_else(|_| task.to_owned());
-    match (absolute.parent(), absolute.file_name()) {
-        (Some(parent), Some(name)) => resolve(parent).join(name),
-        _ => resolve(&absolute),
-    }
-}
-
 /// A directory that no task may see.
 #[derive(Debug)]
 pub(super) struct Private {
     pub(super) what: &'static str,
     pub(super) path: PathBuf,
+}
+
+/// Returns the directories with checkpoints: those of a run, of its predecessors and of all default locations.
+pub(super) fn private(location: &OpenLocation, predecessors: &[OpenLocation]) -> Vec<Private> {
+    let local = |what, location: &OpenLocation| {
+        let path = location.local_dir()?.to_owned();
+        Some(Private { what, path })
+    };
+    let predecessors = predecessors
+        .iter()
+        .filter_map(|previous| local("the checkpoints of the previous attempt", previous));
+    let root = root().map(|path| Private {
+        what: "the default location of all tasks",
+        path,
+    });
+    local("the checkpoints of this run", location)
+        .into_iter()
+        .chain(predecessors)
+        .chain(root)
+        .collect()
+}
+
+/// Checks that a report does not lie in a private directory.
+///
+/// # Errors
+/// If it does.
+pub(super) fn check_report(report: &Path, private: &[Private]) -> anyhow::Result<()> {
+    let file = places::resolve_parent(report);
+    let is_around = |Private { path, .. }: &&Private| {
+        places::relation(&file, &places::resolve(path)) == Some("lies in")
+    };
+    let Some(Private { what, path }) = private.iter().find(is_around) else {
+        return Ok(());
+    };
+    let (report, path) = (report.display(), path.display());
+    let what = format!(
+        "cannot write {report}, the file of --report: it lies in {what} ({path}), where it could replace a record"
+    );
+    Err(failure(Code::Usage, what))
 }
 
 /// Checks that no directory given to the task exposes a private one.
@@ -75,13 +107,10 @@ pub(super) fn check_dirs<'a>(
     private: &[Private],
 ) -> anyhow::Result<()> {
     for SharedDir { host, .. } in dirs {
-        let shared = resolve(host);
+        let shared = places::resolve(host);
         for Private { what, path } in private {
-            let hidden = resolve(path);
-            let relation = match (is_within(&hidden, &shared), is_within(&shared, &hidden)) {
-                (true, _) => "contains",
-                (_, true) => "lies in",
-                _ => continue,
+            let Some(relation) = places::relation(&shared, &places::resolve(path)) else {
+                continue;
             };
             let (host, path) = (host.display(), path.display());
             let what = format!(
@@ -91,46 +120,6 @@ pub(super) fn check_dirs<'a>(
         }
     }
     Ok(())
-}
-
-fn is_within(path: &Path, dir: &Path) -> bool {
-    path.ancestors().any(|ancestor| is_same(ancestor, dir))
-}
-
-/// Returns whether two resolved paths name the same directory, even through a bind mount.
-#[cfg(unix)]
-fn is_same(a: &Path, b: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-
-    let id = |path: &Path| {
-        let metadata = path.metadata().ok()?;
-        Some((metadata.dev(), metadata.ino()))
-    };
-    a == b || id(a).is_some_and(|a| Some(a) == id(b))
-}
-
-#[cfg(not(unix))]
-fn is_same(a: &Path, b: &Path) -> bool {
-    a == b
-}
-
-/// Returns the absolute path without links and `..`. Parts that do not exist yet are resolved by name only.
-fn resolve(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let resolved = path.ancestors().find_map(|there| {
-        let real = there.canonicalize().ok()?;
-        let rest = path.strip_prefix(there).ok()?;
-        Some(rest.components().fold(real, |mut path, part| {
-            match part {
-                Component::ParentDir => {
-                    path.pop();
-                }
-                part => path.push(part),
-            }
-            path
-        }))
-    });
-    resolved.unwrap_or(path)
 }
 
 #[cfg(test)]
@@ -161,17 +150,8 @@ mod tests {
         let dir = std::env::current_dir().unwrap();
         let spellings = ["t.wasm", "./t.wasm", "src/../t.wasm"];
         for spelling in spellings {
-            let task = resolve_parent(Path::new(spelling));
-            assert_eq!(task, resolve(&dir).join("t.wasm"), "{spelling}");
+            let task = places::resolve_parent(Path::new(spelling));
+            assert_eq!(task, places::resolve(&dir).join("t.wasm"), "{spelling}");
         }
-    }
-
-    #[test]
-    fn a_missing_path_is_resolved_as_far_as_it_exists() {
-        let dir = resolve(&std::env::current_dir().unwrap());
-        assert_eq!(resolve(Path::new("no/such/../dir")), dir.join("no/dir"));
-        assert!(is_within(&dir.join("no/dir"), &dir));
-        assert!(!is_within(&dir, &dir.join("no")));
-        assert!(!is_within(&dir.join("node"), &dir.join("no")));
     }
 }
