@@ -2,7 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write, pipe};
+use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use crate::support::Place;
 use crate::support::cli::Cli;
@@ -43,6 +45,82 @@ fn a_pipe_that_is_written_late_is_read_again_too() {
     drop(write);
     assert_eq!(running.line(), Some("line \"\""));
     assert_eq!(running.finish().code, Some(0));
+}
+
+#[test]
+fn a_pipe_that_does_not_block_is_read_like_any_other() {
+    let place = Place::new();
+    let (read, mut write) = pipe().unwrap();
+    let flags = rustix::fs::fcntl_getfl(&read).unwrap();
+    rustix::fs::fcntl_setfl(&read, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+    let mut running = retried(&place).stdin(read).verbs(VERBS).start();
+    // The task finds nothing at first.
+    thread::sleep(Duration::from_millis(500));
+    write.write_all(b"a\nb\n").unwrap();
+    drop(write);
+    while running.line().is_some() {}
+    running.finish().printed([
+        "line \"a\\n\"",
+        "line \"a\\n\"",
+        "fail-once passed",
+        "line \"b\\n\"",
+        "line \"\"",
+    ]);
+}
+
+#[test]
+fn a_named_pipe_and_a_file_open_for_both_are_read_again() {
+    let place = Place::new();
+    let pipe = place.work().join("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let file = place.work().join("file");
+    fs::write(&file, "a\nb\n").unwrap();
+    for name in ["pipe", "file"] {
+        let path = place.work().join(name);
+        let input = match name {
+            "pipe" => {
+                let writer = path.clone();
+                thread::spawn(move || fs::write(writer, "a\nb\n").unwrap());
+                File::open(path)
+            }
+            _ => File::options().read(true).append(true).open(path),
+        };
+        let outcome = retried(&place).stdin(input.unwrap()).verbs(VERBS).outcome();
+        outcome.printed([
+            "line \"a\\n\"",
+            "line \"a\\n\"",
+            "fail-once passed",
+            "line \"b\\n\"",
+            "line \"\"",
+        ]);
+        fs::remove_file(place.work().join("tried")).unwrap();
+    }
+}
+
+#[test]
+fn a_run_needs_no_directory_for_temporary_files_unless_its_task_reads_a_pipe() {
+    let place = Place::new();
+    let missing = [("TMPDIR", place.work().join("missing"))];
+    // A task that reads nothing, and one whose input is empty.
+    for verbs in ["write=one", "line write=two"] {
+        let outcome = retried(&place).envs(missing.clone()).verbs(verbs).outcome();
+        assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+    }
+    let (read, mut write) = pipe().unwrap();
+    write.write_all(b"a\n").unwrap();
+    drop(write);
+    let cli = retried(&place).envs(missing).stdin(read);
+    let outcome = cli.verbs("line trap").outcome();
+    let error = outcome.failed(134);
+    assert_eq!(outcome.lines, ["line \"a\\n\""], "{}", outcome.text());
+    assert!(error.contains("not retried"), "{error}");
+    assert!(error.contains("TMPDIR"), "{error}");
 }
 
 #[test]

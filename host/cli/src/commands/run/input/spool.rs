@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -12,6 +13,9 @@ use super::{PIECE_BYTES, Piece, read_at};
 /// The maximum size of the copy. For larger inputs, use a file, which needs no copy.
 const MOST_BYTES: u64 = 64 << 20;
 
+/// How often a source that does not block is read until there is something to read.
+const POLL: Duration = Duration::from_millis(20);
+
 /// A source, and a copy in an unnamed file of what has been read from it.
 #[derive(Debug)]
 pub(in crate::commands::run) struct Spool {
@@ -20,7 +24,8 @@ pub(in crate::commands::run) struct Spool {
 
 #[derive(Debug)]
 struct Shared {
-    copy: File,
+    /// Made when there is something to keep: a task that reads nothing needs no directory for temporary files.
+    copy: OnceLock<File>,
     most_bytes: u64,
     state: Mutex<State>,
     /// Signals that a reader wants more than has been read.
@@ -48,14 +53,14 @@ impl Spool {
     /// process and delays nothing.
     ///
     /// # Errors
-    /// If the temporary file or the thread cannot be created.
+    /// If the thread cannot be created.
     pub(super) fn new(source: impl Read + Send + 'static) -> io::Result<Self> {
         Self::with_cap(source, MOST_BYTES)
     }
 
     fn with_cap(source: impl Read + Send + 'static, most_bytes: u64) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            copy: tempfile::tempfile()?,
+            copy: OnceLock::new(),
             most_bytes,
             state: Mutex::default(),
             wanted: Condvar::new(),
@@ -76,9 +81,11 @@ impl Spool {
     /// Reads at an attempt's position.
     pub(super) fn read(&self, position: u64, most: usize) -> io::Result<Piece> {
         let mut state = self.shared.state();
-        if position < state.kept_bytes {
+        if let Some(copy) = self.shared.copy.get()
+            && position < state.kept_bytes
+        {
             let left = usize::try_from(state.kept_bytes - position).unwrap_or(usize::MAX);
-            return read_at(&self.shared.copy, position, most.min(left)).map(Piece::Bytes);
+            return read_at(copy, position, most.min(left)).map(Piece::Bytes);
         }
         if let Some(piece) = state.passing_at(position) {
             return Ok(Piece::Bytes(piece.slice(..most.min(piece.len()))));
@@ -150,6 +157,13 @@ impl Shared {
                 Ok(0) => state.ended = Some(Ok(())),
                 Ok(read) => self.add(&mut state, piece.get(..read).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => state.wanted = true,
+                // Another process that shares it has made it non-blocking, as some do with a terminal or a socket.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    state.wanted = true;
+                    drop(state);
+                    std::thread::sleep(POLL);
+                    continue;
+                }
                 Err(error) => state.ended = Some(Err(error.kind())),
             }
             drop(state);
@@ -176,8 +190,10 @@ impl Shared {
         let end = state.kept_bytes + piece.len() as u64;
         if state.lost.is_none() {
             let kept = match end <= self.most_bytes {
-                true => write_at(&self.copy, state.kept_bytes, piece)
-                    .map_err(|error| format!("its stdin could not be copied: {error}")),
+                true => self.keep(state.kept_bytes, piece).map_err(|error| {
+                    let dir = std::env::temp_dir();
+                    format!("its stdin could not be copied to a file in {}: {error}; set TMPDIR, or redirect stdin from a file", dir.display())
+                }),
                 false => Err(format!(
                     "it has read more than {} MiB from a pipe, the maximum that is kept; redirect stdin from a file",
                     self.most_bytes >> 20
@@ -197,6 +213,18 @@ impl Shared {
             state.passing_from += state.passing.len() as u64;
         }
         state.passing = Bytes::copy_from_slice(piece);
+    }
+
+    /// Adds a piece to the copy.
+    fn keep(&self, position: u64, piece: &[u8]) -> io::Result<()> {
+        let copy = match self.copy.get() {
+            Some(copy) => copy,
+            None => {
+                let made = tempfile::tempfile()?;
+                self.copy.get_or_init(|| made)
+            }
+        };
+        write_at(copy, position, piece)
     }
 }
 
@@ -284,5 +312,29 @@ mod tests {
             spool.read(0, 1).unwrap_err().kind(),
             io::ErrorKind::IsADirectory
         );
+    }
+
+    #[tokio::test]
+    async fn a_source_that_does_not_block_is_read_when_it_has_something() {
+        /// Has something to read every other time.
+        struct Nonblocking(Vec<u8>, bool);
+        impl Read for Nonblocking {
+            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                self.1 = !self.1;
+                if self.1 {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                match self.0.pop() {
+                    Some(byte) => {
+                        into[0] = byte;
+                        Ok(1)
+                    }
+                    None => Ok(0),
+                }
+            }
+        }
+        let spool = Spool::new(Nonblocking(b"ba".to_vec(), false)).unwrap();
+        assert_eq!(read_all(&spool).await, b"ab");
+        assert_eq!(read_all(&spool).await, b"ab");
     }
 }
