@@ -8,18 +8,158 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::Place;
-use crate::support::cli::{Cli, Outcome, Running, Signal};
+use crate::support::cli::{Cli, Host, Outcome, Running, Signal};
 use crate::support::noise::noise;
 use crate::support::s3::{Fate, Server, environment};
+use crate::support::{Place, on_each_host};
+
+on_each_host![
+    a_record_that_is_no_file_keeps_no_attempt_waiting,
+    a_link_that_leads_nowhere_keeps_no_attempt_from_its_location,
+];
 
 /// Asserts that a run ended at this signal, and said so.
 #[track_caller]
-fn stopped(outcome: &Outcome, code: i32, name: &str) {
+fn said_stopped(outcome: &Outcome, code: i32, name: &str) {
     assert_eq!(outcome.code, Some(code), "{}", outcome.text());
     let said = format!("wasm-checkpoint: stopped by {name}");
     assert!(outcome.stderr.contains(&said), "{}", outcome.text());
+}
+
+/// Like [`said_stopped`], and its task printed nothing.
+#[track_caller]
+fn stopped(outcome: &Outcome, code: i32, name: &str) {
+    said_stopped(outcome, code, name);
     assert!(outcome.lines.is_empty(), "{}", outcome.text());
+}
+
+/// A server that never answers the puts of commits.
+fn without_commits() -> Server {
+    let server = Server::start();
+    server.on_request(|seen| match seen.method {
+        "PUT" if seen.path.ends_with("/log/00000000000000000002") => Fate::Held,
+        _ => Fate::Served,
+    });
+    server
+}
+
+/// A run on `server`. A client gives up a request after half a minute; whatever ends earlier did not wait for that.
+fn on_server(server: &Server, options: &[&str]) -> Cli {
+    let cli = Cli::run(["--store", "s3://bucket/task"]);
+    cli.options(options).envs(server.env())
+}
+
+const BEFORE_THE_CLIENT_GIVES_UP: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_background_save_without_an_answer_ends_with_the_grace_period() {
+    for (verbs, options, code) in [
+        ("write-in-background=x", &[][..], 69),
+        ("write-in-background=x loop", &["--timeout", "300ms"], 124),
+        ("write-in-background=x trap", &[], 134),
+    ] {
+        let server = without_commits();
+        let begun = Instant::now();
+        let cli = on_server(&server, &["--grace", "300ms"]).options(options);
+        let outcome = cli.verbs(verbs).outcome();
+        assert_eq!(outcome.code, Some(code), "{}", outcome.text());
+        assert!(begun.elapsed() < BEFORE_THE_CLIENT_GIVES_UP, "{verbs}");
+    }
+}
+
+#[test]
+fn a_signal_while_the_saves_of_a_failed_attempt_are_committed_ends_its_retries() {
+    let server = without_commits();
+    let cli = on_server(&server, &["--grace", "1s", "--retries", "3"]);
+    let mut running = cli.verbs("write-in-background=x trap").start();
+    assert!(running.until(|| server.take_held()));
+    assert!(running.until_said("wasm trap") || running.until_said("abort"));
+    running.signal(Signal::TERM);
+    let outcome = running.finish();
+    said_stopped(&outcome, 143, "SIGTERM");
+    assert_eq!(outcome.lines.len(), 1, "{}", outcome.text());
+}
+
+#[test]
+fn a_second_signal_ends_a_run_that_commits_its_saves_at_once() {
+    let server = without_commits();
+    let cli = on_server(&server, &["--grace", "1h"]);
+    let mut running = cli.verbs("write-in-background=x").start();
+    assert!(running.until(|| server.take_held()));
+    running.signal(Signal::TERM);
+    // Two signals of one kind that arrive together count as one.
+    std::thread::sleep(Duration::from_millis(300));
+    running.signal(Signal::TERM);
+    assert_eq!(running.finish().code, Some(143));
+}
+
+#[test]
+fn a_save_without_an_answer_ends_at_a_timeout_or_after_a_signal() {
+    let server = without_commits();
+    let begun = Instant::now();
+    let cli = on_server(&server, &["--timeout", "500ms"]);
+    cli.verbs("write=x").outcome().failed(124);
+    let cli = on_server(&server, &["--grace", "300ms"]);
+    let server = without_commits();
+    let mut running = cli.envs(server.env()).verbs("write=x").start();
+    assert!(running.until(|| server.take_held()));
+    running.signal(Signal::TERM);
+    stopped(&running.finish(), 143, "SIGTERM");
+    assert!(begun.elapsed() < BEFORE_THE_CLIENT_GIVES_UP);
+}
+
+#[test]
+fn a_signal_ends_an_attempt_that_waits_for_its_predecessor() {
+    let server = Server::start();
+    server.on_request(|seen| match seen.path {
+        path if path.contains("previous") => Fate::Held,
+        _ => Fate::Served,
+    });
+    let cli = on_server(&server, &["--prev", "s3://previous/task", "--retries", "2"]);
+    let mut running = cli.verbs("write=x").start();
+    assert!(running.until(|| server.take_held()));
+    running.signal(Signal::INT);
+    stopped(&running.finish(), 130, "SIGINT");
+}
+
+#[test]
+fn deletions_without_an_answer_keep_no_run_from_its_end() {
+    let server = Server::start();
+    server.on_request(|seen| match seen.method {
+        "POST" | "DELETE" => Fate::Held,
+        _ => Fate::Served,
+    });
+    let begun = Instant::now();
+    let cli = on_server(&server, &["--keep", "1", "--grace", "300ms"]);
+    cli.verbs("write=1 write=2")
+        .outcome()
+        .printed(["write 2", "write 3"]);
+    assert!(begun.elapsed() < BEFORE_THE_CLIENT_GIVES_UP);
+}
+
+#[test]
+fn a_signal_ends_a_run_whose_task_is_a_pipe_that_nobody_writes() {
+    let place = Place::new();
+    let pipe = place.work().join("task.wasm");
+    make_pipe(&pipe);
+    let report = place.work().join("report");
+    let cli = Cli::run(["--store".as_ref(), place.store().as_os_str()]);
+    let cli = cli.options(["--report".as_ref(), report.as_os_str()]);
+    let mut running = cli.task(&pipe, [""; 0]).start();
+    let temporary = |entry: &fs::DirEntry| entry.file_name() != "task.wasm";
+    let opened = || {
+        fs::read_dir(place.work())
+            .unwrap()
+            .flatten()
+            .any(|e| temporary(&e))
+    };
+    assert!(running.until(opened), "the report is opened first");
+    // It listens just after that.
+    std::thread::sleep(Duration::from_millis(300));
+    running.signal(Signal::TERM);
+    stopped(&running.finish(), 143, "SIGTERM");
+    assert!(!opened(), "the temporary file of the report is left");
+    assert!(!place.store().exists());
 }
 
 #[test]
@@ -100,13 +240,17 @@ fn attempts_are_apart() {
     assert!(begun.elapsed() >= Duration::from_millis(600));
 }
 
+fn make_pipe(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
 /// Puts something else in the place of a file, each kind by turns, and asserts that this does not keep `look`.
 fn replaced_by_what_is_no_file(path: &Path, look: impl Fn(&str)) {
     let file = fs::read(path).unwrap();
     for kind in ["pipe", "socket", "device", "directory"] {
         fs::remove_file(path).unwrap();
         match kind {
-            "pipe" => assert!(Command::new("mkfifo").arg(path).status().unwrap().success()),
+            "pipe" => make_pipe(path),
             // Its name has to be short, and stays after it is closed.
             "socket" => {
                 let dir = tempfile::tempdir().unwrap();
@@ -154,16 +298,47 @@ fn a_record_that_is_no_file_is_damage_and_keeps_nobody_waiting() {
         let verified = Cli::new(["verify".as_ref(), store.as_os_str()]).outcome();
         assert_eq!(verified.code, Some(code), "{kind}: {}", verified.text());
     });
-    let pipe = newest(store.join("log"));
-    fs::remove_file(&pipe).unwrap();
-    assert!(
-        Command::new("mkfifo")
-            .arg(&pipe)
-            .status()
-            .unwrap()
-            .success()
-    );
-    place.run("read").printed(["read \"one\""]);
+}
+
+fn a_record_that_is_no_file_keeps_no_attempt_waiting(host: Host) {
+    let place = Place::on(host);
+    place.run("write=one write=two");
+    let record = place.store().join(format!("log/{:020}", 3));
+    replaced_by_what_is_no_file(&record, |kind| {
+        let outcome = place.run("read");
+        assert_eq!(
+            outcome.lines,
+            ["read \"one\""],
+            "{kind}: {}",
+            outcome.text()
+        );
+    });
+}
+
+/// A name among the data objects that no object has ever had.
+fn a_link_that_leads_nowhere_keeps_no_attempt_from_its_location(host: Host) {
+    let place = Place::on(host);
+    place.run("write-random=100000");
+    let data = place.store().join("data");
+    for target in ["loop", "missing", "/etc"] {
+        let link = data.join("loop");
+        symlink(target, &link).unwrap();
+        let outcome = place.run("prev-exists write-random=100000");
+        assert_eq!(
+            outcome.lines[0],
+            "prev-exists true",
+            "{target}: {}",
+            outcome.text()
+        );
+        assert!(
+            outcome.lines[1].starts_with("write-random "),
+            "{}",
+            outcome.text()
+        );
+        let verified = Cli::new(["verify".as_ref(), place.store().as_os_str()]).outcome();
+        assert_eq!(verified.code, Some(0), "{target}: {}", verified.text());
+        fs::remove_file(link).unwrap();
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ use object_store::{
     PutResult, Result,
 };
 
+use super::errors;
 use crate::blocking::{self, Threads};
 
 const NAME: &str = "directory";
@@ -91,9 +92,12 @@ impl DirStore {
             failed(path, what, &place, source)
         };
         let irregular = || io::Error::new(io::ErrorKind::InvalidData, "not a regular file");
+        if WAITS_FOR_WRITERS && is_irregular(&place) {
+            return Err(failed(irregular()));
+        }
         let file = readable().open(&place).map_err(|error| {
             // A socket cannot even be opened.
-            let exists = fs::metadata(&place).is_ok_and(|m| !m.is_file() && !m.is_dir());
+            let exists = is_irregular(&place) || leads_nowhere(&place, &error);
             failed(if exists { irregular() } else { error })
         })?;
         let metadata = file.metadata().map_err(failed)?;
@@ -147,6 +151,7 @@ impl DirStore {
                         Ok(metadata) => metas.push(meta(&path, &metadata)),
                         // It was deleted concurrently.
                         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                        Err(error) if leads_nowhere(&entry.path(), &error) => {}
                         Err(error) => return Err(unlisted(error)),
                     }
                 }
@@ -160,6 +165,24 @@ impl DirStore {
 fn is_staged(name: &str) -> bool {
     let number = name.rsplit_once('#').map(|(_, number)| number);
     number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Whether opening a FIFO waits for a writer, because this target has no flag that prevents it.
+const WAITS_FOR_WRITERS: bool = cfg!(not(unix));
+
+/// Returns whether something other than a file or a directory lies here.
+fn is_irregular(place: &StdPath) -> bool {
+    fs::metadata(place).is_ok_and(|m| !m.is_file() && !m.is_dir())
+}
+
+/// Returns whether `place` could not be opened because it is a link that can never lead to an object: to itself or, for a
+/// component, out of its directory.
+fn leads_nowhere(place: &StdPath, error: &io::Error) -> bool {
+    let is_such = match error.kind() {
+        io::ErrorKind::PermissionDenied => cfg!(target_family = "wasm"),
+        _ => errors::is_loop(error),
+    };
+    is_such && fs::symlink_metadata(place).is_ok_and(|metadata| metadata.is_symlink())
 }
 
 /// Opens without blocking, because opening a FIFO would wait for a writer.

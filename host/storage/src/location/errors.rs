@@ -42,9 +42,7 @@ fn kind_of_cause(cause: &(dyn StdError + 'static)) -> Option<ErrorKind> {
 
 fn kind_of_io(error: &io::Error) -> Option<ErrorKind> {
     use io::ErrorKind as E;
-    // The standard library has no stable error kind for a loop of links.
-    #[cfg(unix)]
-    if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+    if is_loop(error) {
         return Some(ErrorKind::InvalidLocation);
     }
     match error.kind() {
@@ -58,6 +56,16 @@ fn kind_of_io(error: &io::Error) -> Option<ErrorKind> {
         | E::TooManyLinks => Some(ErrorKind::InvalidLocation),
         _ => None,
     }
+}
+
+/// Returns whether a path leads through too many links. The standard library has no stable error kind for that.
+pub(super) fn is_loop(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let code = rustix::io::Errno::LOOP.raw_os_error();
+    // That of WASI. Windows uses this code for something else.
+    #[cfg(not(unix))]
+    let code = 32;
+    !cfg!(windows) && error.raw_os_error() == Some(code)
 }
 
 /// Iterates over an error and its causes. Local storage wraps the system's error more than once.
