@@ -7,6 +7,7 @@ mod support;
 mod background;
 mod bounded;
 mod bytes;
+mod cleaning;
 mod cli_errors;
 mod composed;
 mod damage;

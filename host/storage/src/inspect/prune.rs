@@ -136,10 +136,17 @@ impl PrunePlan {
                 _ => self.deleted.push(sequence),
             }
         }
-        let holds_any = !checkpoints.is_empty() || !damaged.is_empty();
-        Ok((self.kept.is_empty() && holds_any).then(|| {
+        if !self.kept.is_empty() {
+            return Ok(None);
+        }
+        if !checkpoints.is_empty() || !damaged.is_empty() {
+            let what = format!("{location}: every checkpoint is damaged, so nothing was pruned");
+            return Ok(Some(Error::corrupt(what)));
+        }
+        // Only a commit can give up a slot, and there is none to repeat.
+        Ok(self.given_up.first().map(|slot| {
             Error::corrupt(format!(
-                "{location}: every checkpoint is damaged, so nothing was pruned"
+                "{location}: record {slot} is damaged, but there is no checkpoint to keep, so nothing was pruned; try again once the task has saved"
             ))
         }))
     }
