@@ -1,6 +1,7 @@
 //! A location without checkpoints continues another one: under whatever name, and only if that is what it was.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use crate::support::cli::{Cli, Host, Outcome, guest};
@@ -12,6 +13,8 @@ on_each_host![
     another_tasks_location_in_the_place_of_a_predecessor_is_an_error,
     beginning_afresh_resumes_from_nothing_until_something_is_saved,
     the_location_remembers_how_many_checkpoints_to_keep,
+    a_predecessor_that_was_renamed_and_renamed_back_is_believed,
+    only_an_attempt_that_says_so_changes_how_many_are_kept,
 ];
 
 /// A task that begins again from nothing.
@@ -150,6 +153,151 @@ fn json(verb: &str, place: &Place, options: &[&str]) -> serde_json::Value {
         .options(["--json"])
         .outcome();
     serde_json::from_str(&outcome.lines.join("\n")).unwrap_or_else(|_| panic!("{}", outcome.text()))
+}
+
+fn a_predecessor_that_was_renamed_and_renamed_back_is_believed(host: Host) {
+    let (old, new) = continued(host);
+    let away = old.work().join("away");
+    fs::rename(old.store(), &away).unwrap();
+    if host == Host::Composed {
+        fs::create_dir(old.store()).unwrap();
+    }
+    assert_refused(&again(&new, host, &old.store(), "read"), host);
+    if host == Host::Composed {
+        fs::remove_dir(old.store()).unwrap();
+    }
+    fs::rename(&away, old.store()).unwrap();
+    again(&new, host, &old.store(), "read").printed(["read \"old\""]);
+}
+
+const SIX: &str = "write=1 write=2 write=3 write=4 write=5 write=6";
+
+fn only_an_attempt_that_says_so_changes_how_many_are_kept(host: Host) {
+    let place = Place::on(host);
+    let saved = || {
+        place.run(SIX);
+        listed(&place).len()
+    };
+    place.cli().cap("keep", "5").verbs("write=1").outcome();
+    assert_eq!(saved(), 5);
+    // Not one that begins afresh, whether or not it saves.
+    fresh(&place, host).verbs("exit=3").outcome();
+    assert_eq!(saved(), 5);
+    fresh(&place, host).verbs(SIX).outcome();
+    assert_eq!(listed(&place).len(), 5);
+    // Nor pruning, whatever it keeps and gives up.
+    for options in [&["--keep", "9"][..], &["--keep", "2", "--give-up"]] {
+        let line = ["prune".into(), place.store().into_os_string()];
+        let pruned = Cli::new(line).options(options).outcome();
+        assert_eq!(pruned.code, Some(0), "{}", pruned.text());
+        assert_eq!(saved(), 5);
+    }
+    // Nor damage to the newest record.
+    let records = fs::read_dir(place.store().join("log")).unwrap();
+    let newest = records.map(|entry| entry.unwrap().path()).max().unwrap();
+    fs::write(newest, "damaged").unwrap();
+    assert_eq!(saved(), 5);
+    // Nor does the other host.
+    let place = place.across();
+    place.run(SIX);
+    assert_eq!(listed(&place).len(), 5);
+    // One that says so does, even if it saves nothing.
+    place.cli().cap("keep", "2").verbs("read").outcome();
+    place.run(SIX);
+    assert_eq!(listed(&place).len(), 2);
+}
+
+#[test]
+fn a_fenced_attempt_changes_nothing_about_how_many_are_kept() {
+    let place = Place::new();
+    let keeping = |count: &str| place.cli().options(["--keep", count]);
+    let verbs = format!("{SIX} wait=/data/go write=7");
+    let mut older = keeping("2").verbs(&verbs).start();
+    for _ in 0..6 {
+        older.line();
+    }
+    keeping("4").verbs("read").outcome();
+    fs::write(place.work().join("go"), "").unwrap();
+    assert!(older.finish().lines.contains(&"error: fenced".to_owned()));
+    place.run(SIX);
+    assert_eq!(listed(&place).len(), 4);
+}
+
+#[test]
+fn a_predecessor_named_through_links_is_the_place_that_they_led_to() {
+    let place = Place::new();
+    let work = place.work();
+    fs::create_dir_all(work.join("deep/er")).unwrap();
+    let in_work = |options: &[&str], verbs: &str| {
+        let cli = Cli::run(options).working_directory(&work);
+        cli.verbs(verbs).outcome()
+    };
+    in_work(&["--store", "deep/old"], "write=mine").printed(["write 2"]);
+    symlink("deep/er", work.join("link")).unwrap();
+    let url = format!("FILE://localhost{}/deep/./old", work.display());
+    let spellings = ["link/../old", "deep//er/../old/", &url];
+    for (number, spelling) in spellings.into_iter().enumerate() {
+        let store = format!("new{number}");
+        in_work(&["--store", &store, "--prev", spelling], "exit=3");
+    }
+    // The link is gone, and later leads elsewhere.
+    fs::remove_file(work.join("link")).unwrap();
+    for _ in 0..2 {
+        for number in 0..spellings.len() {
+            let outcome = in_work(&["--store", &format!("new{number}")], "read");
+            outcome.printed(["read \"mine\""]);
+        }
+        if !work.join("link").is_symlink() {
+            fs::create_dir(work.join("other")).unwrap();
+            in_work(&["--store", "old"], "write=other");
+            symlink("other", work.join("link")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_location_and_its_predecessor_may_lie_in_each_other() {
+    for (old, new) in [("store/sub", "store"), ("store", "store/sub")] {
+        let place = Place::new();
+        let run = |options: &[&str], verbs: &str| {
+            let cli = Cli::run(options).working_directory(&place.work());
+            cli.verbs(verbs).outcome()
+        };
+        run(&["--store", old], "write=old").printed(["write 2"]);
+        run(&["--store", new, "--prev", old], "read exit=3");
+        // It saves and prunes, and the other keeps what it has.
+        run(&["--store", new, "--keep", "1"], "read write=1 write=2").printed([
+            "read \"old\"",
+            "write 3",
+            "write 4",
+        ]);
+        run(&["--store", new], "read").printed(["read \"2\""]);
+        run(&["--store", old], "read").printed(["read \"old\""]);
+        for location in [old, new] {
+            let verified = Cli::new(["verify", location]).working_directory(&place.work());
+            let verified = verified.outcome();
+            assert_eq!(verified.code, Some(0), "{}", verified.text());
+        }
+    }
+}
+
+#[test]
+fn a_location_under_another_name_is_no_predecessor_of_itself() {
+    let place = Place::new();
+    symlink(place.store(), place.work().join("link")).unwrap();
+    let named = || {
+        let cli = place
+            .cli()
+            .options(["--prev".as_ref(), place.work().join("link").as_os_str()]);
+        cli.verbs("prev-exists exit=3").outcome()
+    };
+    for _ in 0..3 {
+        assert_eq!(named().lines, ["prev-exists false"]);
+    }
+    place
+        .run("prev-exists write=one")
+        .printed(["prev-exists false", "write 5"]);
+    assert_eq!(named().lines, ["prev-exists true"]);
 }
 
 #[test]
