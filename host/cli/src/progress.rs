@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use checkpoint_storage::{
-    Existing, Limits, Result, TargetState, Tree, TreeReader, TreeSource, TreeTarget, TreeWriter,
+    Cancel, Existing, Limits, Result, TargetState, Tree, TreeReader, TreeSource, TreeTarget,
+    TreeWriter,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -91,9 +92,9 @@ struct CountedWriter {
 
 #[deny(clippy::missing_trait_methods)]
 impl<T: TreeSource> TreeSource for Counted<T> {
-    fn reader(&self, limits: &Limits) -> Result<Box<dyn TreeReader>> {
+    fn reader(&self, limits: &Limits, cancel: &Cancel) -> Result<Box<dyn TreeReader>> {
         Ok(Box::new(CountedReader {
-            reader: self.tree.reader(limits)?,
+            reader: self.tree.reader(limits, cancel)?,
             bar: self.bar.clone(),
         }))
     }
@@ -105,9 +106,14 @@ impl<T: TreeTarget> TreeTarget for Counted<T> {
         self.tree.state()
     }
 
-    fn writer(&self, tree: &Tree, existing: Existing) -> Result<Box<dyn TreeWriter>> {
+    fn writer(
+        &self,
+        tree: &Tree,
+        existing: Existing,
+        cancel: &Cancel,
+    ) -> Result<Box<dyn TreeWriter>> {
         Ok(Box::new(CountedWriter {
-            writer: self.tree.writer(tree, existing)?,
+            writer: self.tree.writer(tree, existing, cancel)?,
             bar: self.bar.clone(),
         }))
     }

@@ -297,6 +297,7 @@ fn from_wasi(stat: DescriptorStat) -> Stat {
     let kind = kind(stat.type_);
     Stat {
         kind,
+        size_bytes: stat.size,
         mode: match kind {
             Kind::Dir => DIR_MODE,
             _ => FILE_MODE,

@@ -8,7 +8,7 @@ pub(crate) mod settings;
 mod state;
 pub(crate) mod stream;
 
-use std::sync::{Mutex as SyncMutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use self::resume::{ResumePoint, SchemaChange};
 use self::saved::{Saved, Totals};
 use self::settings::AttemptSettings;
 use self::state::{Found, State};
+use crate::cancel::{CancelOnDrop, Running};
 use crate::checkpoint::Checkpoint;
 use crate::contents::lease::{Lease, Purpose};
 use crate::contents::stage::{Stage, StoredContents};
@@ -40,6 +41,9 @@ use crate::tree::walk::TreeTarget;
 /// still take effect later, as a whole, but never over a later save of this attempt or over
 /// anything of a newer one. The same holds for a save whose future is dropped before it completes.
 ///
+/// Dropping the future of a call cancels everything that it began: uploads, and reading or writing a
+/// tree. A restore that is cancelled leaves its target marked, as one whose process dies.
+///
 /// Replaced checkpoints are deleted in the background; [`settle`](Self::settle) waits for these
 /// deletions. A checkpoint that is being read is not deleted until the read ends.
 #[derive(Debug)]
@@ -47,7 +51,9 @@ pub struct Attempt {
     location: OpenLocation,
     limits: Limits,
     state: Mutex<State>,
+    rate: Arc<SyncMutex<SaveRate>>,
     totals: SyncMutex<Totals>,
+    running: Running,
 }
 
 impl Attempt {
@@ -80,7 +86,6 @@ impl Attempt {
             limits: settings.limits,
             state: Mutex::new(State {
                 writer,
-                rate: SaveRate::new(settings.limits.saves_per_minute),
                 resumed: resumable.checkpoints.first().map(Checkpoint::info),
                 damaged: skipped,
                 found: resumable.checkpoints,
@@ -88,7 +93,11 @@ impl Attempt {
                 own: None,
                 schema: None,
             }),
+            rate: Arc::new(SyncMutex::new(SaveRate::new(
+                settings.limits.saves_per_minute,
+            ))),
             totals: SyncMutex::default(),
+            running: Running::default(),
         })
     }
 
@@ -190,13 +199,14 @@ impl Attempt {
             return Ok(None);
         };
         self.limits.check_tree(checkpoint.tree())?;
-        let prepared = restore::prepare(target, &checkpoint, existing).await?;
+        let call = self.begin_work();
+        let prepared = restore::prepare(target, &checkpoint, existing, &call).await?;
         let Some(mut target) = prepared else {
             return Ok(Some(checkpoint.sequence));
         };
         loop {
             let written;
-            (target, written) = restore::write(target, &checkpoint, existing).await?;
+            (target, written) = restore::write(target, &checkpoint, existing, &call).await?;
             match written {
                 Ok(()) => {
                     self.given(&checkpoint).await;
@@ -246,6 +256,18 @@ impl Attempt {
         let mut state = self.state.lock().await;
         state.writer.discard_unused().await;
         state.writer.settle().await;
+    }
+
+    /// Begins work of this attempt on other threads. The work checks the token of the returned value, and
+    /// is cancelled when that value is dropped.
+    pub fn begin_work(&self) -> CancelOnDrop {
+        self.running.begin()
+    }
+
+    /// Waits until no thread works for a call that reads or writes a tree. A cancelled call, whose future
+    /// was dropped, still ends its current step of at most 1 MiB or one file.
+    pub async fn quiesce(&self) {
+        self.running.ended().await;
     }
 
     /// Declares the schema of everything the task saves from now on, and what to do with a
@@ -331,13 +353,9 @@ impl Attempt {
     }
 
     /// Begins a save, before anything is stored for it.
-    pub(crate) async fn stage(&self, metadata: &Metadata) -> Result<Stage> {
+    pub(crate) async fn stage(&self) -> Result<Stage> {
         let mut state = self.state.lock().await;
         state.writer.check_unfenced()?;
-        self.limits.check_metadata(metadata)?;
-        state
-            .rate
-            .count(self.location.environment().clock().instant())?;
         state.writer.discard_unused().await;
         Ok(state.writer.stage(self.limits))
     }

@@ -15,7 +15,8 @@ pub(crate) enum Threads {
 }
 
 /// Runs `work` on a thread that may block; inline on wasm, which has no threads. With threads, the
-/// work starts when this is called, not when the returned future is awaited.
+/// work starts when this is called, not when the returned future is awaited. Dropping the future does
+/// not stop the work: long work checks a [`Cancel`](crate::cancel::Cancel).
 ///
 /// # Errors
 /// `Other` if the runtime is shutting down.
@@ -50,7 +51,7 @@ pub(crate) async fn run<T: Send + 'static>(
     Ok(work())
 }
 
-/// Starts background work. Dropping the returned future does not stop it, so it should be short.
+/// Starts background work. Dropping the returned future aborts it.
 ///
 /// # Errors
 /// `Other` if the runtime is shutting down.
@@ -60,7 +61,7 @@ pub(crate) fn start<T: Send + 'static>(
 ) -> impl Future<Output = Result<T>> + Send {
     use crate::{Error, ErrorKind};
 
-    let started = tokio::spawn(work);
+    let started = AbortOnDrop(tokio::spawn(work));
     async {
         started.await.map_err(|e| {
             Error::new(
@@ -69,6 +70,29 @@ pub(crate) fn start<T: Send + 'static>(
             )
             .with_source(e)
         })?
+    }
+}
+
+/// A task that ends with whoever waits for it.
+#[cfg(not(target_family = "wasm"))]
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+#[cfg(not(target_family = "wasm"))]
+impl<T> Future for AbortOnDrop<T> {
+    type Output = Result<T, tokio::task::JoinError>;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        std::pin::Pin::new(&mut self.0).poll(context)
+    }
+}
+
+#[cfg(not(target_family = "wasm"))]
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

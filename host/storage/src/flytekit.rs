@@ -16,6 +16,7 @@ use object_store::{ObjectMeta, ObjectStoreExt};
 
 use self::read::ObjectsReader;
 use crate::blocking::{self, Threads};
+use crate::cancel::{Cancel, CancelOnDrop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::location::OpenLocation;
@@ -106,12 +107,16 @@ impl FlytekitObjects {
     /// # Errors
     /// Those of [`list`](Self::list), and [`ErrorKind::QuotaExceeded`] if it is larger than the limits permit.
     pub async fn check(&self, limits: &Limits) -> Result<()> {
-        let (source, limits) = (self.clone(), *limits);
-        blocking::run(Threads::default(), move || source.check_now(&limits)).await?
+        let call = CancelOnDrop::new();
+        let (source, limits, cancel) = (self.clone(), *limits, call.token());
+        blocking::run(Threads::default(), move || {
+            source.check_now(&limits, &cancel)
+        })
+        .await?
     }
 
-    fn check_now(&self, limits: &Limits) -> Result<()> {
-        let mut reader = self.reader(limits)?;
+    fn check_now(&self, limits: &Limits, cancel: &Cancel) -> Result<()> {
+        let mut reader = self.reader(limits, cancel)?;
         let mut size_bytes = 0;
         match &self.source {
             Source::Objects { planned, .. } => {
@@ -121,6 +126,7 @@ impl FlytekitObjects {
             Source::Files(_) => {
                 let mut piece = vec![0; CHECK_BYTES];
                 loop {
+                    cancel.check()?;
                     match reader.read(&mut piece)? {
                         0 => break,
                         read => size_bytes += read as u64,
@@ -142,8 +148,9 @@ impl FlytekitObjects {
                 Some(objects.map(|object| object.size).sum())
             }
             Source::Files(path) => {
-                let path = path.clone();
-                blocking::run(Threads::default(), || size_of_files(path))
+                let call = CancelOnDrop::new();
+                let (path, cancel) = (path.clone(), call.token());
+                blocking::run(Threads::default(), move || size_of_files(path, &cancel))
                     .await
                     .ok()?
                     .ok()
@@ -164,16 +171,20 @@ impl FlytekitObjects {
 }
 
 impl TreeSource for FlytekitObjects {
-    fn reader(&self, limits: &Limits) -> Result<Box<dyn TreeReader>> {
+    fn reader(&self, limits: &Limits, cancel: &Cancel) -> Result<Box<dyn TreeReader>> {
         let (location, planned) = match &self.source {
             Source::Objects { location, planned } => (location, planned),
-            Source::Files(path) => return DirTree::ambient(path)?.reader(limits),
+            Source::Files(path) => return DirTree::ambient(path)?.reader(limits, cancel),
         };
         limits.check_entries(planned.len())?;
         for planned in planned.iter() {
             limits.check_path(&planned.entry.path)?;
         }
-        Ok(Box::new(ObjectsReader::new(location, planned)))
+        Ok(Box::new(ObjectsReader::new(
+            location,
+            planned,
+            cancel.clone(),
+        )))
     }
 }
 
@@ -202,8 +213,8 @@ fn files(location: &OpenLocation, path: PathBuf) -> Result<Source> {
 }
 
 /// # Errors
-/// If a file cannot be inspected.
-fn size_of_files(root: PathBuf) -> io::Result<u64> {
+/// If a file cannot be inspected, or the call is cancelled.
+fn size_of_files(root: PathBuf, cancel: &Cancel) -> io::Result<u64> {
     let metadata = fs::metadata(&root)?;
     if !metadata.is_dir() {
         return Ok(metadata.len());
@@ -211,6 +222,7 @@ fn size_of_files(root: PathBuf) -> io::Result<u64> {
     let (mut size_bytes, mut dirs) = (0, vec![root]);
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(dir)? {
+            cancel.check().map_err(io::Error::other)?;
             let entry = entry?;
             // Do not follow links: they are saved as links.
             let metadata = entry.metadata()?;

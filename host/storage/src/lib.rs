@@ -38,6 +38,7 @@
 
 mod attempt;
 mod blocking;
+mod cancel;
 mod checkpoint;
 mod contents;
 mod environment;
@@ -62,10 +63,11 @@ mod tree;
 
 pub use attempt::Attempt;
 pub use attempt::resume::{ResumePoint, SchemaChange};
-pub use attempt::save::Save;
+pub use attempt::save::{Admission, Save};
 pub use attempt::saved::{Saved, Totals};
 pub use attempt::settings::AttemptSettings;
 pub use attempt::stream::{ReadStream, SaveStream};
+pub use cancel::{Cancel, CancelOnDrop};
 pub use checkpoint::{Checkpoint, CheckpointInfo};
 pub use environment::{Clock, Environment, Randomness};
 pub use error::{Error, ErrorKind, Result, causes};

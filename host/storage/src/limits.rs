@@ -36,8 +36,17 @@ pub struct Limits {
     /// in memory, however small the objects that compress to them.
     pub read_bytes: u64,
     /// The saves of an attempt per minute. A burst of as many is allowed; further saves are refused
-    /// until the rate permits them. Default 6000: each save leaves a record to list and delete.
+    /// until the rate permits them. A background save that a newer one replaces does not count.
+    /// Default 6000: each save leaves a record to list and delete.
     pub saves_per_minute: u32,
+    /// The disk space that the copies of directories for the background saves of an attempt take
+    /// together, in bytes; holes take none. A copy that does not fit beside the others waits until the
+    /// save in flight has ended. Default 64 GiB: one copy of the largest checkpoint.
+    pub spool_bytes: u64,
+    /// The memory that the contents of the background writes of an attempt take together, in bytes. A
+    /// write that does not fit beside the one in flight waits until that has ended. Default 1 GiB: a
+    /// task with more state can write it in the foreground, which copies a few MiB at a time.
+    pub background_bytes: u64,
     /// The total size of a save's annotations (keys and values) and schema, in bytes. Default 16
     /// KiB: everyone who lists checkpoints reads them.
     pub annotation_bytes: usize,
@@ -53,6 +62,8 @@ impl Default for Limits {
             read_bytes: 1 << 30,
             path_bytes: MAX_PATH_BYTES,
             saves_per_minute: 6000,
+            spool_bytes: 64 << 30,
+            background_bytes: 1 << 30,
             annotation_bytes: 16 << 10,
         }
     }
@@ -197,6 +208,11 @@ impl SaveRate {
         }
         self.due -= 1.0;
         Ok(())
+    }
+
+    /// Gives back a save that was counted but not begun.
+    pub(crate) fn give_back(&mut self) {
+        self.due = (self.due + 1.0).min(self.per_minute.into());
     }
 }
 

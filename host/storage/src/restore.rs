@@ -3,6 +3,7 @@
 use futures::TryStreamExt;
 
 use crate::blocking;
+use crate::cancel::{Cancel, CancelOnDrop};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Commit, Contents};
@@ -27,10 +28,11 @@ impl Checkpoint {
         limits: &Limits,
     ) -> Result<()> {
         limits.check_tree(&self.commit.tree)?;
-        match prepare(target, self, existing).await? {
+        let call = CancelOnDrop::new();
+        match prepare(target, self, existing, &call).await? {
             None => Ok(()),
             Some(target) => {
-                let (_, written) = write(target, self, existing).await?;
+                let (_, written) = write(target, self, existing, &call).await?;
                 self.explained(written).await
             }
         }
@@ -61,14 +63,15 @@ impl Resumable {
             };
         };
         limits.check_tree(newest.tree())?;
-        let Some(mut target) = prepare(target, newest, existing).await? else {
+        let call = CancelOnDrop::new();
+        let Some(mut target) = prepare(target, newest, existing, &call).await? else {
             return Ok(Some(newest.clone()));
         };
         let mut pruned = 0;
         while let Some(checkpoint) = self.checkpoints.first().cloned() {
             limits.check_tree(checkpoint.tree())?;
             let written;
-            (target, written) = write(target, &checkpoint, existing).await?;
+            (target, written) = write(target, &checkpoint, existing, &call).await?;
             let Err(error) = checkpoint.explained(written).await else {
                 return Ok(Some(checkpoint));
             };
@@ -100,7 +103,8 @@ impl Resumable {
     }
 }
 
-/// Returns the target if it must be written; `None` if it already equals the checkpoint.
+/// Returns the target if it must be written; `None` if it already equals the checkpoint. Stops when
+/// `call` is dropped.
 ///
 /// # Errors
 /// `InvalidPath` if it has other content and may not be replaced.
@@ -108,8 +112,11 @@ pub(crate) async fn prepare<T: TreeTarget>(
     target: T,
     checkpoint: &Checkpoint,
     existing: Existing,
+    call: &CancelOnDrop,
 ) -> Result<Option<T>> {
+    let cancel = call.token();
     let (target, state) = blocking::run(checkpoint.location.threads(), move || {
+        cancel.check()?;
         let state = target.state()?;
         Ok::<_, Error>((target, state))
     })
@@ -117,7 +124,7 @@ pub(crate) async fn prepare<T: TreeTarget>(
     if !matches!(state, TargetState::Dir | TargetState::File) {
         return Ok(Some(target));
     }
-    let (target, equal) = equals(target, checkpoint).await?;
+    let (target, equal) = equals(target, checkpoint, call.token()).await?;
     if equal {
         return Ok(None);
     }
@@ -134,10 +141,14 @@ pub(crate) async fn prepare<T: TreeTarget>(
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// Compares the target with the checkpoint by its hashes, without fetching any contents.
-async fn equals<T: TreeTarget>(target: T, checkpoint: &Checkpoint) -> Result<(T, bool)> {
+async fn equals<T: TreeTarget>(
+    target: T,
+    checkpoint: &Checkpoint,
+    cancel: Cancel,
+) -> Result<(T, bool)> {
     let commit = checkpoint.commit.clone();
     blocking::run(checkpoint.location.threads(), move || {
-        match compare(&target, &commit) {
+        match compare(&target, &commit, &cancel) {
             Ok(equal) => Ok((target, equal)),
             Err(error) => match error.kind() {
                 // The target holds something that no checkpoint can hold, or more than this one
@@ -150,16 +161,18 @@ async fn equals<T: TreeTarget>(target: T, checkpoint: &Checkpoint) -> Result<(T,
     .await?
 }
 
-fn compare(target: &impl TreeTarget, commit: &Commit) -> Result<bool> {
+fn compare(target: &impl TreeTarget, commit: &Commit, cancel: &Cancel) -> Result<bool> {
     // Anything larger than the checkpoint differs from it, so reading can stop there.
     let limits = Limits {
         entries: commit.tree.entries().len() as u64,
+        checkpoint_bytes: commit.contents.size_bytes(),
         ..Limits::default()
     };
-    let mut reader = target.reader(&limits)?;
+    let mut reader = target.reader(&limits, cancel)?;
     let mut compare = Compare::new(&commit.contents);
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
+        cancel.check()?;
         let read = reader.read(&mut buffer)?;
         match buffer.get(..read) {
             Some([]) | None => break,
@@ -172,11 +185,12 @@ fn compare(target: &impl TreeTarget, commit: &Commit) -> Result<bool> {
 }
 
 /// Writes the checkpoint. The inner result reports errors of the storage and the target; the target
-/// is returned either way.
+/// is returned either way. Stops when `call` is dropped.
 pub(crate) async fn write<T: TreeTarget>(
     target: T,
     checkpoint: &Checkpoint,
     existing: Existing,
+    call: &CancelOnDrop,
 ) -> Result<(T, Result<()>)> {
     let mut runs = checkpoint.runs();
     // If nothing of the checkpoint can be read, remove nothing.
@@ -185,8 +199,11 @@ pub(crate) async fn write<T: TreeTarget>(
         Err(error) => return Ok((target, Err(error))),
     };
     let commit = checkpoint.commit.clone();
+    let cancel = call.token();
     let (target, writer) = blocking::run(checkpoint.location.threads(), move || {
-        let writer = target.writer(&commit.tree, existing);
+        let writer = cancel
+            .check()
+            .and_then(|()| target.writer(&commit.tree, existing, &cancel));
         (target, writer)
     })
     .await?;
@@ -194,8 +211,10 @@ pub(crate) async fn write<T: TreeTarget>(
         let mut writer = writer?;
         let mut next = first;
         while let Some(run) = next {
+            let cancel = call.token();
             writer = blocking::run(checkpoint.location.threads(), move || {
                 for piece in run {
+                    cancel.check()?;
                     writer.write(&piece)?;
                 }
                 Ok::<_, Error>(writer)
@@ -203,7 +222,11 @@ pub(crate) async fn write<T: TreeTarget>(
             .await??;
             next = runs.try_next().await?;
         }
-        blocking::run(checkpoint.location.threads(), move || writer.finish()).await?
+        let cancel = call.token();
+        blocking::run(checkpoint.location.threads(), move || {
+            cancel.check().and_then(|()| writer.finish())
+        })
+        .await?
     };
     Ok((target, writing.await))
 }

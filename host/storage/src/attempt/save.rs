@@ -1,7 +1,7 @@
 //! Saves of contents in memory and of trees.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -14,6 +14,7 @@ use crate::blocking;
 use crate::contents::chunks::{Chunks, TreeChunks};
 use crate::contents::stage::Stage;
 use crate::error::{ErrorKind, Result};
+use crate::limits::SaveRate;
 use crate::metadata::Metadata;
 use crate::tree::Tree;
 use crate::tree::walk::TreeSource;
@@ -24,6 +25,7 @@ pub struct Save<'a> {
     attempt: &'a Attempt,
     source: Source<'a>,
     metadata: Metadata,
+    admission: Option<Admission>,
 }
 
 enum Source<'a> {
@@ -46,6 +48,7 @@ impl<'a> Save<'a> {
             attempt,
             source: Source::Contents(contents),
             metadata: Metadata::default(),
+            admission: None,
         }
     }
 
@@ -54,6 +57,7 @@ impl<'a> Save<'a> {
             attempt,
             source: Source::Borrowed(contents),
             metadata: Metadata::default(),
+            admission: None,
         }
     }
 
@@ -62,6 +66,7 @@ impl<'a> Save<'a> {
             attempt,
             source: Source::Tree(source),
             metadata: Metadata::default(),
+            admission: None,
         }
     }
 
@@ -71,7 +76,19 @@ impl<'a> Save<'a> {
         self
     }
 
+    /// Uses a save that was [admitted](Attempt::admit) before its contents were copied, so that it is not
+    /// counted again.
+    pub fn admitted(mut self, admission: Admission) -> Self {
+        self.admission = Some(admission);
+        self
+    }
+
     async fn make(mut self) -> Result<Saved> {
+        match self.admission.take() {
+            Some(admission) => admission,
+            None => self.attempt.admit(&self.metadata).await?,
+        }
+        .used();
         match self.try_once().await {
             // The data to be reused is damaged: store everything again.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -83,7 +100,7 @@ impl<'a> Save<'a> {
     }
 
     async fn try_once(&mut self) -> Result<Saved> {
-        let stage = self.attempt.stage(&self.metadata).await?;
+        let stage = self.attempt.stage().await?;
         let (tree, stored) = match &self.source {
             Source::Contents(contents) => {
                 let tree = single_file(self.attempt, &stage, contents.len())?;
@@ -94,11 +111,14 @@ impl<'a> Save<'a> {
                 (tree, stage.store(Chunks::Borrowed(contents)).await?)
             }
             Source::Tree(source) => {
-                let (source, limits) = (source.clone(), stage.limits);
-                let reader =
-                    blocking::run(stage.location.threads(), move || source.reader(&limits))
-                        .await??;
-                let mut chunks = TreeChunks::new(reader, stage.location.environment());
+                let call = self.attempt.begin_work();
+                let (source, limits, cancel) = (source.clone(), stage.limits, call.token());
+                let reader = blocking::run(stage.location.threads(), move || {
+                    cancel.check()?;
+                    source.reader(&limits, &cancel)
+                });
+                let environment = stage.location.environment();
+                let mut chunks = TreeChunks::new(reader.await??, environment, call.token());
                 let stored = stage.store(Chunks::Tree(&mut chunks)).await?;
                 (chunks.finish().await?, stored)
             }
@@ -112,12 +132,51 @@ impl<'a> Save<'a> {
     }
 }
 
+/// Permission for one save, counted against [`saves_per_minute`](crate::Limits::saves_per_minute). It is
+/// given back if no save is begun with it.
+#[derive(Debug)]
+#[must_use = "an admission that is dropped is given back"]
+pub struct Admission(Option<Arc<Mutex<SaveRate>>>);
+
+impl Admission {
+    pub(super) fn used(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if let Some(rate) = &self.0 {
+            rate.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .give_back();
+        }
+    }
+}
+
 fn single_file(attempt: &Attempt, stage: &Stage, size: usize) -> Result<Tree> {
     stage.limits.check_size(size as u64)?;
     Ok(Tree::single_file(size as u64, attempt.now()))
 }
 
 impl Attempt {
+    /// Checks whether a save with this metadata may begin now, and counts it against the rate. Every save
+    /// does this itself; call it only to find out before copying the contents of a save.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`] if the metadata is too large or the rate is exceeded;
+    /// [`ErrorKind::Fenced`].
+    pub async fn admit(&self, metadata: &Metadata) -> Result<Admission> {
+        self.state.lock().await.writer.check_unfenced()?;
+        self.limits.check_metadata(metadata)?;
+        let now = self.location.environment().clock().instant();
+        let rate = self.rate.clone();
+        rate.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .count(now)?;
+        Ok(Admission(Some(rate)))
+    }
+
     /// Replaces the checkpoint with one unnamed file with these contents.
     ///
     /// # Errors

@@ -6,14 +6,12 @@ use crate::checkpoint::{Checkpoint, CheckpointInfo};
 use crate::contents::stage::StoredContents;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Record;
-use crate::limits::SaveRate;
 use crate::log::history::Damage;
 use crate::log::slot;
 
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) writer: LogWriter,
-    pub(super) rate: SaveRate,
     /// The checkpoints that this attempt found when it began, newest first, without those found
     /// damaged since. Empty once it has saved.
     pub(super) found: Vec<Checkpoint>,

@@ -27,7 +27,8 @@ impl Attempt {
     /// # Errors
     /// Those of [`write`](Self::write).
     pub async fn write_stream(self: &Arc<Self>, metadata: Metadata) -> Result<SaveStream> {
-        let stage = self.stage(&metadata).await?;
+        self.admit(&metadata).await?.used();
+        let stage = self.stage().await?;
         Ok(SaveStream::begin(self.clone(), stage, metadata))
     }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::blocking::{self, Threads};
+use crate::cancel::Cancel;
 use crate::contents::cutter::{self, Cutter};
 use crate::contents::sizes::Sizes;
 use crate::environment::Environment;
@@ -45,6 +46,7 @@ pub(crate) struct TreeChunks {
     filling: Option<Filling>,
     ready: VecDeque<Bytes>,
     ended: Option<Box<dyn TreeReader>>,
+    cancel: Cancel,
 }
 
 struct Filled {
@@ -55,14 +57,28 @@ struct Filled {
 }
 
 impl TreeChunks {
-    pub(crate) fn new(reader: Box<dyn TreeReader>, environment: &Environment) -> Self {
-        let (threads, cutter) = (environment.threads(), Cutter::new(*environment.sizes()));
-        Self {
-            threads,
-            filling: Some(Box::pin(blocking::run(threads, || fill(reader, cutter)))),
+    /// Begins to read, until `cancel` says that nobody takes the chunks any more.
+    pub(crate) fn new(
+        reader: Box<dyn TreeReader>,
+        environment: &Environment,
+        cancel: Cancel,
+    ) -> Self {
+        let cutter = Cutter::new(*environment.sizes());
+        let mut chunks = Self {
+            threads: environment.threads(),
+            filling: None,
             ready: VecDeque::new(),
             ended: None,
-        }
+            cancel,
+        };
+        chunks.fill(reader, cutter);
+        chunks
+    }
+
+    fn fill(&mut self, reader: Box<dyn TreeReader>, cutter: Cutter) {
+        let cancel = self.cancel.clone();
+        let filling = blocking::run(self.threads, move || fill(reader, cutter, &cancel));
+        self.filling = Some(Box::pin(filling));
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>> {
@@ -79,10 +95,7 @@ impl TreeChunks {
             self.ready = filled.chunks;
             match filled.ended {
                 true => self.ended = Some(filled.reader),
-                false => {
-                    let next = blocking::run(self.threads, || fill(filled.reader, filled.cutter));
-                    self.filling = Some(Box::pin(next));
-                }
+                false => self.fill(filled.reader, filled.cutter),
             }
         }
     }
@@ -97,9 +110,10 @@ impl TreeChunks {
     }
 }
 
-fn fill(mut reader: Box<dyn TreeReader>, mut cutter: Cutter) -> Result<Filled> {
+fn fill(mut reader: Box<dyn TreeReader>, mut cutter: Cutter, cancel: &Cancel) -> Result<Filled> {
     let mut ended = false;
     while !cutter.is_full() && !ended {
+        cancel.check()?;
         ended = cutter.read(|into| reader.read(into))? == 0;
     }
     let chunks = match ended {

@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use super::Planned;
 use crate::blocking;
+use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::OpenLocation;
 use crate::tree::walk::TreeReader;
@@ -35,17 +36,19 @@ pub(super) struct ObjectsReader {
     /// The index of the entry that `rest` belongs to.
     entry: usize,
     rest: Bytes,
+    cancel: Cancel,
 }
 
 impl ObjectsReader {
     /// Creates the reader. Call it where the reader will be used.
-    pub(super) fn new(location: &OpenLocation, planned: &Arc<[Planned]>) -> Self {
+    pub(super) fn new(location: &OpenLocation, planned: &Arc<[Planned]>, cancel: Cancel) -> Self {
         Self {
             runtime: Handle::current(),
             entries: planned.iter().map(|p| p.entry.clone()).collect(),
             pieces: pieces(location.clone(), planned.clone()),
             entry: 0,
             rest: Bytes::new(),
+            cancel,
         }
     }
 }
@@ -60,7 +63,8 @@ struct Piece {
 impl TreeReader for ObjectsReader {
     fn read(&mut self, into: &mut [u8]) -> Result<usize> {
         while self.rest.is_empty() {
-            let Some(piece) = self.runtime.block_on(self.pieces.try_next())? else {
+            let next = self.cancel.or(self.pieces.try_next());
+            let Some(piece) = self.runtime.block_on(next)?? else {
                 return Ok(0);
             };
             self.entry = piece.entry;

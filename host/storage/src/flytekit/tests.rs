@@ -47,7 +47,7 @@ impl Bucket {
 
 async fn read(source: FlytekitObjects) -> Result<(Tree, Vec<u8>)> {
     blocking::run(Threads::default(), move || {
-        let mut reader = source.reader(&Limits::default())?;
+        let mut reader = source.reader(&Limits::default(), &Cancel::never())?;
         let (mut contents, mut buffer) = (Vec::new(), vec![0; 100_000]);
         loop {
             match reader.read(&mut buffer)? {
@@ -176,7 +176,7 @@ async fn an_object_is_never_a_mixture_of_two_versions() {
     let source = bucket.list().await.unwrap();
     let (store, path) = (bucket.store.clone(), Path::from("run/7/a"));
     let error = blocking::run(Threads::default(), move || {
-        let mut reader = source.reader(&Limits::default()).unwrap();
+        let mut reader = source.reader(&Limits::default(), &Cancel::never()).unwrap();
         let mut buffer = vec![0; 100_000];
         reader.read(&mut buffer).unwrap();
         let put = async { store.put(&path, large.into()).await };

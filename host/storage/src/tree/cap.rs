@@ -216,6 +216,7 @@ fn stat(metadata: &Metadata) -> Stat {
     Stat {
         // The system always knows the kind of a file that it describes.
         kind: kind(metadata.file_type()).unwrap_or(Kind::Other("device")),
+        size_bytes: metadata.len(),
         mode: mode(metadata),
         modified: modified.unwrap_or(SystemTime::UNIX_EPOCH),
     }

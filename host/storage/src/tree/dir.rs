@@ -9,6 +9,7 @@ use super::handle::{DirHandle, Failure, FailureKind, Kind, Links};
 use super::target::{Existing, RESTORING, TargetState, is_marked};
 use super::walk::{TreeReader, TreeSource, TreeTarget, TreeWriter};
 use super::{Tree, reader, writer};
+use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 
@@ -119,8 +120,8 @@ impl<D: DirHandle> DirTree<D> {
 }
 
 impl<D: DirHandle> TreeSource for DirTree<D> {
-    fn reader(&self, limits: &Limits) -> Result<Box<dyn TreeReader>> {
-        reader::reader(self, limits)
+    fn reader(&self, limits: &Limits, cancel: &Cancel) -> Result<Box<dyn TreeReader>> {
+        reader::reader(self, limits, cancel)
     }
 }
 
@@ -129,8 +130,13 @@ impl<D: DirHandle> TreeTarget for DirTree<D> {
         self.find_state().map_err(|f| f.at(&self.path))
     }
 
-    fn writer(&self, tree: &Tree, existing: Existing) -> Result<Box<dyn TreeWriter>> {
-        writer::writer(self, tree, existing)
+    fn writer(
+        &self,
+        tree: &Tree,
+        existing: Existing,
+        cancel: &Cancel,
+    ) -> Result<Box<dyn TreeWriter>> {
+        writer::writer(self, tree, existing, cancel)
     }
 
     fn keeps_modes(&self) -> bool {

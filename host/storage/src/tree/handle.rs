@@ -113,6 +113,8 @@ pub struct Listed {
 pub struct Stat {
     /// Its kind.
     pub kind: Kind,
+    /// The size of a file in bytes. Ignored for anything else.
+    pub size_bytes: u64,
     /// The permission bits, of `0o777`.
     pub mode: u32,
     /// When it was last modified.

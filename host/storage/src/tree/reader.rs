@@ -7,6 +7,7 @@ use super::dir::DirTree;
 use super::handle::{DirHandle, Failure, FailureKind, FileHandle, Kind, Links, Stat};
 use super::target::{MAX_DEPTH, check_unreserved, is_marked, too_deep};
 use super::walk::TreeReader;
+use crate::cancel::{Cancel, STEP_BYTES};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::tree::{Entry, Node, Tree};
@@ -14,6 +15,7 @@ use crate::tree::{Entry, Node, Tree};
 pub(super) fn reader<D: DirHandle>(
     at: &DirTree<D>,
     limits: &Limits,
+    cancel: &Cancel,
 ) -> Result<Box<dyn TreeReader>> {
     let here = |f: Failure| f.at(&at.path);
     let stat = at.dir.stat(at.name(), Links::Follow).map_err(here)?;
@@ -23,6 +25,8 @@ pub(super) fn reader<D: DirHandle>(
         entries: Vec::new(),
         found_bytes: 0,
         limits: *limits,
+        size_bytes: 0,
+        cancel: cancel.clone(),
     };
     match stat.kind {
         Kind::Dir => {
@@ -55,6 +59,9 @@ struct DirReader<D: DirHandle> {
     /// The size of the description of the entries, and of the names that are still to be read.
     found_bytes: u64,
     limits: Limits,
+    /// The total size of the files that are complete.
+    size_bytes: u64,
+    cancel: Cancel,
 }
 
 /// A directory, and its names that are still to be read.
@@ -74,7 +81,10 @@ struct OpenFile<F> {
 
 impl<D: DirHandle> TreeReader for DirReader<D> {
     fn read(&mut self, into: &mut [u8]) -> Result<usize> {
+        let most = into.len().min(STEP_BYTES);
+        let into = into.get_mut(..most).unwrap_or_default();
         loop {
+            self.cancel.check()?;
             if let Some(open) = &mut self.file {
                 let read = open.file.read(into).map_err(|f| f.at(&open.path))?;
                 open.size_bytes += read as u64;
@@ -101,6 +111,7 @@ impl<D: DirHandle> DirReader<D> {
         let here = |f: Failure| f.at(&path);
         let mut names: Vec<OsString> = Vec::new();
         for entry in dir.entries().map_err(here)? {
+            self.cancel.check()?;
             let name = entry.map_err(here)?.name;
             self.found_bytes = self.found_bytes.saturating_add(name.len() as u64);
             self.limits.check_description(self.found_bytes)?;
@@ -173,6 +184,9 @@ impl<D: DirHandle> DirReader<D> {
             Kind::Link => return Err(Failure::from(FailureKind::Loop).at(&path)),
             Kind::Other(kind) => return Err(unsupported(Path::new(&path), kind)),
         }
+        // Fails early, before the contents of a huge sparse file are read.
+        self.limits
+            .check_size(self.size_bytes.saturating_add(stat.size_bytes))?;
         self.file = Some(OpenFile {
             file,
             path,
@@ -187,6 +201,7 @@ impl<D: DirHandle> DirReader<D> {
             return Ok(());
         };
         let size_bytes = open.size_bytes;
+        self.size_bytes = self.size_bytes.saturating_add(size_bytes);
         self.push(open.path, Node::File { size_bytes }, &open.stat)
     }
 

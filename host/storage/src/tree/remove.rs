@@ -5,12 +5,13 @@
 //!
 //! Removal fails with [`FailureKind::Denied`] if permissions forbid it, with [`FailureKind::NotEmpty`] if
 //! another process is writing to a directory, and with [`FailureKind::Full`] if the top has no room for a
-//! moved name.
+//! moved name. It fails with [`FailureKind::Other`] if it is cancelled, which is checked before each entry.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::handle::{DirHandle, Failure, FailureKind, Kind, Links, Listed};
+use crate::cancel::Cancel;
 
 /// The maximum number of nested directories held open while the innermost is emptied. Each takes two
 /// handles, one of them for its listing.
@@ -20,12 +21,12 @@ const MAX_HELD: usize = 16;
 ///
 /// # Errors
 /// The first failure. Entries removed before it stay removed.
-pub(super) fn whole<D: DirHandle>(dir: &D, path: &Path) -> Result<(), Failure> {
+pub(super) fn whole<D: DirHandle>(dir: &D, path: &Path, cancel: &Cancel) -> Result<(), Failure> {
     if dir.stat(path, Links::NoFollow)?.kind != Kind::Dir {
         return dir.remove_file(path);
     }
     dir.unlock_dir(path)?;
-    contents(&dir.open_dir(path, Links::NoFollow)?, None)?;
+    contents(&dir.open_dir(path, Links::NoFollow)?, None, cancel)?;
     dir.remove_dir(path)
 }
 
@@ -34,11 +35,16 @@ pub(super) fn whole<D: DirHandle>(dir: &D, path: &Path) -> Result<(), Failure> {
 /// # Errors
 /// The first failure. Entries removed before it stay removed, and deeply nested directories may have been
 /// moved to `top` under other names.
-pub(super) fn contents<D: DirHandle>(top: &D, kept: Option<&OsStr>) -> Result<(), Failure> {
+pub(super) fn contents<D: DirHandle>(
+    top: &D,
+    kept: Option<&OsStr>,
+    cancel: &Cancel,
+) -> Result<(), Failure> {
     let mut removal = Removal {
         top,
         levels: Vec::new(),
         moved: 0,
+        cancel,
     };
     for entry in top.entries()? {
         let entry = entry?;
@@ -61,6 +67,7 @@ struct Removal<'a, D: DirHandle> {
     levels: Vec<Level<D>>,
     /// The number of names already used for moved directories.
     moved: u64,
+    cancel: &'a Cancel,
 }
 
 /// A directory being emptied.
@@ -88,6 +95,8 @@ impl<D: DirHandle> Removal<'_, D> {
 
     /// Removes an entry of the innermost directory; if it is a directory, enters it or moves it up.
     fn remove_or_enter(&mut self, entry: Listed) -> Result<(), Failure> {
+        let cancelled = |error| Failure::new(FailureKind::Other, error);
+        self.cancel.check().map_err(cancelled)?;
         let parent = self.innermost();
         let name = Path::new(&entry.name);
         let kind = match entry.kind {

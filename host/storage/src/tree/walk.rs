@@ -2,6 +2,7 @@
 
 use super::Tree;
 use super::target::{Existing, TargetState};
+use crate::cancel::Cancel;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::Result;
@@ -12,11 +13,13 @@ use crate::limits::Limits;
 /// The calls block. Hosts with threads run them on a thread that may block. Calls read one piece at a time
 /// and alternate with storage requests, so a host with one thread needs no more memory than others.
 pub trait TreeSource: Send + Sync + 'static {
-    /// Begins to read the tree.
+    /// Begins to read the tree. This and the reader check `cancel` before each step of at most 1 MiB or
+    /// one entry, because a directory may have a million empty files.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidPath`] if the path does not exist or a tree cannot represent it.
-    fn reader(&self, limits: &Limits) -> Result<Box<dyn TreeReader>>;
+    /// [`ErrorKind::Other`] if the call is cancelled.
+    fn reader(&self, limits: &Limits, cancel: &Cancel) -> Result<Box<dyn TreeReader>>;
 }
 
 /// A file or directory outside the storage that a restore writes. A restore also reads it, to compare it with
@@ -33,10 +36,19 @@ pub trait TreeTarget: TreeSource {
     /// it. Marks a directory before emptying it, so that a process that dies leaves an interrupted restore.
     /// Replaces a file only once the new one is complete.
     ///
+    /// This and the writer check `cancel` before each step of at most 1 MiB or one entry. A cancelled
+    /// restore leaves what a process that dies leaves.
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidPath`] if the content must not be replaced or the target cannot represent the
     /// tree; the target is unchanged then. [`ErrorKind::ReadOnly`] if writing is not permitted.
-    fn writer(&self, tree: &Tree, existing: Existing) -> Result<Box<dyn TreeWriter>>;
+    /// [`ErrorKind::Other`] if the call is cancelled.
+    fn writer(
+        &self,
+        tree: &Tree,
+        existing: Existing,
+        cancel: &Cancel,
+    ) -> Result<Box<dyn TreeWriter>>;
 
     /// Returns whether permission bits are preserved. If not, comparing a target with a checkpoint ignores
     /// them. Default: true.

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dir::DirTree;
-use super::handle::{DirHandle, Failure, FailureKind, FileHandle, Links};
+use super::handle::{DirHandle, Failure, FailureKind, FileHandle, Kind, Links};
 use super::remove;
 use super::target::{self, Existing, RESTORING, is_marked, name_the_file};
 use super::walk::{TreeTarget, TreeWriter};
+use crate::cancel::{Cancel, STEP_BYTES};
 use crate::error::{Error, Result};
 use crate::tree::{Entry, Node, Tree};
 
@@ -20,11 +21,12 @@ pub(super) fn writer<D: DirHandle>(
     at: &DirTree<D>,
     tree: &Tree,
     existing: Existing,
+    cancel: &Cancel,
 ) -> Result<Box<dyn TreeWriter>> {
     // Check this before removing anything.
     target::check::<D>(tree, &at.path)?;
     if target::must_remove(at.state()?, tree, existing, &at.path)? {
-        remove::whole(&at.dir, at.name()).map_err(|f| f.at(&at.path))?;
+        remove_root(at, cancel)?;
     }
     let mut writer = DirWriter {
         entries: tree.entries().into(),
@@ -33,10 +35,11 @@ pub(super) fn writer<D: DirHandle>(
         file: None,
         staged: None,
         unsynced: Vec::new(),
+        cancel: cancel.clone(),
     };
     match tree.entries().first().map(|root| &root.node) {
         Some(Node::Dir) => writer.levels.push(Level {
-            dir: begin_root(at)?,
+            dir: begin_root(at, cancel)?,
             entry: 0,
         }),
         Some(Node::File { size_bytes }) => {
@@ -64,6 +67,7 @@ struct DirWriter<D: DirHandle> {
     staged: Option<StagedFile<D>>,
     /// Complete files, with the indices of their entries.
     unsynced: Vec<(D::File, usize)>,
+    cancel: Cancel,
 }
 
 /// A directory being filled, and the index of its entry.
@@ -89,6 +93,7 @@ struct StagedFile<D: DirHandle> {
 impl<D: DirHandle> TreeWriter for DirWriter<D> {
     fn write(&mut self, mut piece: &[u8]) -> Result<()> {
         while !piece.is_empty() {
+            self.cancel.check()?;
             let Some(open) = &mut self.file else {
                 if self.next_entry()? {
                     continue;
@@ -96,7 +101,8 @@ impl<D: DirHandle> TreeWriter for DirWriter<D> {
                 let what = "the contents are longer than the files of the tree";
                 return Err(Error::corrupt(what));
             };
-            let most = usize::try_from(open.missing).map_or(piece.len(), |n| n.min(piece.len()));
+            let most = piece.len().min(STEP_BYTES);
+            let most = usize::try_from(open.missing).map_or(most, |n| n.min(most));
             let (part, rest) = piece.split_at(most);
             let (written, entry) = (open.file.write_all(part), open.entry);
             written.map_err(|f| f.at(path_of(&self.entries, entry)))?;
@@ -119,6 +125,7 @@ impl<D: DirHandle> TreeWriter for DirWriter<D> {
         }
         self.sync_files()?;
         while let Some(full) = self.levels.pop() {
+            self.cancel.check()?;
             if self.levels.is_empty() {
                 // Everything beneath is durable, so the directory is now complete.
                 let unmarked = full.dir.remove_file(Path::new(RESTORING));
@@ -128,7 +135,10 @@ impl<D: DirHandle> TreeWriter for DirWriter<D> {
         }
         match &self.staged {
             None => Ok(()),
-            Some(staged) => staged.finish(),
+            Some(staged) => {
+                self.cancel.check()?;
+                staged.finish()
+            }
         }
     }
 }
@@ -136,6 +146,7 @@ impl<D: DirHandle> TreeWriter for DirWriter<D> {
 impl<D: DirHandle> DirWriter<D> {
     /// Creates the next entry. Returns false if there is none.
     fn next_entry(&mut self) -> Result<bool> {
+        self.cancel.check()?;
         let (index, entries) = (self.next, self.entries.clone());
         let Some(entry) = entries.get(index) else {
             return Ok(false);
@@ -196,6 +207,7 @@ impl<D: DirHandle> DirWriter<D> {
 
     fn sync_files(&mut self) -> Result<()> {
         for (file, entry) in self.unsynced.drain(..) {
+            self.cancel.check()?;
             let synced = file.sync();
             synced.map_err(|f| f.at(path_of(&self.entries, entry)))?;
         }
@@ -214,22 +226,47 @@ impl<D: DirHandle> DirWriter<D> {
 }
 
 /// Opens the root directory of the tree, empty except for the marker.
-fn begin_root<D: DirHandle>(at: &DirTree<D>) -> Result<D> {
+fn begin_root<D: DirHandle>(at: &DirTree<D>, cancel: &Cancel) -> Result<D> {
     let dir = make_dirs(&at.dir, &at.path)?;
-    let cleared = mark(&dir).and_then(|()| remove::contents(&dir, Some(OsStr::new(RESTORING))));
-    cleared.map_err(|f| f.at(&at.path))?;
+    clear(&dir, at, cancel)?;
     Ok(dir)
 }
 
+/// Removes what a tree of another kind replaces. A directory is marked before it is emptied, so that one
+/// that was emptied in part is recognised.
+fn remove_root<D: DirHandle>(at: &DirTree<D>, cancel: &Cancel) -> Result<()> {
+    let here = |f: Failure| f.at(&at.path);
+    let (top, name) = (&at.dir, at.name());
+    if top.stat(name, Links::NoFollow).map_err(here)?.kind != Kind::Dir {
+        return top.remove_file(name).map_err(here);
+    }
+    top.unlock_dir(name).map_err(here)?;
+    let dir = top.open_dir(name, Links::NoFollow).map_err(here)?;
+    clear(&dir, at, cancel)?;
+    cancel.check()?;
+    let unmarked = dir.remove_file(Path::new(RESTORING));
+    // Windows cannot remove an open directory.
+    drop(dir);
+    unmarked.and_then(|()| top.remove_dir(name)).map_err(here)
+}
+
+/// Marks a directory, and removes everything else from it.
+fn clear<D: DirHandle>(dir: &D, at: &DirTree<D>, cancel: &Cancel) -> Result<()> {
+    cancel.check()?;
+    mark(dir, cancel)
+        .and_then(|()| remove::contents(dir, Some(OsStr::new(RESTORING)), cancel))
+        .map_err(|f| f.at(&at.path))
+}
+
 /// Creates the marker in a directory, durably. An earlier restore may already have left it there.
-fn mark<D: DirHandle>(dir: &D) -> Result<(), Failure> {
+fn mark<D: DirHandle>(dir: &D, cancel: &Cancel) -> Result<(), Failure> {
     let marker = Path::new(RESTORING);
     match dir.create_file(marker) {
         Ok(_) => {}
         Err(failure) if failure.kind() == FailureKind::Exists => {
             if !is_marked(dir)? {
                 // Not a marker, but ordinary content with that name.
-                remove::whole(dir, marker)?;
+                remove::whole(dir, marker, cancel)?;
                 dir.create_file(marker)?;
             }
         }

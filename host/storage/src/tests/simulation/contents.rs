@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use super::dice::Dice;
+use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::tests::noise::noise;
@@ -134,7 +135,7 @@ impl MemoryTree {
 }
 
 impl TreeSource for MemoryTree {
-    fn reader(&self, _limits: &Limits) -> Result<Box<dyn TreeReader>> {
+    fn reader(&self, _limits: &Limits, _cancel: &Cancel) -> Result<Box<dyn TreeReader>> {
         let held = self.held();
         let (tree, rest) = held.ok_or_else(|| Error::new(ErrorKind::InvalidPath, "nothing"))?;
         Ok(Box::new(Reader { tree, rest }))
@@ -151,7 +152,12 @@ impl TreeTarget for MemoryTree {
         })
     }
 
-    fn writer(&self, tree: &Tree, _existing: Existing) -> Result<Box<dyn TreeWriter>> {
+    fn writer(
+        &self,
+        tree: &Tree,
+        _existing: Existing,
+        _cancel: &Cancel,
+    ) -> Result<Box<dyn TreeWriter>> {
         *self.0.lock().unwrap() = Held::Interrupted;
         Ok(Box::new(Writer {
             target: self.clone(),

@@ -12,6 +12,7 @@ use cap_std::fs::Dir;
 use tempfile::TempDir;
 
 use super::DirTree;
+use crate::cancel::Cancel;
 use crate::error::ErrorKind;
 use crate::limits::Limits;
 use crate::tree::target::{Existing, MAX_DEPTH, RESTORING, TargetState};
@@ -28,7 +29,7 @@ fn at(temp: &TempDir, path: &str) -> DirTree<Dir> {
 }
 
 fn read(tree: &DirTree<Dir>) -> crate::error::Result<(Tree, Vec<u8>)> {
-    let mut reader = tree.reader(&Limits::default())?;
+    let mut reader = tree.reader(&Limits::default(), &Cancel::never())?;
     let mut contents = Vec::new();
     // A small buffer, so that files end within it and beyond it.
     let mut buffer = [0; 3];
@@ -41,7 +42,7 @@ fn read(tree: &DirTree<Dir>) -> crate::error::Result<(Tree, Vec<u8>)> {
 }
 
 fn write(tree_at: &DirTree<Dir>, tree: &Tree, contents: &[u8]) -> crate::error::Result<()> {
-    let mut writer = tree_at.writer(tree, Existing::Replace)?;
+    let mut writer = tree_at.writer(tree, Existing::Replace, &Cancel::never())?;
     for piece in contents.chunks(3) {
         writer.write(piece)?;
     }
@@ -215,7 +216,10 @@ fn a_directory_that_is_being_replaced_is_marked_before_it_is_emptied() {
     let to = at(&temp, "to");
     assert_eq!(to.state().unwrap(), TargetState::Dir);
     // The process dies here.
-    drop(to.writer(&tree, Existing::Replace).unwrap());
+    drop(
+        to.writer(&tree, Existing::Replace, &Cancel::never())
+            .unwrap(),
+    );
     assert_eq!(to.state().unwrap(), TargetState::Interrupted);
     write(&to, &tree, &contents).unwrap();
     assert_eq!(read(&to).unwrap(), (tree, contents));
@@ -243,11 +247,16 @@ fn something_of_another_kind_is_replaced_if_permitted() {
             "dir" => fs::create_dir_all(path.join("old")).unwrap(),
             "empty" => fs::create_dir(&path).unwrap(),
             "file" => fs::write(&path, "old").unwrap(),
-            "interrupted" => drop(to.writer(&of_dir.0, Existing::Refuse).unwrap()),
+            "interrupted" => drop(
+                to.writer(&of_dir.0, Existing::Refuse, &Cancel::never())
+                    .unwrap(),
+            ),
             _ => symlink("nowhere", &path).unwrap(),
         }
         // Only the remains of a restore may be lost.
-        let refused = to.writer(&saved.0, Existing::Refuse).map(drop);
+        let refused = to
+            .writer(&saved.0, Existing::Refuse, &Cancel::never())
+            .map(drop);
         assert_eq!(refused.is_ok(), make == "interrupted", "{make}");
         write(&to, &saved.0, &saved.1).expect(make);
         assert_eq!(&read(&to).unwrap(), saved, "{make}");
@@ -270,7 +279,9 @@ fn a_tree_that_no_disk_can_hold_removes_nothing() {
         fs::write(temp.path().join("target/old"), "old").unwrap();
         let paths = std::iter::once(String::new()).chain(paths);
         let tree = Tree::new(paths.map(entry).collect()).unwrap();
-        let refused = to.writer(&tree, Existing::Replace).map(drop);
+        let refused = to
+            .writer(&tree, Existing::Replace, &Cancel::never())
+            .map(drop);
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidPath);
         assert_eq!(fs::read(temp.path().join("target/old")).unwrap(), b"old");
         fs::remove_dir_all(temp.path().join("target")).unwrap();
@@ -394,7 +405,9 @@ fn an_ambient_target_does_not_believe_a_marker_beside_other_files() {
     assert_eq!(operators.state().unwrap(), TargetState::Dir);
     assert_eq!(at(&temp, "to").state().unwrap(), TargetState::Interrupted);
     let tree = Tree::single_file(0, SystemTime::UNIX_EPOCH);
-    let refused = operators.writer(&tree, Existing::Refuse).map(drop);
+    let refused = operators
+        .writer(&tree, Existing::Refuse, &Cancel::never())
+        .map(drop);
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidPath);
     assert_eq!(fs::read(to.join("mine")).unwrap(), b"mine");
 }
