@@ -1,5 +1,6 @@
 //! Tests of the whole crate, against storage that fails, loses answers and delivers late.
 
+mod cancel;
 mod damage;
 mod damaged_locations;
 mod faults;
