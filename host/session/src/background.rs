@@ -2,17 +2,21 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use checkpoint_storage::{Attempt, Error, Metadata, Result, Save, Saved, TreeSource};
+use checkpoint_storage::{Attempt, Error, ErrorKind, Metadata, Result, Saved, TreeSource};
 use tokio::sync::{Mutex, watch};
 
 #[cfg(not(target_family = "wasm"))]
-use crate::spool::Spooled;
+use self::native::{Job, Staging};
+
+#[cfg(not(target_family = "wasm"))]
+mod native;
 
 /// The background saves of one attempt. At most one is in flight and one is queued; a newer save
 /// replaces the queued one. So a guest that saves faster than the storage accepts skips old states
-/// instead of waiting, and the host holds at most two checkpoints.
+/// instead of waiting, unless the limits on the host's copies make it wait for the save in flight.
 ///
 /// The next call reports a failed save, once.
 #[derive(Debug)]
@@ -21,92 +25,34 @@ pub(crate) struct BackgroundSaves {
     queue: Arc<Mutex<Queue>>,
     /// The number of saves that have ended.
     ended: watch::Sender<u64>,
+    #[cfg(not(target_family = "wasm"))]
+    staging: Staging,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    running: bool,
+    /// The task that saves, while it runs.
+    #[cfg(not(target_family = "wasm"))]
+    running: Option<tokio::task::JoinHandle<()>>,
+    #[cfg(not(target_family = "wasm"))]
     waiting: Option<Job>,
+    /// Whether the attempt has ended, so that nothing more is saved.
+    is_closed: bool,
     /// The newest completed save, until `flush` returns it.
     done: Option<Saved>,
     /// The newest failure, until a call reports it.
     failed: Option<Error>,
 }
 
-/// The host's own copy of the contents to save.
-struct Job {
-    contents: Contents,
-    metadata: Metadata,
-}
-
-enum Contents {
-    Bytes(Bytes),
-    #[cfg(not(target_family = "wasm"))]
-    Tree(Spooled),
-}
-
-impl fmt::Debug for Job {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job").finish_non_exhaustive()
-    }
-}
-
 impl BackgroundSaves {
     pub(crate) fn new(attempt: Arc<Attempt>) -> Self {
         Self {
+            #[cfg(not(target_family = "wasm"))]
+            staging: Staging::new(attempt.limits()),
             attempt,
             queue: Arc::default(),
             ended: watch::Sender::new(0),
         }
-    }
-
-    /// Queues a save that replaces the checkpoint with one unnamed file with these contents.
-    ///
-    /// # Errors
-    /// The failure of an earlier save, in which case this one is not queued.
-    /// [`ErrorKind::QuotaExceeded`](checkpoint_storage::ErrorKind::QuotaExceeded) if the contents are too
-    /// large.
-    pub(crate) async fn write(&self, contents: Bytes, metadata: Metadata) -> Result<()> {
-        self.report_failure().await?;
-        self.attempt.limits().check_size(contents.len() as u64)?;
-        self.attempt.limits().check_metadata(&metadata)?;
-        let contents = Contents::Bytes(contents);
-        self.enqueue(Job { contents, metadata }).await
-    }
-
-    /// Queues a save that replaces the checkpoint with the file or directory `source`. Copies it to a
-    /// temporary file first, so `source` may change once this returns.
-    ///
-    /// # Errors
-    /// The failure of an earlier save, in which case this one is not queued. Any failure to read
-    /// `source`.
-    #[cfg(not(target_family = "wasm"))]
-    pub(crate) async fn save(&self, source: impl TreeSource, metadata: Metadata) -> Result<()> {
-        self.report_failure().await?;
-        let limits = *self.attempt.limits();
-        limits.check_metadata(&metadata)?;
-        let copying = tokio::task::spawn_blocking(move || Spooled::copy(&source, &limits));
-        let copy = copying.await.map_err(|error| {
-            use checkpoint_storage::ErrorKind;
-
-            let what = "the host's thread that copies the directory for a background save died; report this as a bug";
-            Error::new(ErrorKind::Other, what).with_source(error)
-        })??;
-        let contents = Contents::Tree(copy);
-        self.enqueue(Job { contents, metadata }).await
-    }
-
-    /// Replaces the checkpoint with the file or directory `source` immediately, because wasm has no
-    /// threads for background work.
-    ///
-    /// # Errors
-    /// Those of [`Attempt::save`].
-    #[cfg(target_family = "wasm")]
-    pub(crate) async fn save(&self, source: impl TreeSource, metadata: Metadata) -> Result<()> {
-        self.report_failure().await?;
-        let saved = self.attempt.save(source).metadata(metadata).await?;
-        self.queue.lock().await.done = Some(saved);
-        Ok(())
     }
 
     /// Waits until all saves have ended, and returns the newest save that no earlier flush has
@@ -128,11 +74,18 @@ impl BackgroundSaves {
         self.report_failure().await
     }
 
-    /// Waits until all saves have ended, and returns a failure that no call has reported yet.
-    /// Idempotent: it does not clear the failure.
-    pub(crate) async fn end(&self) -> Option<Error> {
-        self.wait().await;
-        self.queue.lock().await.failed.clone()
+    /// Accepts no more saves, waits until all have ended, and returns a failure that no call has reported
+    /// yet. Aborts what has not ended within the timeout.
+    pub(crate) async fn end(&self, timeout: Duration) -> Option<Error> {
+        self.queue.lock().await.is_closed = true;
+        match tokio::time::timeout(timeout, self.wait()).await {
+            Ok(()) => self.queue.lock().await.failed.clone(),
+            Err(_) => {
+                self.abort().await;
+                let what = "the last background save was not committed: the storage took too long";
+                Some(Error::new(ErrorKind::Unavailable, what))
+            }
+        }
     }
 
     /// Drops the queued save and waits for the one in flight. Called before a foreground save, which is
@@ -145,14 +98,9 @@ impl BackgroundSaves {
         self.settle().await
     }
 
-    /// Drops the queued save.
-    pub(crate) async fn drop_waiting(&self) {
-        self.queue.lock().await.waiting = None;
-    }
-
     async fn wait(&self) {
         let mut ended = self.ended.subscribe();
-        while self.queue.lock().await.running {
+        while self.queue.lock().await.is_running() {
             // `self` owns the sender, so the channel cannot be closed.
             let _ = ended.changed().await;
         }
@@ -164,76 +112,46 @@ impl BackgroundSaves {
             None => Ok(()),
         }
     }
+}
 
-    #[cfg(not(target_family = "wasm"))]
-    async fn enqueue(&self, job: Job) -> Result<()> {
-        let mut queue = self.queue.lock().await;
-        queue.waiting = Some(job);
-        if !queue.running {
-            queue.running = true;
-            let (queue, attempt) = (self.queue.clone(), self.attempt.clone());
-            tokio::spawn(save_all(queue, attempt, self.ended.clone()));
-        }
-        Ok(())
-    }
-
-    /// Saves immediately, because wasm has no threads for background work.
-    #[cfg(target_family = "wasm")]
-    async fn enqueue(&self, job: Job) -> Result<()> {
-        let saved = job.save(&self.attempt).await?;
+/// wasm has no threads for background work, so each save is made immediately and nothing is copied.
+#[cfg(target_family = "wasm")]
+impl BackgroundSaves {
+    /// Replaces the checkpoint with one unnamed file with these contents.
+    ///
+    /// # Errors
+    /// Those of [`Attempt::write`].
+    pub(crate) async fn write(
+        &self,
+        _size: usize,
+        contents: impl FnOnce() -> Bytes,
+        metadata: Metadata,
+    ) -> Result<()> {
+        self.report_failure().await?;
+        let saved = self.attempt.write(contents()).metadata(metadata).await?;
         self.queue.lock().await.done = Some(saved);
         Ok(())
     }
-}
 
-/// Runs saves until none is queued.
-#[cfg(not(target_family = "wasm"))]
-async fn save_all(queue: Arc<Mutex<Queue>>, attempt: Arc<Attempt>, ended: watch::Sender<u64>) {
-    use std::panic::AssertUnwindSafe;
-
-    use checkpoint_storage::ErrorKind;
-    use futures::FutureExt;
-    use tracing::warn;
-
-    loop {
-        let job = {
-            let mut queue = queue.lock().await;
-            match queue.waiting.take() {
-                Some(job) => job,
-                None => {
-                    queue.running = false;
-                    ended.send_modify(|n| *n += 1);
-                    return;
-                }
-            }
-        };
-        // If a panic ended this task, `wait` would never return.
-        let saved = AssertUnwindSafe(job.save(&attempt).into_future()).catch_unwind();
-        let saved = saved.await.unwrap_or_else(|_| {
-            let what = "a background save panicked in the host; report this as a bug";
-            Err(Error::new(ErrorKind::Other, what))
-        });
-        let mut queue = queue.lock().await;
-        match saved {
-            Ok(saved) => queue.done = Some(saved),
-            // Keep going: the queued save is newer and may succeed.
-            Err(error) => {
-                let location = attempt.location();
-                warn!(%location, "a background save failed: {}", error.with_causes());
-                queue.failed = Some(error);
-            }
-        }
-        ended.send_modify(|n| *n += 1);
+    /// Replaces the checkpoint with the file or directory `source`.
+    ///
+    /// # Errors
+    /// Those of [`Attempt::save`].
+    pub(crate) async fn save(&self, source: impl TreeSource, metadata: Metadata) -> Result<()> {
+        self.report_failure().await?;
+        let saved = self.attempt.save(source).metadata(metadata).await?;
+        self.queue.lock().await.done = Some(saved);
+        Ok(())
     }
+
+    async fn drop_waiting(&self) {}
+
+    async fn abort(&self) {}
 }
 
-impl Job {
-    fn save(self, attempt: &Attempt) -> Save<'_> {
-        let save = match self.contents {
-            Contents::Bytes(contents) => attempt.write(contents),
-            #[cfg(not(target_family = "wasm"))]
-            Contents::Tree(copy) => attempt.save(copy),
-        };
-        save.metadata(self.metadata)
+#[cfg(target_family = "wasm")]
+impl Queue {
+    fn is_running(&self) -> bool {
+        false
     }
 }

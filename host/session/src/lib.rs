@@ -8,6 +8,14 @@
 //!   replaces a queued background save.
 //! - **Background saves** belong to the attempt. At most one is in flight and one is queued; a newer one
 //!   replaces the queued one. The next call reports a failure, once.
+//! - **Copies.** A background save of a directory copies it to an unnamed temporary file first, in the
+//!   directory that the environment variable `TMPDIR` names, or else in `/tmp`; holes are not copied. The
+//!   copies of an attempt together take at most [`Limits::spool_bytes`](storage::Limits::spool_bytes)
+//!   there. The contents of background writes take at most
+//!   [`Limits::background_bytes`](storage::Limits::background_bytes) of memory. A call that needs more waits
+//!   for the save in flight.
+//! - **Cancellation.** Dropping the future of a call stops what the call began, within a step of at most
+//!   1 MiB or one file. So does the end of the attempt.
 //! - **Limits.** A guest has at most one stream open for writing and one for reading. The attempt's
 //!   [`Limits`](storage::Limits) bound what it may store.
 //! - **Errors.** A guest sees a [`GuestError`], which does not name its location. The host sees the
@@ -53,6 +61,8 @@ mod error;
 mod events;
 mod failures;
 mod outcome;
+#[cfg(not(target_family = "wasm"))]
+mod room;
 mod session;
 mod settings;
 mod slot;

@@ -1,14 +1,17 @@
 //! The end of an attempt.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use checkpoint_storage::{Error, ErrorKind, Totals};
+use checkpoint_storage::{Error, Totals};
 
 use crate::session::Session;
 
 /// The longest that [`Session::finish`] waits for deletions. The next attempt sweeps what is left.
 const DELETIONS: Duration = Duration::from_secs(5);
+
+/// The longest that [`Session::finish`] waits for the last steps of cancelled calls, beyond its timeout. A
+/// step writes at most 1 MiB or one file.
+const LAST_STEP: Duration = Duration::from_secs(1);
 
 /// How a session ended: what [`Session::finish`](crate::Session::finish) returns.
 #[derive(Clone, Debug)]
@@ -29,11 +32,13 @@ pub struct Outcome {
 impl Session {
     /// Ends the session. Call it when the guest has ended: by returning, by a trap or by a timeout.
     ///
-    /// Waits until the background saves are committed, then waits, within the same timeout, until the
-    /// checkpoints that they replaced are deleted. Reports a save that is not committed within `timeout`
-    /// as lost, although a save in flight may still take effect.
+    /// Cancels the calls that are still running. Waits until the background saves are committed, then
+    /// waits, within the same timeout, until the checkpoints that they replaced are deleted. Aborts a save
+    /// that is not committed within `timeout` and reports it as lost, although a request that the storage
+    /// has already received may still take effect. Nothing is written to the guest's directories once
+    /// this returns, unless a single step takes longer than a second.
     ///
-    /// Later calls return the same outcome immediately. Saves after this fail.
+    /// Later calls return the same outcome immediately. Saves and restores after this fail.
     pub async fn finish(&self, timeout: Duration) -> Outcome {
         let outcome = self.shared.outcome.get_or_init(|| self.end(timeout));
         outcome.await.clone()
@@ -41,16 +46,10 @@ impl Session {
 
     async fn end(&self, timeout: Duration) -> Outcome {
         let began = self.now();
-        self.shared.is_finished.store(true, Ordering::Release);
-        let background = &self.shared.background;
-        let lost = match tokio::time::timeout(timeout, background.end()).await {
-            Ok(lost) => lost,
-            Err(_) => {
-                background.drop_waiting().await;
-                let what = "the last background save was not committed: the storage took too long";
-                Some(Error::new(ErrorKind::Unavailable, what))
-            }
-        };
+        self.shared.is_finished.send_replace(true);
+        let lost = self.shared.background.end(timeout).await;
+        // Best effort: a step ends when the system lets it.
+        let _ = tokio::time::timeout(LAST_STEP, self.attempt().quiesce()).await;
         let left = timeout.saturating_sub(self.now().saturating_duration_since(began));
         let settling = self.attempt().settle();
         // Best effort: durability does not depend on it.

@@ -1,7 +1,7 @@
 //! The calls of the import, and the order in which they take effect.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use checkpoint_storage::{
     Attempt, Error, ErrorKind, Existing, Limits, Metadata, Result, ResumePoint, Saved,
     SchemaChange, TreeSource, TreeTarget,
 };
-use tokio::sync::OnceCell;
+use futures::future::{Either, select};
+use tokio::sync::{OnceCell, watch};
 
 use crate::advice::{Advice, Advisor, StopHandle};
 use crate::background::BackgroundSaves;
@@ -29,7 +30,7 @@ pub type Answer<T> = std::result::Result<T, GuestError>;
 ///
 /// Calls may run concurrently; saves and reads take effect one after the other. A read waits for
 /// background saves. A foreground save replaces the queued background save, and waits for the one in
-/// flight.
+/// flight. Dropping the future of a call cancels it, and so does [`finish`](Self::finish).
 ///
 /// On targets with threads, the calls need a tokio runtime, which runs the background saves. On wasm, a
 /// background save runs before the call returns.
@@ -47,7 +48,7 @@ pub(crate) struct Shared {
     /// Each stream needs the memory of a whole pipeline, so a session permits one of each kind.
     pub(crate) writing: Slot,
     pub(crate) reading: Slot,
-    pub(crate) is_finished: AtomicBool,
+    pub(crate) is_finished: watch::Sender<bool>,
     pub(crate) outcome: OnceCell<Outcome>,
 }
 
@@ -86,7 +87,7 @@ impl Session {
                 failure: Mutex::default(),
                 writing: Slot::default(),
                 reading: Slot::default(),
-                is_finished: AtomicBool::new(false),
+                is_finished: watch::Sender::new(false),
                 outcome: OnceCell::new(),
             }),
         }
@@ -129,7 +130,8 @@ impl Session {
     /// # Errors
     /// Those of [`Attempt::verified_resume_point`].
     pub async fn resume(&self) -> Answer<Resume> {
-        let point = self.answer(self.attempt().verified_resume_point().await)?;
+        let point = self.until_end(self.attempt().verified_resume_point());
+        let point = self.answer(point.await)?;
         let age = match &point {
             ResumePoint::Fresh => Duration::ZERO,
             ResumePoint::Resumed(checkpoint) | ResumePoint::FellBack { checkpoint, .. } => {
@@ -145,11 +147,11 @@ impl Session {
     /// # Errors
     /// Those of [`Attempt::read`]. The failure of a background save.
     pub async fn read(&self) -> Answer<Option<Bytes>> {
-        let contents = match self.settle().await {
-            Ok(()) => self.attempt().read().await,
-            Err(error) => Err(error),
-        };
-        self.answer(contents)
+        let reading = self.until_end(async {
+            self.settle().await?;
+            self.attempt().read().await
+        });
+        self.answer(reading.await)
     }
 
     /// Replaces the checkpoint with one unnamed file with these contents.
@@ -158,14 +160,12 @@ impl Session {
     /// Those of [`Attempt::write`]. The failure of a background save, in which case nothing is saved.
     pub async fn write(&self, contents: Bytes, annotations: Annotations) -> Answer<Saved> {
         let began = self.now();
-        let saved = match self.supersede().await {
-            Ok(()) => {
-                let save = self.attempt().write(contents);
-                save.metadata(metadata(annotations)).await
-            }
-            Err(error) => Err(error),
-        };
-        self.saved(began, saved)
+        let saving = self.until_end(async {
+            self.supersede().await?;
+            let save = self.attempt().write(contents);
+            save.metadata(metadata(annotations)).await
+        });
+        self.saved(began, saving.await)
     }
 
     /// Does the same as [`write`](Self::write), from memory that the guest owns. Copies it a few chunks
@@ -175,35 +175,57 @@ impl Session {
     /// Those of [`write`](Self::write).
     pub async fn write_borrowed(&self, contents: &[u8], annotations: Annotations) -> Answer<Saved> {
         let began = self.now();
-        let saved = match self.supersede().await {
-            Ok(()) => {
-                let save = self.attempt().write_borrowed(contents);
-                save.metadata(metadata(annotations)).await
-            }
-            Err(error) => Err(error),
-        };
-        self.saved(began, saved)
+        let saving = self.until_end(async {
+            self.supersede().await?;
+            let save = self.attempt().write_borrowed(contents);
+            save.metadata(metadata(annotations)).await
+        });
+        self.saved(began, saving.await)
     }
 
-    /// Does the same as [`write`](Self::write), in the background.
+    /// Does the same as [`write`](Self::write), in the background. Waits for the save in flight while both
+    /// together exceed [`Limits::background_bytes`].
     ///
     /// # Errors
-    /// [`GuestError::QuotaExceeded`] if the contents are too large. The failure of an earlier background
-    /// save, in which case this one is not made.
+    /// [`GuestError::QuotaExceeded`] if the contents are too large or there are too many saves. The failure
+    /// of an earlier background save, in which case this one is not made.
     pub async fn write_in_background(
         &self,
         contents: Bytes,
         annotations: Annotations,
     ) -> Answer<()> {
+        let size = contents.len();
+        self.stage(size, move || contents, annotations).await
+    }
+
+    /// Does the same as [`write_in_background`](Self::write_in_background), from memory that the guest
+    /// owns. Copies it once the save may be made and the limits leave memory for the copy.
+    ///
+    /// # Errors
+    /// Those of [`write_in_background`](Self::write_in_background).
+    pub async fn write_borrowed_in_background(
+        &self,
+        contents: &[u8],
+        annotations: Annotations,
+    ) -> Answer<()> {
+        let copy = || Bytes::copy_from_slice(contents);
+        self.stage(contents.len(), copy, annotations).await
+    }
+
+    async fn stage(
+        &self,
+        size: usize,
+        contents: impl FnOnce() -> Bytes,
+        annotations: Annotations,
+    ) -> Answer<()> {
         let began = self.now();
-        let staged = match self.check_open() {
-            Ok(()) => {
-                let background = &self.shared.background;
-                background.write(contents, metadata(annotations)).await
-            }
-            Err(error) => Err(error),
-        };
-        self.saved(began, staged)
+        let staging = self.until_end(async {
+            self.check_open()?;
+            let background = &self.shared.background;
+            let metadata = metadata(annotations);
+            background.write(size, contents, metadata).await
+        });
+        self.saved(began, staging.await)
     }
 
     /// Replaces the checkpoint with the file or directory `source`, which is an error if the host could
@@ -218,38 +240,35 @@ impl Session {
         annotations: Annotations,
     ) -> Answer<Saved> {
         let began = self.now();
-        let saved = match source {
-            Ok(source) => match self.supersede().await {
-                Ok(()) => {
-                    let save = self.attempt().save(source);
-                    save.metadata(metadata(annotations)).await
-                }
-                Err(error) => Err(error),
-            },
-            Err(error) => Err(error),
-        };
-        self.saved(began, saved)
+        let saving = self.until_end(async {
+            let source = source?;
+            self.supersede().await?;
+            let save = self.attempt().save(source);
+            save.metadata(metadata(annotations)).await
+        });
+        self.saved(began, saving.await)
     }
 
     /// Does the same as [`save`](Self::save), in the background. The files may change once this returns.
+    /// Waits for the save in flight while the copies of both together exceed [`Limits::spool_bytes`].
     ///
     /// # Errors
-    /// The error in `source`. Any failure to read it. The failure of an earlier background save, in which
-    /// case this one is not made.
+    /// The error in `source`. Any failure to read it. [`GuestError::QuotaExceeded`] if it is too large or
+    /// there are too many saves. The failure of an earlier background save, in which case this one is not
+    /// made.
     pub async fn save_in_background(
         &self,
         source: Result<impl TreeSource>,
         annotations: Annotations,
     ) -> Answer<()> {
         let began = self.now();
-        let staged = match (source, self.check_open()) {
-            (Ok(source), Ok(())) => {
-                let background = &self.shared.background;
-                background.save(source, metadata(annotations)).await
-            }
-            (Err(error), _) | (_, Err(error)) => Err(error),
-        };
-        self.saved(began, staged)
+        let staging = self.until_end(async {
+            let source = source?;
+            self.check_open()?;
+            let background = &self.shared.background;
+            background.save(source, metadata(annotations)).await
+        });
+        self.saved(began, staging.await)
     }
 
     /// Restores the checkpoint that [`read`](Self::read) would return to `target`, and returns its
@@ -263,14 +282,13 @@ impl Session {
         target: Result<impl TreeTarget>,
         existing: Existing,
     ) -> Answer<Option<u64>> {
-        let restored = match target {
-            Ok(target) => match self.settle().await {
-                Ok(()) => self.attempt().restore(target, existing).await,
-                Err(error) => Err(error),
-            },
-            Err(error) => Err(error),
-        };
-        self.answer(restored)
+        let restoring = self.until_end(async {
+            let target = target?;
+            self.check_open()?;
+            self.settle().await?;
+            self.attempt().restore(target, existing).await
+        });
+        self.answer(restoring.await)
     }
 
     /// Waits until all background saves have ended, and returns the newest one that completed since the
@@ -280,7 +298,8 @@ impl Session {
     /// The failure of an earlier background save.
     pub async fn flush(&self) -> Answer<Option<Saved>> {
         let began = self.now();
-        let flushed = self.shared.background.flush().await;
+        let flushing = self.until_end(self.shared.background.flush());
+        let flushed = flushing.await;
         self.advisor().note_wait(began, self.now());
         self.answer(flushed)
     }
@@ -320,9 +339,21 @@ impl Session {
     }
 
     fn check_open(&self) -> Result<()> {
-        match self.shared.is_finished.load(Ordering::Acquire) {
-            true => Err(Error::new(ErrorKind::Other, "the attempt has ended")),
+        match *self.shared.is_finished.borrow() {
+            true => Err(ended()),
             false => Ok(()),
+        }
+    }
+
+    /// Runs a call until it completes, or until the attempt ends during it.
+    ///
+    /// # Errors
+    /// If the attempt has ended first.
+    pub(crate) async fn until_end<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut finished = self.shared.is_finished.subscribe();
+        match select(pin!(finished.changed()), pin!(call)).await {
+            Either::Left(_) => Err(ended()),
+            Either::Right((answer, _)) => answer,
         }
     }
 
@@ -345,6 +376,11 @@ impl fmt::Debug for Session {
 
 pub(crate) fn metadata(annotations: Annotations) -> Metadata {
     Metadata::annotated(annotations)
+}
+
+/// Returns the error of a call that the end of its attempt has stopped.
+pub(crate) fn ended() -> Error {
+    Error::new(ErrorKind::Other, "the attempt has ended")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -84,7 +84,7 @@ impl SaveStream {
             return;
         };
         self.written_bytes = self.written_bytes.saturating_add(piece.len() as u64);
-        if let Err(error) = stream.write(piece).await {
+        if let Err(error) = self.session.until_end(stream.write(piece)).await {
             self.stream = Err(error);
         }
     }
@@ -132,11 +132,12 @@ impl SaveStream {
         if self.stream.is_ok() && arrived != size {
             return Err(self.session.misuse(Misuse::Lost { size, arrived }));
         }
-        let saved = match (self.stream, self.session.supersede().await) {
-            (Ok(stream), Ok(())) => stream.commit().await,
-            (Err(error), _) | (_, Err(error)) => Err(error),
-        };
-        self.session.saved(began, saved)
+        let saving = self.session.until_end(async {
+            let stream = self.stream?;
+            self.session.supersede().await?;
+            stream.commit().await
+        });
+        self.session.saved(began, saving.await)
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod background;
 mod calls;
+mod cancel;
+mod copies;
 mod end;
 
 use std::sync::Arc;
@@ -56,4 +58,18 @@ impl Place {
 async fn text(session: &Session) -> Option<String> {
     let contents = session.read().await.unwrap();
     contents.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+/// Returns incompressible contents.
+fn noise(size: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    let next = || {
+        // xorshift32
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()
+    };
+    let noise = std::iter::repeat_with(next).flatten();
+    noise.take(size).collect()
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use checkpoint_storage::{AttemptSettings, DirTree, ErrorKind, Limits};
 
-use super::{Place, text};
+use super::{Place, noise, text};
 use crate::GuestError;
 
 const SLOW: Duration = Duration::from_secs(1);
@@ -16,22 +16,6 @@ fn small_quota() -> AttemptSettings {
     let mut limits = Limits::default();
     limits.stored_bytes = QUOTA_BYTES;
     AttemptSettings::default().limits(limits)
-}
-
-/// Returns incompressible contents larger than [`QUOTA_BYTES`].
-fn too_much() -> Vec<u8> {
-    let mut state = 1_u32;
-    let next = || {
-        // xorshift32
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state.to_le_bytes()
-    };
-    std::iter::repeat_with(next)
-        .take(50_000)
-        .flatten()
-        .collect()
 }
 
 #[tokio::test]
@@ -101,7 +85,9 @@ async fn a_save_in_the_foreground_supersedes_those_in_the_background() {
 async fn the_next_call_reports_a_failed_save_once() {
     let session = Place::new().begin_with(small_quota()).await;
     session.write("kept".into(), vec![]).await.unwrap();
-    let staged = session.write_in_background(too_much().into(), vec![]).await;
+    let staged = session
+        .write_in_background(noise(200_000).into(), vec![])
+        .await;
     staged.unwrap();
     let failed = session.read().await.unwrap_err();
     assert!(matches!(failed, GuestError::QuotaExceeded(_)), "{failed:?}");

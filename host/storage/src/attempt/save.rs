@@ -86,7 +86,7 @@ impl<'a> Save<'a> {
     async fn make(mut self) -> Result<Saved> {
         match self.admission.take() {
             Some(admission) => admission,
-            None => self.attempt.admit(&self.metadata).await?,
+            None => self.attempt.admit(&self.metadata)?,
         }
         .used();
         match self.try_once().await {
@@ -161,13 +161,12 @@ fn single_file(attempt: &Attempt, stage: &Stage, size: usize) -> Result<Tree> {
 
 impl Attempt {
     /// Checks whether a save with this metadata may begin now, and counts it against the rate. Every save
-    /// does this itself; call it only to find out before copying the contents of a save.
+    /// does this itself; call it only to find out before copying the contents of a save. Does not wait
+    /// for a save in flight.
     ///
     /// # Errors
-    /// [`ErrorKind::QuotaExceeded`] if the metadata is too large or the rate is exceeded;
-    /// [`ErrorKind::Fenced`].
-    pub async fn admit(&self, metadata: &Metadata) -> Result<Admission> {
-        self.state.lock().await.writer.check_unfenced()?;
+    /// [`ErrorKind::QuotaExceeded`] if the metadata is too large or the rate is exceeded.
+    pub fn admit(&self, metadata: &Metadata) -> Result<Admission> {
         self.limits.check_metadata(metadata)?;
         let now = self.location.environment().clock().instant();
         let rate = self.rate.clone();

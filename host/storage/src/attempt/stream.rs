@@ -27,7 +27,7 @@ impl Attempt {
     /// # Errors
     /// Those of [`write`](Self::write).
     pub async fn write_stream(self: &Arc<Self>, metadata: Metadata) -> Result<SaveStream> {
-        self.admit(&metadata).await?.used();
+        self.admit(&metadata)?.used();
         let stage = self.stage().await?;
         Ok(SaveStream::begin(self.clone(), stage, metadata))
     }

@@ -187,14 +187,14 @@ async fn an_admission_counts_once_and_is_given_back_if_it_is_not_used() {
     let attempt = Attempt::begin(location, settings).await.unwrap();
     let metadata = crate::Metadata::default();
     for _ in 0..10 {
-        drop(attempt.admit(&metadata).await.unwrap());
+        drop(attempt.admit(&metadata).unwrap());
     }
     for contents in ["one", "two"] {
-        let admission = attempt.admit(&metadata).await.unwrap();
+        let admission = attempt.admit(&metadata).unwrap();
         let save = attempt.write(contents.into()).admitted(admission);
         save.await.unwrap();
     }
-    let refused = attempt.admit(&metadata).await.unwrap_err();
+    let refused = attempt.admit(&metadata).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::QuotaExceeded);
     let refused = attempt.write("three".into()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::QuotaExceeded);
