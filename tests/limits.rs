@@ -42,6 +42,31 @@ fn exceeding_a_limit_is_a_typed_error_and_loses_nothing(host: Host) {
     }
 }
 
+#[test]
+fn the_copies_of_background_saves_are_limited() {
+    for (option, cap, verbs) in [
+        ("max-background", "3", "write-in-background=four"),
+        ("max-saves", "1", "write=kept write-in-background=x"),
+        (
+            "max-saves",
+            "1",
+            "files=/data/f=1 write=kept save-in-background=/data/f",
+        ),
+        (
+            "max-spool",
+            "8192",
+            "files=/data/f=10 save-in-background=/data/f",
+        ),
+    ] {
+        let place = Place::new();
+        place.run("write=kept").printed(["write 2"]);
+        let outcome = place.cli().cap(option, cap).verbs(verbs).outcome();
+        let last = outcome.lines.last().map(String::as_str);
+        assert_eq!(last, Some(MOST), "{option} {verbs}: {}", outcome.text());
+        place.run("read").printed(["read \"kept\""]);
+    }
+}
+
 fn replaced_data_no_longer_counts_against_the_limit(host: Host) {
     let place = Place::on(host);
     // The kept checkpoint and the new one fit the quota, so any number of saves succeeds.

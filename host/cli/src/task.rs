@@ -19,8 +19,8 @@ use crate::exit::{Code, Failure, failure};
 /// How often a computing guest yields: short compared with a timeout, long compared with the cost of yielding.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How long an attempt may take to stop once it is cut off. It stops within a tick, unless a host call blocks its
-/// thread.
+/// How long an attempt may take to stop once it is cut off. It stops within a tick, unless WASI blocks its thread in
+/// a system call.
 const LATE: Duration = Duration::from_secs(1);
 
 /// A component that is ready to run. Cloning it is cheap.
@@ -127,7 +127,11 @@ impl Task {
         let _ = sender.send(end.clone());
         match tokio::time::timeout(LATE, running).await {
             Ok(ended) => ended,
-            // The attempt is abandoned in a host call. The next attempt fences it.
+            // WASI blocks its thread in a system call, such as a write to a pipe that nobody reads, and nothing can
+            // interrupt that. Nothing else keeps a thread: the calls of `task:checkpoint` wait without blocking, and
+            // what they began on other threads is cancelled with them. Once the system call returns, the attempt
+            // ends when the task next yields. It can save and restore nothing any more: its session is finished, and
+            // the next attempt fences it.
             Err(_) => end,
         }
     }
@@ -140,8 +144,10 @@ impl Task {
         store.epoch_deadline_async_yield_and_update(1);
         let ticker = Ticker::start(self.engine.clone());
         let end = tokio::select! {
-            end = self.call(&mut store) => end,
+            // Look at the cut first: a task that is cut off must not run for another tick.
+            biased;
             Ok(end) = cut => end,
+            end = self.call(&mut store) => end,
         };
         drop(ticker);
         end

@@ -17,6 +17,9 @@
 //! | `CHECKPOINT_MAX_SAVES` | maximum saves in any minute | see [`Limits`] |
 //! | `CHECKPOINT_SAVE_EVERY` | the seconds between saves that `should-save` advises | as often as costs 5 % of the run time |
 //!
+//! A background save is made at once, because a component has no threads. So the limits on copies,
+//! [`spool_bytes`](Limits::spool_bytes) and [`background_bytes`](Limits::background_bytes), do not apply.
+//!
 //! Numbers are integers without units. A blank variable counts as unset.
 
 use std::num::NonZeroUsize;

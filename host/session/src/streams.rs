@@ -179,7 +179,7 @@ impl ReadStream {
         let Some(mut stream) = self.stream.take() else {
             return Ok(None);
         };
-        let error = match stream.next().await {
+        let error = match self.session.until_end(stream.next()).await {
             Ok(None) => return Ok(None),
             Ok(piece) => {
                 self.stream = Some(stream);

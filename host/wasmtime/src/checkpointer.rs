@@ -2,7 +2,8 @@
 //!
 //! The code that `bindgen!` generates copies a list before the host sees it. A task's state may be most
 //! of its memory, and copying it costs as much as storing it. So `write` is defined by hand and reads
-//! the guest's memory directly, which does not change until the call returns.
+//! the guest's memory directly, which does not change until the call returns. `write-in-background`
+//! copies it only once the session has memory for the copy.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, WasmList};
@@ -34,7 +35,6 @@ pub(crate) fn add_to_linker<T: CheckpointView + 'static>(
     define!("prev-exists", prev_exists());
     define!("resume", resume());
     define!("read", read());
-    define!("write-in-background", write_in_background(contents: Vec<u8>, annotations: types::Annotations));
     define!("flush", flush());
     define!("declare-schema", declare_schema(name: String, change: SchemaChange));
     define!("should-save", should_save());
@@ -42,6 +42,9 @@ pub(crate) fn add_to_linker<T: CheckpointView + 'static>(
 
     interface.func_wrap_async("write", |store, (contents, annotations)| {
         Box::new(async move { Ok((write(store, contents, annotations).await?,)) })
+    })?;
+    interface.func_wrap_async("write-in-background", |store, (contents, annotations)| {
+        Box::new(async move { Ok((write_in_background(store, contents, annotations).await?,)) })
     })
 }
 
@@ -53,6 +56,17 @@ async fn write<T: CheckpointView + 'static>(
     let session = store.data_mut().checkpoint().ctx.session.clone();
     let contents = contents.as_le_slice(&store);
     returned(session.write_borrowed(contents, annotations).await)
+}
+
+async fn write_in_background<T: CheckpointView + 'static>(
+    mut store: StoreContextMut<'_, T>,
+    contents: WasmList<u8>,
+    annotations: types::Annotations,
+) -> Returned<()> {
+    let session = store.data_mut().checkpoint().ctx.session.clone();
+    let contents = contents.as_le_slice(&store);
+    let staged = session.write_borrowed_in_background(contents, annotations);
+    returned(staged.await)
 }
 
 impl types::Host for CheckpointCtxView<'_> {}

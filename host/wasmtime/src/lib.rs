@@ -105,7 +105,9 @@
 //! # }
 //! ```
 //!
-//! A `write` reads the guest's own memory, but a `write-in-background` copies it.
+//! A `write` reads the guest's own memory. A `write-in-background` copies it, within
+//! [`Limits::background_bytes`](storage::Limits::background_bytes) for the save in flight and the queued one
+//! together; a call that needs more waits for the save in flight.
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|

@@ -24,8 +24,8 @@ use crate::ctx::CheckpointView;
 /// |---|---|
 /// | its memories and tables | [`memory_bytes`](Self::memory_bytes) |
 /// | its instances: globals, functions, element segments | [`instance_bytes`](Self::instance_bytes) |
-/// | the arguments of one call | 2 × [`call_bytes`](Self::call_bytes) |
-/// | background saves of bytes, in flight and queued | 2 × [`call_bytes`](Self::call_bytes) |
+/// | the strings and annotations of one call | 2 × [`call_bytes`](Self::call_bytes) |
+/// | background saves of bytes | [`background_bytes`](checkpoint_storage::Limits::background_bytes) |
 /// | the result of one `read` | 2 × [`read_bytes`](checkpoint_storage::Limits::read_bytes) |
 /// | the description of a tree that is saved or restored | 8 × [`tree_bytes`](checkpoint_storage::Limits::tree_bytes) |
 /// | resources, such as files, streams and pollables | 66 KiB × [`handles`](Self::handles) |

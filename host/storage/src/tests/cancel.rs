@@ -6,10 +6,16 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::StreamExt;
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use object_store::path::Path as ObjectPath;
+use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use tempfile::TempDir;
 
 use self::gate::{Gate, Gated, Op};
 use super::{begin, dir_tree, large, memory, text};
+use crate::environment::Environment;
 use crate::limits::Limits;
 use crate::location::OpenLocation;
 use crate::tree::dir::DirTree;
@@ -199,4 +205,31 @@ async fn an_admission_counts_once_and_is_given_back_if_it_is_not_used() {
     let refused = attempt.write("three".into()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::QuotaExceeded);
     assert_eq!(text(&attempt).await.as_deref(), Some("two"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_uploads_of_a_stream_that_is_dropped_are_aborted() {
+    let hour = std::time::Duration::from_secs(3600);
+    let memory = Arc::new(InMemory::new());
+    let store = Arc::new(ThrottledStore::new(
+        memory.clone(),
+        ThrottleConfig::default(),
+    ));
+    let location = super::at(store.clone()).with_environment(Environment::simulated());
+    let attempt = Arc::new(begin(&location).await);
+    store.config_mut(|config| config.wait_put_per_call = hour);
+    let metadata = crate::Metadata::default();
+    let mut stream = attempt.write_stream(metadata).await.unwrap();
+    // The storage takes no more once several objects wait for its answer.
+    let written = async {
+        loop {
+            stream.write(large(1)).await.unwrap();
+        }
+    };
+    let waits = tokio::time::timeout(hour / 2, written).await;
+    assert!(waits.is_err());
+    drop(stream);
+    tokio::time::sleep(10 * hour).await;
+    let data = ObjectPath::from("task/data");
+    assert_eq!(memory.list(Some(&data)).count().await, 0);
 }

@@ -42,6 +42,15 @@ pub(crate) struct LimitArgs {
     /// Maximum number of saves per minute [default: 6000]
     #[arg(long, value_name = "N")]
     max_saves: Option<u32>,
+    /// Maximum disk space for the copies of directories that are being saved in the background. They are unnamed
+    /// files in $TMPDIR or else /tmp; holes take no space. A save that needs more waits for the one in flight
+    /// [default: 64GiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_spool: Option<usize>,
+    /// Maximum memory for the contents of background writes. A write that needs more waits for the one in flight
+    /// [default: 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_background: Option<usize>,
 }
 
 impl LimitArgs {
@@ -57,6 +66,8 @@ impl LimitArgs {
         set(&mut limits.tree_bytes, self.max_tree);
         // A task cannot hold more, and this host holds it too.
         limits.read_bytes = self.max_memory as u64;
+        set(&mut limits.spool_bytes, self.max_spool);
+        set(&mut limits.background_bytes, self.max_background);
         limits.entries = self.max_files.unwrap_or(limits.entries);
         limits.path_bytes = self.max_path.unwrap_or(limits.path_bytes);
         limits.saves_per_minute = self.max_saves.unwrap_or(limits.saves_per_minute);
