@@ -163,7 +163,7 @@ impl Session {
         let saving = self.until_end(async {
             self.supersede().await?;
             let save = self.attempt().write(contents);
-            save.metadata(metadata(annotations)).await
+            save.metadata(self.metadata(annotations)?).await
         });
         self.saved(began, saving.await)
     }
@@ -178,7 +178,7 @@ impl Session {
         let saving = self.until_end(async {
             self.supersede().await?;
             let save = self.attempt().write_borrowed(contents);
-            save.metadata(metadata(annotations)).await
+            save.metadata(self.metadata(annotations)?).await
         });
         self.saved(began, saving.await)
     }
@@ -222,7 +222,7 @@ impl Session {
         let staging = self.until_end(async {
             self.check_open()?;
             let background = &self.shared.background;
-            let metadata = metadata(annotations);
+            let metadata = self.metadata(annotations)?;
             background.write(size, contents, metadata).await
         });
         self.saved(began, staging.await)
@@ -244,7 +244,7 @@ impl Session {
             let source = source?;
             self.supersede().await?;
             let save = self.attempt().save(source);
-            save.metadata(metadata(annotations)).await
+            save.metadata(self.metadata(annotations)?).await
         });
         self.saved(began, saving.await)
     }
@@ -266,7 +266,7 @@ impl Session {
             let source = source?;
             self.check_open()?;
             let background = &self.shared.background;
-            background.save(source, metadata(annotations)).await
+            background.save(source, self.metadata(annotations)?).await
         });
         self.saved(began, staging.await)
     }
@@ -327,6 +327,11 @@ impl Session {
         }
     }
 
+    /// Converts a guest's annotations, unless there are too many.
+    pub(crate) fn metadata(&self, annotations: Annotations) -> Result<Metadata> {
+        self.attempt().limits().annotated(annotations)
+    }
+
     /// Waits for background saves, so that the guest reads its own saves.
     pub(crate) async fn settle(&self) -> Result<()> {
         self.shared.background.settle().await
@@ -372,10 +377,6 @@ impl fmt::Debug for Session {
             .field("attempt", &self.shared.attempt)
             .finish_non_exhaustive()
     }
-}
-
-pub(crate) fn metadata(annotations: Annotations) -> Metadata {
-    Metadata::annotated(annotations)
 }
 
 /// Returns the error of a call that the end of its attempt has stopped.

@@ -53,7 +53,7 @@ impl Spooled {
                 Progress::Done(copy) => return Ok(copy),
                 Progress::Full { rest, bytes } => {
                     rest.share.wait_for(bytes).await;
-                    copying = rest;
+                    copying = *rest;
                 }
             }
         }
@@ -81,7 +81,7 @@ enum Progress {
     Done(Spooled),
     /// The share must grow by so many bytes before it can continue.
     Full {
-        rest: Copying,
+        rest: Box<Copying>,
         bytes: u64,
     },
 }
@@ -111,7 +111,10 @@ impl Copying {
     fn proceed(mut self) -> Result<Progress> {
         loop {
             if let Some(bytes) = self.write()? {
-                return Ok(Progress::Full { rest: self, bytes });
+                return Ok(Progress::Full {
+                    rest: Box::new(self),
+                    bytes,
+                });
             }
             self.cancel.check()?;
             let read = self.reader.read(&mut self.buffer)?;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use checkpoint_storage::{CheckpointInfo, Error, ErrorKind, Result, Saved};
 
 use crate::error::{GuestError, Misuse};
-use crate::session::{Annotations, Answer, Session, metadata};
+use crate::session::{Annotations, Answer, Session};
 use crate::slot::{Held, Slot};
 
 impl Session {
@@ -17,10 +17,13 @@ impl Session {
     /// [`GuestError::QuotaExceeded`] while another one is open. Those of [`write`](Self::write).
     pub async fn begin_stream(&self, annotations: Annotations) -> Answer<SaveStream> {
         let begun = match take(&self.shared.writing) {
-            Ok(held) => {
-                let stream = self.attempt().write_stream(metadata(annotations)).await;
-                stream.map(|stream| (stream, held))
-            }
+            Ok(held) => match self.metadata(annotations) {
+                Ok(metadata) => {
+                    let stream = self.attempt().write_stream(metadata).await;
+                    stream.map(|stream| (stream, held))
+                }
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
         let (stream, held) = self.answer(begun)?;

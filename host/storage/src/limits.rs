@@ -142,6 +142,19 @@ impl Limits {
         within(size_bytes, self.checkpoint_bytes, "bytes in a checkpoint")
     }
 
+    /// Returns metadata with a guest's annotations. Checks them before it builds anything, and counts an
+    /// annotation without text as one byte. If a key occurs twice, both count, and the last value holds.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`]
+    pub fn annotated(&self, annotations: Vec<(String, String)>) -> Result<Metadata> {
+        let sizes = annotations.iter();
+        let sizes = sizes.map(|(key, value)| (key.len() + value.len()).max(1) as u64);
+        let what = "bytes in the annotations of a checkpoint";
+        within(sizes.sum(), self.annotation_bytes as u64, what)?;
+        Ok(Metadata::annotated(annotations))
+    }
+
     /// Checks the size of a checkpoint's annotations and schema.
     ///
     /// # Errors

@@ -107,7 +107,8 @@
 //!
 //! A `write` reads the guest's own memory. A `write-in-background` copies it, within
 //! [`Limits::background_bytes`](storage::Limits::background_bytes) for the save in flight and the queued one
-//! together; a call that needs more waits for the save in flight.
+//! together; a call that needs more waits for the save in flight. Directories are copied to temporary files, up
+//! to [`Limits::spool_bytes`](storage::Limits::spool_bytes) for each guest. See [`session`] for where these lie.
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|

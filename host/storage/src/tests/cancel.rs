@@ -187,8 +187,10 @@ async fn a_sparse_file_over_the_limit_is_refused_without_being_read() {
 #[tokio::test]
 async fn an_admission_counts_once_and_is_given_back_if_it_is_not_used() {
     let (_, location) = memory();
-    let mut limits = Limits::default();
-    limits.saves_per_minute = 2;
+    let limits = Limits {
+        saves_per_minute: 2,
+        ..Limits::default()
+    };
     let settings = crate::AttemptSettings::default().limits(limits);
     let attempt = Attempt::begin(location, settings).await.unwrap();
     let metadata = crate::Metadata::default();

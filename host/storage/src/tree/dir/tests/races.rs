@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
 use super::{at, read, write};
+use crate::cancel::Cancel;
 use crate::tree::target::Existing;
 use crate::tree::walk::TreeTarget;
 
@@ -106,7 +107,7 @@ fn a_link_planted_while_a_tree_is_removed_leads_nowhere() {
     shared.race(|| {
         let target = at(&shared.temp, "shared/tree");
         // Replacing it with an empty directory removes what is there.
-        if let Ok(mut writer) = target.writer(&empty, Existing::Replace) {
+        if let Ok(mut writer) = target.writer(&empty, Existing::Replace, &Cancel::never()) {
             let _ = writer.write(&contents);
             let _ = writer.finish();
         }
