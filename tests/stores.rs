@@ -177,3 +177,21 @@ fn a_directory_can_be_given_for_reading_only() {
     let names: Vec<_> = fs::read_dir(&work).unwrap().collect();
     assert_eq!(names.len(), 1, "{names:?}");
 }
+
+/// A task that was given the parent of a directory can replace it with a link.
+#[test]
+fn directories_are_checked_again_before_each_attempt() {
+    let place = Place::new();
+    let (store, given) = (place.store(), place.work().join("given"));
+    fs::create_dir(&given).unwrap();
+    let line = ["run", "--retries", "1", "--retry-delay", "2s", "--store"];
+    let cli = Cli::new(line).options([&store]).dir(&given, "/given");
+    let mut running = cli.verbs("write=one list=/given trap").start();
+    assert!(running.until_said("retrying in"));
+    fs::remove_dir(&given).unwrap();
+    symlink(&store, &given).unwrap();
+    let outcome = running.finish();
+    let error = outcome.failed(2);
+    assert!(error.contains("the checkpoints of this run"), "{error}");
+    assert_eq!(outcome.lines, ["write 2", "list 0"], "{}", outcome.text());
+}

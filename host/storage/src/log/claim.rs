@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Claim, LocationId, MAX_RETAINED, Predecessor, Record};
 use crate::location::OpenLocation;
 use crate::log::history::History;
-use crate::log::predecessors::{self, Resumable};
+use crate::log::predecessors::{self, Identity, Resumable};
 use crate::log::slot::{self, Put};
 use crate::log::sweep;
 use crate::paths;
@@ -142,20 +142,26 @@ impl End {
         let fresh = claimant.fresh || self.is_fresh();
         // A location that is its own predecessor has none.
         let previous = claimant.previous.filter(|p| p.url() != location.url());
-        let (predecessor, others) = if claimant.fresh {
-            (None, Resumable::default())
-        } else if let Some(previous) = previous
-            && (fresh || !self.holds_commit(location).await?)
-        {
-            let (predecessor, others) = predecessors::named(location, previous).await?;
-            (Some(predecessor), others)
-        } else if previous.is_none()
-            && let Some(recorded) = self.recorded(location).await?
-        {
-            let others = predecessors::recorded(location, &recorded).await?;
-            (Some(recorded), others)
-        } else {
-            (None, Resumable::default())
+        let named = match previous {
+            Some(previous)
+                if !claimant.fresh && (fresh || !self.holds_commit(location).await?) =>
+            {
+                Some(predecessors::named(self.identity(location), previous).await?)
+            }
+            _ => None,
+        };
+        let (predecessor, others) = match (named, previous) {
+            _ if claimant.fresh => (None, Resumable::default()),
+            (Some(Some((predecessor, others))), _) => (Some(predecessor), others),
+            // None is named, or the location itself is.
+            (Some(None), _) | (None, None) => match self.recorded(location).await? {
+                Some(recorded) => {
+                    let others = predecessors::recorded(self.identity(location), &recorded).await?;
+                    (Some(recorded), others)
+                }
+                None => (None, Resumable::default()),
+            },
+            (None, Some(_)) => (None, Resumable::default()),
         };
         Ok(Origin {
             location_id: match &self.newest {
@@ -173,6 +179,13 @@ impl End {
             fresh,
             others,
         })
+    }
+
+    fn identity<'a>(&self, location: &'a OpenLocation) -> Identity<'a> {
+        Identity {
+            location,
+            id: self.newest.as_ref().map(Record::location_id),
+        }
     }
 
     /// Returns whether the last attempt is known to have run another component than this.
@@ -228,7 +241,10 @@ impl OpenLocation {
     pub async fn predecessors(&self) -> Result<Vec<OpenLocation>> {
         let end = End::read(self).await?;
         Ok(match end.recorded(self).await? {
-            Some(recorded) => predecessors::recorded(self, &recorded).await?.predecessors,
+            Some(recorded) => {
+                let found = predecessors::recorded(end.identity(self), &recorded).await?;
+                found.predecessors
+            }
             None => Vec::new(),
         })
     }
@@ -296,7 +312,8 @@ async fn finish(
                 && !claimant.fresh
                 && previous.url() != location.url() =>
         {
-            predecessors::named(location, previous).await?.1
+            let named = predecessors::named(own.identity(location), previous).await?;
+            named.map_or(origin.others, |(_, others)| others)
         }
         _ => origin.others,
     };

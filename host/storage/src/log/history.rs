@@ -11,6 +11,7 @@ use crate::contents::read::list_objects;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Commit, LocationId, Predecessor, Record};
 use crate::location::OpenLocation;
+use crate::log::predecessors::Identity;
 use crate::log::slot;
 
 /// How often a location is read again while its owner prunes it. The owner has committed each time.
@@ -182,6 +183,14 @@ impl History {
             sequence,
             commit: Arc::from(commit),
         });
+    }
+
+    /// Returns what tells this location, of which this is the history, from others.
+    pub(crate) fn identity<'a>(&self, location: &'a OpenLocation) -> Identity<'a> {
+        Identity {
+            location,
+            id: self.id,
+        }
     }
 
     /// Returns the checkpoints that an attempt may resume from, newest first.

@@ -11,7 +11,7 @@ use tracing::info;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Found, Predecessor};
+use crate::format::{Found, LocationId, Predecessor};
 use crate::location::OpenLocation;
 use crate::log::history::{Damage, History};
 
@@ -72,15 +72,37 @@ pub(crate) fn join(history: &History, others: Resumable) -> Resumable {
     resumable
 }
 
-/// Searches a predecessor that the caller names. Also returns what a claim records about it.
+/// A location, and what tells it from others, whatever name it is given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity<'a> {
+    pub(crate) location: &'a OpenLocation,
+    /// `None` if no record is readable.
+    pub(crate) id: Option<LocationId>,
+}
+
+impl Identity<'_> {
+    /// Returns whether what was read under another name is this location, such as a directory that is mounted twice. A
+    /// copy has the same id, so it counts only if it leads to nothing that could be lost.
+    fn is_of(&self, history: &History) -> bool {
+        let recorded = history.predecessor.as_ref();
+        let leads_nowhere = recorded.is_none_or(|predecessor| predecessor.found.is_none());
+        self.id.is_some() && self.id == history.id && history.newest().is_none() && leads_nowhere
+    }
+}
+
+/// Searches a predecessor that the caller names. Also returns what a claim records about it. Returns `None` if it is
+/// the location itself under another name.
 ///
 /// # Errors
 /// `Corrupt` if none of its records is readable; those of [`recorded`].
 pub(crate) async fn named(
-    own: &OpenLocation,
+    own: Identity<'_>,
     previous: &OpenLocation,
-) -> Result<(Predecessor, Resumable)> {
+) -> Result<Option<(Predecessor, Resumable)>> {
     let history = History::load(previous).await?;
+    if own.is_of(&history) {
+        return Ok(None);
+    }
     let newest = history.newest();
     let found = match (history.id, history.damaged.first()) {
         (Some(id), _) => Some(Found { id, newest }),
@@ -91,17 +113,23 @@ pub(crate) async fn named(
         url: previous.url().to_owned(),
         found,
     };
-    let resumable = search(own, (previous.clone(), history)).await?;
-    Ok((predecessor, resumable))
+    let resumable = search(own.location, (previous.clone(), history)).await?;
+    Ok(Some((predecessor, resumable)))
 }
 
-/// Searches a predecessor that a record names.
+/// Searches a predecessor that a record names. A location that is its own predecessor has none.
 ///
 /// # Errors
 /// `InvalidLocation` if it is not what it was when the record was made, or if its own predecessors form a
 /// circle; `Unavailable`.
-pub(crate) async fn recorded(own: &OpenLocation, predecessor: &Predecessor) -> Result<Resumable> {
-    search(own, load(own, predecessor).await?).await
+pub(crate) async fn recorded(own: Identity<'_>, predecessor: &Predecessor) -> Result<Resumable> {
+    let (location, history) = read(own.location, predecessor).await?;
+    let was_own = predecessor.found.as_ref();
+    if own.is_of(&history) && was_own.is_none_or(|found| Some(found.id) == own.id) {
+        return Ok(Resumable::default());
+    }
+    let first = believed(own.location, predecessor, location, history)?;
+    search(own.location, first).await
 }
 
 async fn search(own: &OpenLocation, first: (OpenLocation, History)) -> Result<Resumable> {
@@ -125,16 +153,28 @@ async fn search(own: &OpenLocation, first: (OpenLocation, History)) -> Result<Re
         if resumable.checkpoints.is_empty()
             && let Some(predecessor) = &history.predecessor
         {
-            next = Some(load(&location, predecessor).await?);
+            let (named, found) = read(&location, predecessor).await?;
+            next = Some(believed(&location, predecessor, named, found)?);
         }
     }
     Ok(resumable)
 }
 
 /// Reads a predecessor that a record of `of` names.
-async fn load(of: &OpenLocation, predecessor: &Predecessor) -> Result<(OpenLocation, History)> {
+async fn read(of: &OpenLocation, predecessor: &Predecessor) -> Result<(OpenLocation, History)> {
     let location = of.in_same_storage(&predecessor.url)?;
     let history = History::load(&location).await?;
+    Ok((location, history))
+}
+
+/// # Errors
+/// `InvalidLocation` if the predecessor is not what the record of `of` says.
+fn believed(
+    of: &OpenLocation,
+    predecessor: &Predecessor,
+    location: OpenLocation,
+    history: History,
+) -> Result<(OpenLocation, History)> {
     match check(predecessor, &history) {
         None => Ok((location, history)),
         Some(what) => Err(unbelieved(format!(
@@ -182,7 +222,7 @@ impl OpenLocation {
         let history = History::load(self).await?;
         let others = match &history.predecessor {
             Some(predecessor) if history.resumable().is_empty() => {
-                recorded(self, predecessor).await?
+                recorded(history.identity(self), predecessor).await?
             }
             _ => Resumable::default(),
         };

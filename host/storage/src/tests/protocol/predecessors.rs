@@ -223,6 +223,27 @@ async fn a_location_that_is_its_own_predecessor_has_none() {
     );
 }
 
+/// A copy has the id of the original. Only what the original has saved since makes it a predecessor.
+#[tokio::test]
+async fn an_unchanged_copy_is_no_predecessor_but_one_that_has_advanced_is() {
+    let [own, original] = locations("copy");
+    let first = begin(&original).await;
+    for path in objects(&original).await {
+        let bytes = original.store().get(&path).await.unwrap();
+        let copy = path
+            .as_ref()
+            .replace(original.prefix().as_ref(), own.prefix().as_ref());
+        let bytes = bytes.bytes().await.unwrap();
+        own.store().put(&copy.into(), bytes.into()).await.unwrap();
+    }
+    let begun = begin_after(&own, &original).await;
+    assert_eq!(text(&begun).await, None);
+    first.write("progress".into()).await.unwrap();
+    let named = begin_after(&own, &original).await;
+    assert_eq!(text(&named).await.as_deref(), Some("progress"));
+    assert_eq!(text(&begin(&own).await).await.as_deref(), Some("progress"));
+}
+
 #[tokio::test]
 async fn predecessors_that_lead_back_are_refused() {
     let [a, b] = locations("circle");
