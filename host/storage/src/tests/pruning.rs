@@ -129,6 +129,16 @@ async fn a_plan_is_refused_if_the_location_has_changed() {
 }
 
 #[tokio::test]
+async fn pruning_keeps_what_its_plan_says_even_if_the_location_keeps_fewer() {
+    let (_, location) = four().await;
+    begin_keeping(&location, 1).await;
+    let plan = plan(&location, 3, Examine::Newest, OnDamage::Refuse);
+    let plan = plan.await.unwrap();
+    begin(&location).await.prune(&plan).await.unwrap();
+    assert_eq!(checkpoints(&location).await, [8, 4, 3]);
+}
+
+#[tokio::test]
 async fn a_location_whose_checkpoints_are_all_damaged_is_not_pruned() {
     let (store, location) = four().await;
     for object in objects(&store, "data").await {
