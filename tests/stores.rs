@@ -98,6 +98,20 @@ fn the_working_directory_can_be_given_and_shows_no_checkpoint() {
 }
 
 #[test]
+fn a_directory_that_shows_compiled_tasks_is_refused() {
+    let place = Place::new();
+    // Whoever writes to it chooses what the next run executes.
+    let cache = place.work().join("cache");
+    let inner = cache.join("wasmtime/modules");
+    fs::create_dir_all(&inner).unwrap();
+    for dir in [&place.work(), &cache, &inner] {
+        let cli = run(&place).envs([("XDG_CACHE_HOME", &cache)]);
+        let error = cli.dir(dir, "/x").verbs("read").outcome().failed(2);
+        assert!(error.contains("the compiled code of all tasks"), "{error}");
+    }
+}
+
+#[test]
 fn a_directory_that_shows_checkpoints_is_refused_before_anything_begins() {
     let place = Place::new();
     let (store, work) = (place.store(), place.work());

@@ -1,6 +1,6 @@
 //! Compiles a task, and runs one attempt of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ impl Task {
         let mut config = Config::new();
         config.epoch_interruption(true);
         // Without a cache directory, every run compiles again. That is no reason to fail.
-        config.cache(Cache::new(CacheConfig::new()).ok());
+        config.cache(cache());
         let engine = Engine::new(&config)
             .map_err(anyhow_of)
             .context("cannot start wasmtime")?;
@@ -191,6 +191,15 @@ impl Task {
             },
         }
     }
+}
+
+/// Returns the directory of compiled tasks. Whoever writes to it chooses what this program runs.
+pub(crate) fn compiled_tasks() -> Option<PathBuf> {
+    cache().map(|cache| cache.directory().clone())
+}
+
+fn cache() -> Option<Cache> {
+    Cache::new(CacheConfig::new()).ok()
 }
 
 /// Compiles a component unless its instances are too large.

@@ -8,6 +8,7 @@ use checkpoint_storage::OpenLocation;
 use crate::exit::{Code, failure};
 use crate::options::SharedDir;
 use crate::places;
+use crate::task::compiled_tasks;
 
 /// How much of a task's name goes into the name of its location. File systems allow 255 bytes.
 const MAX_NAME_CHARS: usize = 64;
@@ -59,7 +60,8 @@ pub(super) struct Private {
     pub(super) path: PathBuf,
 }
 
-/// Returns the directories with checkpoints: those of a run, of its predecessors and of all default locations.
+/// Returns the directories with checkpoints, those of a run, of its predecessors and of all default locations, and
+/// the directory of compiled tasks.
 pub(super) fn private(location: &OpenLocation, predecessors: &[OpenLocation]) -> Vec<Private> {
     let local = |what, location: &OpenLocation| {
         let path = location.local_dir()?.to_owned();
@@ -72,10 +74,15 @@ pub(super) fn private(location: &OpenLocation, predecessors: &[OpenLocation]) ->
         what: "the default location of all tasks",
         path,
     });
+    let compiled = compiled_tasks().map(|path| Private {
+        what: "the compiled code of all tasks",
+        path,
+    });
     local("the checkpoints of this run", location)
         .into_iter()
         .chain(predecessors)
         .chain(root)
+        .chain(compiled)
         .collect()
 }
 
@@ -114,7 +121,7 @@ pub(super) fn check_dirs<'a>(
             };
             let (host, path) = (host.display(), path.display());
             let what = format!(
-                "cannot give the task {host}: it {relation} {what} ({path}), which the task could then read and change; use another --dir, or another --store"
+                "cannot give the task {host}: it {relation} {what} ({path}), which the task could then read and change; use another --dir, or put these elsewhere (--store, XDG_STATE_HOME, XDG_CACHE_HOME)"
             );
             return Err(failure(Code::Usage, what));
         }
