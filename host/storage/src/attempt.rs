@@ -286,10 +286,10 @@ impl Attempt {
         Ok(())
     }
 
-    /// Returns how many more bytes a save may store now.
+    /// Returns how many more bytes a save may store now, with the record that describes it.
     pub async fn bytes_left(&self) -> u64 {
-        let stored = self.state.lock().await.writer.stored_bytes();
-        self.limits.stored_bytes.saturating_sub(stored)
+        let state = self.state.lock().await;
+        state.writer.usage().left(&self.limits)
     }
 
     /// Returns the limits on what the task may store.

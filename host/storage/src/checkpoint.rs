@@ -50,6 +50,8 @@ pub struct Checkpoint {
     pub(crate) location: OpenLocation,
     pub(crate) sequence: u64,
     pub(crate) commit: Arc<Commit>,
+    /// The size of its record.
+    pub(crate) record_bytes: u64,
 }
 
 impl Checkpoint {
@@ -106,14 +108,10 @@ impl Checkpoint {
         self.explained(self.read_through().await).await
     }
 
-    /// Reads and verifies its contents. To a caller that does not own the location, a checkpoint that was
+    /// Reads and verifies its contents, each stored chunk once. To a caller that does not own the location, a checkpoint that was
     /// pruned meanwhile looks damaged.
     pub(crate) async fn read_through(&self) -> Result<()> {
-        let mut contents = self.runs();
-        while let Some(pieces) = contents.next().await {
-            pieces?;
-        }
-        Ok(())
+        read::verify(&self.location, &self.commit).await
     }
 
     /// Returns whether its location has pruned it.

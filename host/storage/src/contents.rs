@@ -10,3 +10,4 @@ pub(crate) mod packer;
 pub(crate) mod read;
 pub(crate) mod sizes;
 pub(crate) mod stage;
+pub(crate) mod usage;

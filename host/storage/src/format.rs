@@ -8,7 +8,7 @@ pub(crate) mod pack;
 mod payload;
 
 pub(crate) use claim::{Claim, Found, LocationId, Predecessor};
-pub(crate) use commit::{Chunk, Codec, Commit, Contents, ObjectName, ObjectRef};
+pub(crate) use commit::{Chunk, Codec, Commit, Contents, ObjectName, ObjectRef, by_place};
 pub(crate) use payload::WriteId;
 
 use std::num::NonZeroUsize;
@@ -53,6 +53,14 @@ impl Record {
         match self {
             Self::Claim(claim) => claim.keep,
             Self::Commit(commit) => commit.keep,
+        }
+    }
+
+    /// Returns how many bytes the records below it occupy that are never deleted, as it says.
+    pub(crate) fn permanent_bytes(&self) -> u64 {
+        match self {
+            Self::Claim(claim) => claim.permanent_bytes,
+            Self::Commit(commit) => commit.permanent_bytes,
         }
     }
 

@@ -18,7 +18,9 @@ use crate::tree::Tree;
 pub struct Limits {
     /// The size of a checkpoint's contents, in bytes. Default 64 GiB.
     pub checkpoint_bytes: u64,
-    /// What the retained checkpoints and a save in flight may occupy in the storage together, in
+    /// What the location may occupy in the storage, in bytes: the retained checkpoints, what replaced ones
+    /// leave until it is deleted, the records that are never deleted (a claim for each attempt, and its last
+    /// record), and a save in flight with its record. Claims alone are never refused; each has a few hundred
     /// bytes. Default 256 GiB: a few of the largest checkpoints.
     pub stored_bytes: u64,
     /// The number of files, directories and links in a checkpoint. Default one million: the commit
@@ -166,13 +168,6 @@ impl Limits {
             self.annotation_bytes as u64,
             what,
         )
-    }
-
-    /// # Errors
-    /// [`ErrorKind::QuotaExceeded`]
-    pub(crate) fn check_stored(&self, stored_bytes: u64) -> Result<()> {
-        let what = "bytes in the storage (including retained checkpoints)";
-        within(stored_bytes, self.stored_bytes, what)
     }
 }
 

@@ -22,7 +22,12 @@ pub(crate) fn data(prefix: &Path) -> Path {
 }
 
 pub(crate) fn record(prefix: &Path, sequence: u64) -> Path {
-    log(prefix).join(format!("{sequence:020}"))
+    log(prefix).join(record_name(sequence))
+}
+
+/// Returns the name of a record in the log's folder.
+pub(crate) fn record_name(sequence: u64) -> String {
+    format!("{sequence:020}")
 }
 
 pub(crate) fn object(prefix: &Path, name: ObjectName) -> Path {

@@ -16,9 +16,11 @@ pub(crate) mod noise;
 mod properties;
 mod protocol;
 mod pruning;
+mod quota;
 mod regressions;
 mod simulation;
 mod trees;
+mod verification;
 
 use std::num::NonZeroUsize;
 use std::path::Path;

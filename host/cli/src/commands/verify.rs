@@ -109,7 +109,7 @@ impl Report {
     fn print(&self, out: &mut Lines) -> io::Result<()> {
         for finding in &self.findings {
             let costs = match finding.costs.is_empty() {
-                true => "no checkpoint needs it".to_owned(),
+                true => "costs no checkpoint".to_owned(),
                 false => format!("costs checkpoints {:?}", finding.costs),
             };
             let (object, reason) = (&finding.object, &finding.reason);

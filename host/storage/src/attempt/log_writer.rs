@@ -1,6 +1,6 @@
 //! The writing side of an attempt: its next slot, its commits, and the garbage they leave behind.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,15 +11,16 @@ use tracing::{debug, info, warn};
 use crate::blocking::Background;
 use crate::checkpoint::Checkpoint;
 use crate::contents::lease::{Lease, Leases, Purpose};
-use crate::contents::objects::Objects;
+use crate::contents::objects::{Objects, SizedObject};
 use crate::contents::stage::{Stage, StoredContents};
+use crate::contents::usage::{Usage, sum};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Commit, Contents, LocationId, MAX_RETAINED, ObjectName, ObjectRef, Record};
+use crate::format::{Commit, Contents, LocationId, MAX_RETAINED, ObjectRef, Record};
 use crate::inspect::prune::PrunePlan;
 use crate::limits::Limits;
 use crate::location::OpenLocation;
 use crate::log::claim::Claimed;
-use crate::log::slot::Put;
+use crate::log::slot::{Put, Sized};
 use crate::log::{slot, sweep};
 use crate::paths;
 
@@ -30,6 +31,8 @@ pub(crate) struct LogWriter {
     epoch: u64,
     attempt: u32,
     location_id: LocationId,
+    /// The size of the records up to its claim that are never deleted.
+    permanent_bytes: u64,
     /// How many checkpoints to keep.
     keep: NonZeroUsize,
     /// The damaged slots that are no longer reported, ascending.
@@ -77,15 +80,16 @@ impl LogWriter {
             epoch,
             location_id,
             keep,
+            permanent_bytes,
             own,
             resumable: _,
         } = claimed;
-        let sequences = &own.sequences;
+        let epochs = own.checkpoints.iter();
+        let epochs: HashMap<_, _> = epochs.map(|c| (c.sequence, c.commit.epoch)).collect();
         let followed = |record: &Checkpoint| {
-            let next = sequences.iter().find(|s| **s > record.sequence);
-            own.checkpoints
-                .iter()
-                .any(|c| Some(&c.sequence) == next && c.commit.epoch == record.commit.epoch)
+            let above = own.sequences.partition_point(|s| *s <= record.sequence);
+            let next = own.sequences.get(above);
+            next.and_then(|next| epochs.get(next)) == Some(&record.commit.epoch)
         };
         let protected = own.checkpoints.iter().filter(|c| !followed(c));
         let protected = protected.map(|c| c.sequence).collect();
@@ -94,12 +98,13 @@ impl LogWriter {
             true => (Vec::new(), own.checkpoints),
             false => (own.checkpoints, Vec::new()),
         };
-        Self {
+        let writer = Self {
             protected,
             location,
             epoch,
             attempt,
             location_id,
+            permanent_bytes,
             keep,
             given_up: own.given_up,
             last: epoch,
@@ -111,7 +116,9 @@ impl LogWriter {
             fenced: false,
             leases: Leases::default(),
             deletion: Background::default(),
-        }
+        };
+        writer.recount();
+        writer
     }
 
     pub(crate) fn location(&self) -> &OpenLocation {
@@ -144,20 +151,26 @@ impl LogWriter {
             staged: self.objects.stage(),
             lease: self.leases.take(Purpose::Reuse, lease),
             reusable: reused.iter().map(|c| c.commit.clone()).collect(),
-            stored_bytes: self.stored_bytes(),
             generation: self.generation,
         }
     }
 
-    /// Returns the size of the data objects that retained commits refer to or that still await
-    /// deletion.
-    pub(crate) fn stored_bytes(&self) -> u64 {
+    /// Returns how many bytes the location holds.
+    pub(crate) fn usage(&self) -> &Usage {
+        self.objects.usage()
+    }
+
+    /// Counts what the checkpoints occupy. Call it after each change of their lists.
+    fn recount(&self) {
         let mut seen = HashSet::new();
-        let stored = self.retained.iter().chain(&self.dead);
-        let objects = stored.flat_map(|c| c.commit.contents.objects());
-        objects
-            .filter(|object| seen.insert(object.name()))
-            .fold(0, |sum: u64, object| sum.saturating_add(object.size_bytes))
+        let kept = self.retained.iter().chain(&self.dead);
+        let objects = kept.clone().flat_map(objects_of);
+        let objects = objects.filter(|(name, _)| seen.insert(*name));
+        // The records that are never deleted include the protected ones.
+        let records = kept.filter(|c| !self.protected.contains(&c.sequence));
+        let sizes = objects.map(|(_, size_bytes)| size_bytes);
+        let kept_bytes = sum(sizes.chain(records.map(|c| c.record_bytes)));
+        self.usage().set_records(self.permanent_bytes, kept_bytes);
     }
 
     /// # Errors
@@ -197,24 +210,41 @@ impl LogWriter {
             location_id: self.location_id,
             keep: self.keep,
             given_up: self.given_up.clone(),
+            permanent_bytes: self.permanent_bytes,
         };
         loop {
             let sequence = slot::next(self.last)?;
             commit.retains = self.retained_with(sequence, place);
             let bytes = Record::Commit(Box::new(commit.clone())).encode()?;
-            let uploaded_bytes = stored.uploaded_bytes + bytes.len() as u64;
+            let record_bytes = bytes.len() as u64;
+            let uploaded_bytes = stored.uploaded_bytes + record_bytes;
+            // What commits a checkpoint again does so to delete others.
+            if place == Place::OnTop {
+                let save_bytes = stored.staged.size_bytes();
+                let usage = self.usage();
+                usage
+                    .check(record_bytes, save_bytes, &stored.limits)
+                    .await?;
+            }
             stored.staged.offer();
             match slot::put_commit(&self.location, sequence, bytes, write_id).await? {
                 Put::Committed => {
-                    stored.staged.keep();
                     debug!(location = %self.location, sequence, uploaded_bytes, "committed a checkpoint");
-                    return Ok((self.committed(sequence, commit, place), uploaded_bytes));
+                    let checkpoint = self.checkpoint(sequence, Arc::new(commit), record_bytes);
+                    self.committed(checkpoint.clone(), place);
+                    stored.staged.keep();
+                    return Ok((checkpoint, uploaded_bytes));
                 }
                 // An earlier save of this attempt landed late. The slot after it is free.
-                Put::Conflict(Record::Commit(late)) if late.epoch == self.epoch => {
+                Put::Conflict(Sized {
+                    record: Record::Commit(late),
+                    size_bytes,
+                }) if late.epoch == self.epoch => {
                     info!(location = %self.location, sequence, "an earlier save landed late");
                     self.last = sequence;
-                    self.dead.push(self.checkpoint(sequence, Arc::from(late)));
+                    let late = self.checkpoint(sequence, Arc::from(late), size_bytes);
+                    self.dead.push(late);
+                    self.recount();
                 }
                 // A fenced attempt deletes nothing: the newer one sweeps.
                 Put::Conflict(_) => {
@@ -288,18 +318,17 @@ impl LogWriter {
     }
 
     /// Records that a commit succeeded.
-    fn committed(&mut self, sequence: u64, commit: Commit, place: Place) -> Checkpoint {
-        self.last = sequence;
-        let checkpoint = self.checkpoint(sequence, Arc::new(commit));
+    fn committed(&mut self, checkpoint: Checkpoint, place: Place) {
+        self.last = checkpoint.sequence;
         if place == Place::OfNewest && !self.retained.is_empty() {
             self.dead.push(self.retained.remove(0));
         }
-        self.retained.insert(0, checkpoint.clone());
+        self.retained.insert(0, checkpoint);
         let most = self.most_retained(place);
         if self.retained.len() > most {
             self.dead.extend(self.retained.drain(most..));
         }
-        checkpoint
+        self.recount();
     }
 
     /// Returns how many checkpoints a commit retains. Pruning has chosen them already.
@@ -311,11 +340,12 @@ impl LogWriter {
         .get()
     }
 
-    fn checkpoint(&self, sequence: u64, commit: Arc<Commit>) -> Checkpoint {
+    fn checkpoint(&self, sequence: u64, commit: Arc<Commit>, record_bytes: u64) -> Checkpoint {
         Checkpoint {
             location: self.location.clone(),
             sequence,
             commit,
+            record_bytes,
         }
     }
 
@@ -332,13 +362,15 @@ impl LogWriter {
             .iter()
             .chain(&leased)
             .flat_map(objects_of)
+            .map(|(name, _)| name)
             .collect();
         let mut data = self.objects.take_decided();
         data.extend(dead.iter().flat_map(objects_of));
-        data.retain(|name| !needed.contains(name));
+        data.retain(|(name, _)| !needed.contains(name));
         self.dead = leased;
-        let records = dead.iter().map(|c| c.sequence);
-        let records = records.filter(|sequence| !self.protected.contains(sequence));
+        self.recount();
+        let records = dead.iter().map(|c| (c.sequence, c.record_bytes));
+        let records = records.filter(|(sequence, _)| !self.protected.contains(sequence));
         let records: Vec<_> = records.collect();
         self.delete(records, data).await;
     }
@@ -389,26 +421,34 @@ impl LogWriter {
         Err(Error::reused_corrupt())
     }
 
-    async fn delete(&mut self, records: Vec<u64>, data: Vec<ObjectName>) {
+    async fn delete(&mut self, records: Vec<(u64, u64)>, data: Vec<SizedObject>) {
         if records.is_empty() && data.is_empty() {
             return;
         }
         let location = self.location.clone();
         debug!(%location, records = records.len(), data_objects = data.len(), "deleting what is no longer kept");
+        let prefix = location.prefix();
+        let records = records.into_iter();
+        let records = records.map(|(sequence, size)| (paths::record(prefix, sequence), size));
+        let data = data.into_iter();
+        let data = data.map(|(name, size)| (paths::object(prefix, name), size));
+        let mut deletion = self.objects.usage().delete(records.chain(data));
         let deleting = async move {
-            let prefix = location.prefix();
-            let records = records.into_iter().map(|s| paths::record(prefix, s));
-            let data = data.into_iter().map(|name| paths::object(prefix, name));
-            let paths: Vec<_> = records.chain(data).map(Ok).collect();
-            let deleted = location.store().delete_stream(stream::iter(paths).boxed());
-            // The next claim sweeps what cannot be deleted now.
-            deleted.for_each(|_| async {}).await;
+            let mut paths: Vec<_> = deletion.paths().cloned().collect();
+            // Records first.
+            paths.sort_by_key(|path| paths::parse_record(location.prefix(), path).is_none());
+            let paths = stream::iter(paths.into_iter().map(Ok)).boxed();
+            let mut deleted = location.store().delete_stream(paths);
+            // The next deletion tries again what cannot be deleted now, and the next claim sweeps it.
+            while let Some(answer) = deleted.next().await {
+                deletion.confirm(answer);
+            }
         };
         self.deletion.begin(deleting).await;
     }
 }
 
-fn objects_of(checkpoint: &Checkpoint) -> impl Iterator<Item = ObjectName> + '_ {
+fn objects_of(checkpoint: &Checkpoint) -> impl Iterator<Item = SizedObject> + Clone + '_ {
     let contents: &Contents = &checkpoint.commit.contents;
-    contents.objects().iter().map(|object| object.name())
+    contents.objects().iter().map(|o| (o.name(), o.size_bytes))
 }

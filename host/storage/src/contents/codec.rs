@@ -16,6 +16,9 @@ const SAMPLE_BYTES: usize = 64 << 10;
 /// it.
 const WORTH: usize = 16;
 
+/// No byte of an LZ4 block stands for more bytes than this.
+const LZ4_MAX_RATIO: u64 = 255;
+
 /// A chunk as it will be stored.
 #[derive(Clone, Debug)]
 pub(crate) struct Packed {
@@ -64,7 +67,11 @@ pub(crate) fn unpack(
     let contents = match codec {
         Codec::Raw => stored,
         Codec::Lz4 => {
-            // Allocate no more than the commit says, whatever the block says.
+            // Allocate no more than the commit says, whatever the block says, and no more than such a block can hold,
+            // whatever the commit says.
+            if u64::from(size_bytes) > stored.len() as u64 * LZ4_MAX_RATIO {
+                return Err(Error::corrupt("a chunk that is too short for its contents"));
+            }
             let mut contents = vec![0; size_bytes as usize];
             let size = block::decompress_into(&stored, &mut contents).map_err(|e| {
                 Error::corrupt("a chunk that cannot be decompressed").with_source(e)

@@ -6,7 +6,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::contents::usage::{Usage, sum};
+use crate::error::Result;
 use crate::format::ObjectName;
+use crate::limits::Limits;
 
 /// State shared by the saves of one attempt.
 #[derive(Debug)]
@@ -14,16 +17,20 @@ pub(crate) struct Objects {
     epoch: u64,
     counter: AtomicU64,
     garbage: Mutex<Garbage>,
+    usage: Arc<Usage>,
 }
+
+/// A data object and its size, which is 0 before its upload begins.
+pub(crate) type SizedObject = (ObjectName, u64);
 
 /// Data objects that no commit refers to.
 #[derive(Debug, Default)]
 struct Garbage {
     /// No commit that names them was ever put: they can be deleted at once.
-    unused: Vec<ObjectName>,
+    unused: Vec<SizedObject>,
     /// A commit that names them was put, and its outcome is unknown. They can be deleted once a
     /// later commit is acknowledged, which decides every slot up to its own.
-    undecided: Vec<ObjectName>,
+    undecided: Vec<SizedObject>,
 }
 
 /// The objects of a save in flight. They become garbage when this is dropped, unless a commit that
@@ -31,7 +38,7 @@ struct Garbage {
 #[derive(Debug)]
 pub(crate) struct StagedObjects {
     objects: Arc<Objects>,
-    names: Vec<ObjectName>,
+    names: Vec<SizedObject>,
     offered: bool,
 }
 
@@ -41,7 +48,13 @@ impl Objects {
             epoch,
             counter: AtomicU64::new(0),
             garbage: Mutex::default(),
+            usage: Arc::default(),
         })
+    }
+
+    /// Returns what the location holds.
+    pub(crate) fn usage(&self) -> &Arc<Usage> {
+        &self.usage
     }
 
     pub(crate) fn stage(self: &Arc<Self>) -> StagedObjects {
@@ -53,15 +66,18 @@ impl Objects {
     }
 
     /// Takes the objects that can be deleted at any time.
-    pub(crate) fn take_unused(&self) -> Vec<ObjectName> {
-        std::mem::take(&mut self.lock().unused)
+    pub(crate) fn take_unused(&self) -> Vec<SizedObject> {
+        let unused = std::mem::take(&mut self.lock().unused);
+        self.usage.take_unused(sum_of(&unused));
+        unused
     }
 
     /// Takes the objects that can be deleted now that a commit is acknowledged.
-    pub(crate) fn take_decided(&self) -> Vec<ObjectName> {
-        let mut garbage = self.lock();
-        let mut names = std::mem::take(&mut garbage.unused);
-        names.append(&mut garbage.undecided);
+    pub(crate) fn take_decided(&self) -> Vec<SizedObject> {
+        let mut names = self.take_unused();
+        let mut undecided = std::mem::take(&mut self.lock().undecided);
+        self.usage.unstage(sum_of(&undecided));
+        names.append(&mut undecided);
         names
     }
 
@@ -78,8 +94,33 @@ impl StagedObjects {
             epoch: self.objects.epoch,
             counter: self.objects.counter.fetch_add(1, Ordering::Relaxed),
         };
-        self.names.push(name);
+        self.names.push((name, 0));
         name
+    }
+
+    /// Counts an object that is about to be uploaded.
+    ///
+    /// # Errors
+    /// `QuotaExceeded` if the location would hold too much with it.
+    pub(crate) async fn grow(
+        &mut self,
+        name: ObjectName,
+        size_bytes: u64,
+        limits: &Limits,
+    ) -> Result<()> {
+        let usage = &self.objects.usage;
+        usage.check(size_bytes, self.size_bytes(), limits).await?;
+        usage.stage(size_bytes);
+        let object = self.names.iter_mut().rev().find(|(own, _)| *own == name);
+        if let Some((_, size)) = object {
+            *size = size_bytes;
+        }
+        Ok(())
+    }
+
+    /// Returns the size of the objects together.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        sum_of(&self.names)
     }
 
     /// Records that a commit which refers to the objects is about to be put. Call it before the
@@ -90,21 +131,29 @@ impl StagedObjects {
     }
 
     pub(crate) fn holds(&self, name: ObjectName) -> bool {
-        self.names.contains(&name)
+        self.names.iter().any(|(own, _)| *own == name)
     }
 
     /// Keeps the objects, because the commit succeeded.
     pub(crate) fn keep(mut self) {
+        self.objects.usage.unstage(self.size_bytes());
         self.names.clear();
     }
 }
 
 impl Drop for StagedObjects {
     fn drop(&mut self) {
+        if !self.offered {
+            self.objects.usage.discard(self.size_bytes());
+        }
         let mut garbage = self.objects.lock();
         match self.offered {
             true => garbage.undecided.append(&mut self.names),
             false => garbage.unused.append(&mut self.names),
         }
     }
+}
+
+fn sum_of(objects: &[SizedObject]) -> u64 {
+    sum(objects.iter().map(|(_, size_bytes)| *size_bytes))
 }

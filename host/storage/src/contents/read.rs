@@ -3,13 +3,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{
+    GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore, ObjectStoreExt,
+};
 
 use super::codec;
 use crate::error::{Error, Result};
-use crate::format::{Chunk, Commit, Contents, ObjectName};
+use crate::format::{Chunk, Commit, Contents, ObjectName, by_place};
 use crate::location::OpenLocation;
 use crate::{blocking, paths};
 
@@ -31,7 +33,13 @@ pub(crate) fn runs(
         Contents::Chunks { chunks, .. } => {
             let (location, commit) = (location.clone(), commit.clone());
             stream::iter(adjoining(chunks, location.environment().sizes().read))
-                .map(move |run| blocking::start(read_run(location.clone(), commit.clone(), run)))
+                .map(move |run| {
+                    let chunks = match &commit.contents {
+                        Contents::Chunks { chunks, .. } => chunks.get(run).unwrap_or_default(),
+                        Contents::Inline(_) => &[],
+                    };
+                    blocking::start(read_run(location.clone(), commit.clone(), chunks.to_vec()))
+                })
                 .buffered(READS)
                 .boxed()
         }
@@ -49,39 +57,39 @@ pub(crate) fn pieces(
     pieces.boxed()
 }
 
-/// Returns the data object that holds the chunks of the run at `index` in [`runs`].
-pub(crate) fn object_of_run(
-    location: &OpenLocation,
-    commit: &Commit,
-    index: usize,
-) -> Option<ObjectName> {
-    let Contents::Chunks { objects, chunks } = &commit.contents else {
-        return None;
+/// Verifies the contents without returning them. Reads each stored chunk once, however often the contents repeat it.
+pub(crate) async fn verify(location: &OpenLocation, commit: &Arc<Commit>) -> Result<()> {
+    let Contents::Chunks { chunks, .. } = &commit.contents else {
+        return Ok(());
     };
-    let runs = adjoining(chunks, location.environment().sizes().read);
-    let first = chunks.get(runs.get(index)?.start)?;
-    Some(objects.get(first.object as usize)?.name())
+    let distinct: Vec<Chunk> = by_place(chunks)?.into_iter().copied().collect();
+    let runs = adjoining(&distinct, location.environment().sizes().read);
+    let runs = runs.into_iter().map(|run| {
+        let chunks = distinct.get(run).unwrap_or_default().to_vec();
+        blocking::start(read_run(location.clone(), commit.clone(), chunks))
+    });
+    let mut verified = stream::iter(runs).buffered(READS);
+    while let Some(run) = verified.next().await {
+        run?;
+    }
+    Ok(())
 }
 
 /// Reads chunks that are adjacent in one object with one request.
 async fn read_run(
     location: OpenLocation,
     commit: Arc<Commit>,
-    run: Range<usize>,
+    chunks: Vec<Chunk>,
 ) -> Result<Vec<Bytes>> {
-    let Contents::Chunks { objects, chunks } = &commit.contents else {
-        return Err(Error::corrupt("an inline checkpoint has no chunks"));
-    };
-    let chunks = chunks.get(run).unwrap_or_default().to_vec();
     let Some((first, last)) = chunks.first().zip(chunks.last()) else {
         return Ok(Vec::new());
     };
     // Decoding has checked that each chunk lies in an object of the list.
-    let Some(object) = objects.get(first.object as usize) else {
+    let Some(object) = commit.contents.objects().get(first.object as usize) else {
         return Err(Error::corrupt("a chunk without an object"));
     };
-    let end = last.offset + u64::from(last.stored_bytes);
-    let mut bytes = get_range(&location, object.name(), first.offset..end).await?;
+    let range = first.offset..last.end();
+    let mut bytes = get_range(&location, object.name(), range).await?;
     let name = object.name();
     blocking::run(location.threads(), move || {
         let unpack = |chunk: &Chunk| {
@@ -104,10 +112,8 @@ fn adjoining(chunks: &[Chunk], most: usize) -> Vec<Range<usize>> {
     let (mut stored, mut size) = (0, 0);
     for (index, chunk) in chunks.iter().enumerate() {
         let before = index.checked_sub(1).and_then(|before| chunks.get(before));
-        let adjoins = before.is_some_and(|before| {
-            before.object == chunk.object
-                && before.offset + u64::from(before.stored_bytes) == chunk.offset
-        });
+        let adjoins = before
+            .is_some_and(|before| before.object == chunk.object && before.end() == chunk.offset);
         stored += u64::from(chunk.stored_bytes);
         size += u64::from(chunk.size_bytes);
         match runs.last_mut() {
@@ -123,6 +129,39 @@ fn adjoining(chunks: &[Chunk], most: usize) -> Vec<Range<usize>> {
     runs
 }
 
+/// Reads an answer to its end. Returns `None` if it is longer than `most` bytes. Takes memory for what has arrived:
+/// neither a listed size nor the one in the answer is believed.
+pub(crate) async fn collect(answer: GetResult, most: u64) -> object_store::Result<Option<Bytes>> {
+    if answer.range.end.saturating_sub(answer.range.start) > most {
+        return Ok(None);
+    }
+    // The size of an open file is known, and as a stream it would be read in many small pieces.
+    if !matches!(answer.payload, GetResultPayload::Stream(_)) {
+        return answer.bytes().await.map(Some);
+    }
+    let mut pieces = answer.into_stream();
+    let Some(first) = pieces.try_next().await? else {
+        return Ok(Some(Bytes::new()));
+    };
+    // Most objects arrive in one piece, which is not copied.
+    let mut whole = match pieces.try_next().await? {
+        None if first.len() as u64 <= most => return Ok(Some(first)),
+        None => return Ok(None),
+        Some(second) => {
+            let mut whole = BytesMut::from(&first[..]);
+            whole.extend_from_slice(&second);
+            whole
+        }
+    };
+    while whole.len() as u64 <= most {
+        match pieces.try_next().await? {
+            Some(piece) => whole.extend_from_slice(&piece),
+            None => return Ok(Some(whole.freeze())),
+        }
+    }
+    Ok(None)
+}
+
 /// Reads a range of a data object.
 pub(crate) async fn get_range(
     location: &OpenLocation,
@@ -131,8 +170,14 @@ pub(crate) async fn get_range(
 ) -> Result<Bytes> {
     let path = paths::object(location.prefix(), object);
     let name = path.filename().unwrap_or_default();
-    match location.store().get_range(&path, range.clone()).await {
-        Ok(bytes) if bytes.len() as u64 == range.end - range.start => Ok(bytes),
+    let length = range.end.saturating_sub(range.start);
+    let options = GetOptions {
+        range: Some(GetRange::Bounded(range.clone())),
+        ..GetOptions::default()
+    };
+    let read = async { collect(location.store().get_opts(&path, options).await?, length).await };
+    match read.await {
+        Ok(Some(bytes)) if bytes.len() as u64 == length => Ok(bytes),
         Ok(_) => Err(Error::corrupt(format!("data object {name} is truncated"))),
         Err(object_store::Error::NotFound { .. }) => {
             Err(Error::corrupt(format!("data object {name} is missing")))

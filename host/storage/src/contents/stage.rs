@@ -34,8 +34,6 @@ pub(crate) struct Stage {
     pub(crate) reusable: Vec<Arc<Commit>>,
     /// The lease on those commits.
     pub(crate) lease: Lease,
-    /// What the storage already holds, in bytes.
-    pub(crate) stored_bytes: u64,
     /// The writer's generation when the stage began.
     pub(crate) generation: u64,
 }
@@ -46,6 +44,7 @@ pub(crate) struct StoredContents {
     pub(crate) contents: Contents,
     pub(crate) uploaded_bytes: u64,
     pub(crate) staged: StagedObjects,
+    pub(crate) limits: Limits,
     pub(crate) generation: u64,
     /// Keeps reused data from being deleted before the commit succeeds.
     _lease: Lease,
@@ -79,7 +78,7 @@ impl Stage {
             .map_ok(|chunk| prepare(threads, chunk, known.clone()))
             .try_buffered(PREPARING)
             .boxed();
-        let mut packer = Packer::new(&self.location, self.staged, self.stored_bytes, limits);
+        let mut packer = Packer::new(&self.location, self.staged, limits);
         let packed = async {
             while let Some(prepared) = prepared.try_next().await? {
                 packer.add(prepared).await?;
@@ -97,6 +96,7 @@ impl Stage {
             contents,
             uploaded_bytes,
             staged,
+            limits,
             generation: self.generation,
             _lease: self.lease,
         })
@@ -108,6 +108,7 @@ impl Stage {
             contents,
             uploaded_bytes: 0,
             staged: self.staged,
+            limits: self.limits,
             generation: self.generation,
             _lease: self.lease,
         }

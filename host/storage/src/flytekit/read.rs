@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use super::Planned;
 use crate::blocking;
 use crate::cancel::Cancel;
+use crate::contents::read;
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::OpenLocation;
 use crate::tree::walk::TreeReader;
@@ -142,10 +143,7 @@ async fn open(
         Err(error) => return Err(unread(&location, &listed, error).await),
     };
     let object = answer.meta.clone();
-    // It was listed as empty and may have grown to more than may be held in memory.
-    if answer.range.end - answer.range.start > READ_BYTES {
-        return Err(changed(&location, path));
-    }
+    // It may have been listed as empty and have grown to more than may be held in memory.
     let first = collect(&location, answer).await?;
     let from = first.len() as u64;
     let rest = (from < object.size).then_some(Rest {
@@ -199,10 +197,12 @@ fn read_on(
         .buffered(PIECES)
 }
 
+/// Collects a piece. Whatever is longer than was asked for is not held in memory.
 async fn collect(location: &OpenLocation, answer: GetResult) -> Result<Bytes> {
     let path = answer.meta.location.clone();
-    let contents = answer.bytes().await;
-    contents.map_err(|e| location.error(format!("cannot read {path}"), e))
+    let contents = read::collect(answer, READ_BYTES).await;
+    let contents = contents.map_err(|e| location.error(format!("cannot read {path}"), e))?;
+    contents.ok_or_else(|| changed(location, &path))
 }
 
 fn same_version(a: &ObjectMeta, b: &ObjectMeta) -> bool {

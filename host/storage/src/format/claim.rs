@@ -24,6 +24,8 @@ pub(crate) struct Claim {
     pub(crate) keep: NonZeroUsize,
     /// Whether the commits below this claim are replaced by the next one instead of resumed from.
     pub(crate) fresh: bool,
+    /// The size of the records below this one that are never deleted.
+    pub(crate) permanent_bytes: u64,
 }
 
 /// Identifies a location, wherever it is moved. Its first claim makes it, and every record repeats it. Random,
@@ -56,7 +58,7 @@ pub(crate) struct Found {
 }
 
 /// The last key that this program knows.
-const LAST_KEY: u64 = 7;
+const LAST_KEY: u64 = 8;
 
 #[derive(Encode, Decode, CborLen)]
 #[cbor(map)]
@@ -77,6 +79,8 @@ struct Fields {
     keep: u32,
     #[n(7)]
     fresh: Option<bool>,
+    #[n(8)]
+    permanent_bytes: u64,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -100,6 +104,7 @@ pub(super) fn encode(claim: &Claim) -> Vec<u8> {
         location_id,
         keep,
         fresh,
+        permanent_bytes,
     } = claim;
     to_vec(&Fields {
         epoch: *epoch,
@@ -110,6 +115,7 @@ pub(super) fn encode(claim: &Claim) -> Vec<u8> {
         location_id: location_id.0,
         keep: keep_field(*keep),
         fresh: fresh.then_some(true),
+        permanent_bytes: *permanent_bytes,
     })
 }
 
@@ -125,6 +131,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Claim> {
         location_id: LocationId(fields.location_id),
         keep: keep(fields.keep)?,
         fresh: fields.fresh.unwrap_or(false),
+        permanent_bytes: fields.permanent_bytes,
     };
     canonical::check(bytes, &encode(&claim), LAST_KEY)?;
     Ok(claim)

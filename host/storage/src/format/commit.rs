@@ -38,6 +38,8 @@ pub(crate) struct Commit {
     pub(crate) keep: NonZeroUsize,
     /// The damaged slots that an operator has given up, ascending.
     pub(crate) given_up: Vec<u64>,
+    /// The size of the records up to its claim that are never deleted.
+    pub(crate) permanent_bytes: u64,
 }
 
 /// Where the contents of the tree's files lie, concatenated in the tree's order.
@@ -112,6 +114,13 @@ impl ObjectRef {
     }
 }
 
+impl Chunk {
+    /// Returns where it ends in its object. Decoding has checked that there is such an offset.
+    pub(crate) fn end(&self) -> u64 {
+        self.offset.saturating_add(self.stored_bytes.into())
+    }
+}
+
 impl Contents {
     pub(crate) fn size_bytes(&self) -> u64 {
         match self {
@@ -129,7 +138,7 @@ impl Contents {
 }
 
 /// The last key that this program knows.
-const LAST_KEY: u64 = 13;
+const LAST_KEY: u64 = 14;
 
 #[derive(Encode, Decode, CborLen)]
 #[cbor(map)]
@@ -162,6 +171,8 @@ struct Fields {
     keep: u32,
     #[n(13)]
     given_up: Option<Vec<u64>>,
+    #[n(14)]
+    permanent_bytes: u64,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -196,6 +207,7 @@ pub(super) fn encode(commit: &Commit) -> Vec<u8> {
         location_id,
         keep,
         given_up,
+        permanent_bytes,
     } = commit;
     let (inline, objects, chunks) = match contents {
         Contents::Inline(bytes) => (Some(bytes.to_vec()), None, None),
@@ -217,6 +229,7 @@ pub(super) fn encode(commit: &Commit) -> Vec<u8> {
         location_id: location_id.0,
         keep: keep_field(*keep),
         given_up: (!given_up.is_empty()).then(|| given_up.clone()),
+        permanent_bytes: *permanent_bytes,
     })
 }
 
@@ -269,6 +282,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Commit> {
         location_id: LocationId(fields.location_id),
         keep: keep(fields.keep)?,
         given_up: fields.given_up.unwrap_or_default(),
+        permanent_bytes: fields.permanent_bytes,
     };
     check_given_up(&commit.given_up)?;
     canonical::check(bytes, &encode(&commit), LAST_KEY)?;
@@ -316,6 +330,23 @@ fn check_objects(epoch: u64, objects: &[ObjectRef], chunks: &[Chunk]) -> Result<
     }
 }
 
+/// Returns the distinct chunks, in the order in which they lie in the objects. Together they are no longer than the
+/// objects, however often the contents repeat them.
+///
+/// # Errors
+/// `Corrupt` if chunks overlap. No writer makes such chunks, and reading each would take any number of times as long
+/// as reading the objects.
+pub(crate) fn by_place(chunks: &[Chunk]) -> Result<Vec<&Chunk>> {
+    let mut chunks: Vec<&Chunk> = chunks.iter().collect();
+    chunks.sort_unstable_by_key(|chunk| (chunk.object, chunk.offset));
+    chunks.dedup();
+    let overlap = |(a, b): (&&Chunk, &&Chunk)| a.object == b.object && a.end() > b.offset;
+    match chunks.iter().zip(chunks.iter().skip(1)).any(overlap) {
+        true => Err(Error::corrupt("the commit has chunks that overlap")),
+        false => Ok(chunks),
+    }
+}
+
 fn check_chunks(objects: &[ObjectRef], chunks: &[Chunk]) -> Result<()> {
     for chunk in chunks {
         let object = usize::try_from(chunk.object).ok();
@@ -331,7 +362,7 @@ fn check_chunks(objects: &[ObjectRef], chunks: &[Chunk]) -> Result<()> {
             return Err(Error::corrupt("the commit has an invalid chunk"));
         }
     }
-    Ok(())
+    by_place(chunks).map(drop)
 }
 
 impl EntryFields {

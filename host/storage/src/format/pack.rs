@@ -44,11 +44,11 @@ pub(crate) fn index_bytes(chunks: usize) -> u64 {
     (chunks * ENTRY_BYTES + TRAILER_BYTES) as u64
 }
 
-/// Checks every byte of a data object.
+/// Checks every byte of a data object. Returns the chunks that it holds, one after the other.
 ///
 /// # Errors
 /// `Corrupt`, with the reason.
-pub(crate) fn verify(object: &[u8]) -> Result<()> {
+pub(crate) fn verify(object: &[u8]) -> Result<Vec<StoredChunk>> {
     let Some((rest, hash)) = object.split_last_chunk::<HASH_BYTES>() else {
         return Err(Error::corrupt("the data object is truncated"));
     };
@@ -69,19 +69,27 @@ pub(crate) fn verify(object: &[u8]) -> Result<()> {
             "the data object's index does not match its hash",
         ));
     }
+    let mut stored = Vec::with_capacity(count as usize);
     for (number, entry) in index.chunks_exact(ENTRY_BYTES).enumerate() {
-        let (length, hash) = entry.split_at(4);
-        let length = length.iter().rev().fold(0, |n, b| n << 8 | usize::from(*b));
-        let Some((chunk, rest)) = chunks.split_at_checked(length) else {
+        let Some((length, hash)) = entry.split_first_chunk::<4>() else {
             return Err(Error::corrupt("the data object's index is invalid"));
         };
-        if blake3::hash(chunk).as_bytes() != hash {
+        let bytes = u32::from_le_bytes(*length);
+        let Some((chunk, rest)) = chunks.split_at_checked(bytes as usize) else {
+            return Err(Error::corrupt("the data object's index is invalid"));
+        };
+        let actual: [u8; HASH_BYTES] = blake3::hash(chunk).into();
+        if actual != hash {
             return Err(Error::corrupt(format!("chunk {number} is damaged")));
         }
+        stored.push(StoredChunk {
+            bytes,
+            hash: actual,
+        });
         chunks = rest;
     }
     match chunks.is_empty() {
-        true => Ok(()),
+        true => Ok(stored),
         false => Err(Error::corrupt("the data object holds more than its chunks")),
     }
 }
@@ -100,7 +108,8 @@ mod tests {
         let index = encode_index(&[chunk(b"first"), chunk(b"second")]);
         assert_eq!(index.len() as u64, index_bytes(2));
         object.extend(index);
-        verify(&object).unwrap();
+        let stored = verify(&object).unwrap();
+        assert_eq!(stored, [chunk(b"first"), chunk(b"second")]);
         for bit in 0..object.len() * 8 {
             let mut flipped = object.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);

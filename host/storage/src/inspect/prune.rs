@@ -72,6 +72,8 @@ impl OpenLocation {
             let damaged = plan
                 .choose(self, &history, keep, examine, on_damage)
                 .await?;
+            // Damage in a slot that is given up is never reported, so give up nothing that may be restored.
+            plan.given_up.retain(|slot| !plan.kept.contains(slot));
             // What a running attempt has pruned meanwhile looks damaged.
             if damaged.is_some() && slot::list(self).await? != history.sequences {
                 continue;

@@ -1,18 +1,20 @@
 //! Reads and verifies everything that a location holds, without changing it.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod data;
+mod permanent;
 
-use futures::StreamExt;
-use object_store::ObjectStoreExt;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use self::data::{Examined, Uses};
+use self::permanent::Sums;
 use crate::checkpoint::Checkpoint;
-use crate::contents::read::{self, list_objects};
+use crate::contents::read::list_objects;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{ObjectName, Record, pack};
+use crate::format::{ObjectName, Record};
 use crate::location::OpenLocation;
 use crate::log::history::History;
-use crate::log::slot;
-use crate::{blocking, paths};
+use crate::log::slot::{self, Sized};
+use crate::paths;
 
 /// What a location holds, and what is damaged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,13 +26,13 @@ pub struct Verification {
     pub objects: u64,
     /// The size of these data objects, in bytes.
     pub object_bytes: u64,
-    /// The checkpoints that were read in full, without writing them anywhere.
+    /// The checkpoints whose every byte was read and is right.
     pub checkpoints: Vec<u64>,
     /// What is damaged or missing.
     pub findings: Vec<Finding>,
 }
 
-/// A damaged or missing object.
+/// An object that is damaged or missing, or a record that contradicts the one that it follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
@@ -43,8 +45,8 @@ pub struct Finding {
 }
 
 impl OpenLocation {
-    /// Reads every record and every byte of every data object. Reports what is damaged or missing
-    /// and which checkpoints are lost because of it. Changes nothing and claims nothing. Does not
+    /// Reads every record and every byte of every data object, each data object once. Reports what is damaged or
+    /// missing and which checkpoints are lost because of it. Changes nothing and claims nothing. Does not
     /// report what a running attempt prunes in the meantime.
     ///
     /// # Errors
@@ -53,54 +55,30 @@ impl OpenLocation {
         self.verify_watched(|_, _| {}).await
     }
 
-    /// Like [`verify`](Self::verify), but reports progress: how many bytes of contents have been
-    /// read, and how many there are. Both are known once the records are read, before any contents
-    /// are.
+    /// Like [`verify`](Self::verify), but reports progress: how many bytes of the data objects have been
+    /// read, and how many there are. Both are known once the records are read, before any data object
+    /// is.
     ///
     /// # Errors
     /// Those of [`verify`](Self::verify).
-    pub async fn verify_watched(&self, watch: impl FnMut(u64, u64) + Send) -> Result<Verification> {
+    pub async fn verify_watched(
+        &self,
+        mut watch: impl FnMut(u64, u64) + Send,
+    ) -> Result<Verification> {
         let history = History::load(self).await?;
         let mut report = Verification::default();
         let listed = slot::list(self).await?;
-        let checkpoints = report.read_records(self, &listed, &history).await?;
+        let checkpoints = report.read_records(self, &listed, history).await?;
         let objects = list_objects(self).await?;
-        let mut progress = Progress::new(&objects, &checkpoints, watch);
         report
-            .read_objects(self, &objects, &checkpoints, &mut progress)
+            .read_objects(self, &objects, &checkpoints, &mut watch)
             .await?;
         report.compare_objects(&objects, &checkpoints);
-        for checkpoint in &checkpoints {
-            report.restore(checkpoint, &mut progress).await?;
-        }
+        let lost: HashSet<_> = report.findings.iter().flat_map(|f| &f.costs).collect();
+        let whole = checkpoints.iter().map(|c| c.sequence);
+        report.checkpoints = whole.filter(|s| !lost.contains(s)).collect();
         report.forget_pruned(self, &listed).await?;
         Ok(report)
-    }
-}
-
-/// Tracks how much of the contents has been read, for the watcher.
-struct Progress<W> {
-    done: u64,
-    total: u64,
-    watch: W,
-}
-
-impl<W: FnMut(u64, u64) + Send> Progress<W> {
-    fn new(objects: &[(ObjectName, u64)], checkpoints: &[Checkpoint], watch: W) -> Self {
-        let sizes = objects.iter().map(|(_, size_bytes)| *size_bytes);
-        let sizes = sizes.chain(checkpoints.iter().map(logical_bytes));
-        let mut progress = Self {
-            done: 0,
-            total: sizes.fold(0, u64::saturating_add),
-            watch,
-        };
-        progress.add(0);
-        progress
-    }
-
-    fn add(&mut self, bytes: u64) {
-        self.done = self.done.saturating_add(bytes);
-        (self.watch)(self.done, self.total);
     }
 }
 
@@ -110,57 +88,97 @@ impl Verification {
         &mut self,
         location: &OpenLocation,
         listed: &[u64],
-        history: &History,
+        history: History,
     ) -> Result<Vec<Checkpoint>> {
         // Only these are restorable. Other commits may legitimately have lost their data.
-        let retained = history.retained();
-        for missing in retained.iter().filter(|s| listed.binary_search(s).is_err()) {
+        let retained: BTreeSet<_> = history.retained().into_iter().collect();
+        let History {
+            checkpoints,
+            given_up,
+            ..
+        } = history;
+        let mut read: BTreeMap<_, _> = checkpoints.into_iter().map(|c| (c.sequence, c)).collect();
+        // The newest first, as in the history.
+        for missing in retained
+            .iter()
+            .rev()
+            .filter(|s| listed.binary_search(s).is_err())
+        {
             let name = record_name(location, *missing);
             self.find(name, &Error::corrupt("missing"), vec![*missing]);
         }
         let mut checkpoints = Vec::new();
+        let mut sums = Sums::default();
         for &sequence in listed {
             self.records += 1;
-            match slot::read(location, sequence).await {
-                Ok(Some(Record::Commit(commit))) if retained.contains(&sequence) => {
-                    checkpoints.push(Checkpoint {
-                        location: location.clone(),
-                        sequence,
-                        commit: commit.into(),
-                    });
-                }
-                Ok(_) => {}
+            // These have been read already, to know what is retained.
+            if let Some(checkpoint) = read.remove(&sequence) {
+                let (commit, size_bytes) = (&checkpoint.commit, checkpoint.record_bytes);
+                sums.add_commit(sequence, commit, size_bytes);
+                checkpoints.push(checkpoint);
+                continue;
+            }
+            match slot::read_sized(location, sequence).await {
+                Ok(Some(Sized { record, size_bytes })) => match record {
+                    Record::Claim(claim) => sums.add_claim(&claim, size_bytes),
+                    Record::Commit(commit) => {
+                        sums.add_commit(sequence, &commit, size_bytes);
+                        if retained.contains(&sequence) {
+                            checkpoints.push(Checkpoint {
+                                location: location.clone(),
+                                sequence,
+                                commit: commit.into(),
+                                record_bytes: size_bytes,
+                            });
+                        }
+                    }
+                },
+                Ok(None) => {}
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    if history.given_up.binary_search(&sequence).is_err() {
-                        let costs = retained.iter().copied().filter(|s| *s == sequence);
-                        self.find(record_name(location, sequence), &error, costs.collect());
+                    if given_up.binary_search(&sequence).is_err() {
+                        let costs = retained.get(&sequence).copied();
+                        let name = record_name(location, sequence);
+                        self.find(name, &error, costs.into_iter().collect());
                     }
                 }
                 Err(error) => return Err(error),
             }
         }
+        let mut wrong = sums.disagreements(listed);
+        wrong.retain(|sequence, _| given_up.binary_search(sequence).is_err());
+        // In a log that changes, a record may not be the one that was listed, and newer ones may not have been.
+        if !wrong.is_empty() && slot::list(location).await? == listed {
+            for (sequence, error) in &wrong {
+                self.find(record_name(location, *sequence), error, Vec::new());
+            }
+        }
         Ok(checkpoints)
     }
 
-    /// Reads every data object in its stored form.
+    /// Reads every data object.
     async fn read_objects(
         &mut self,
         location: &OpenLocation,
         objects: &[(ObjectName, u64)],
         checkpoints: &[Checkpoint],
-        progress: &mut Progress<impl FnMut(u64, u64) + Send>,
+        watch: &mut (impl FnMut(u64, u64) + Send),
     ) -> Result<()> {
+        let sizes = objects.iter().map(|(_, size_bytes)| *size_bytes);
+        let total = sizes.fold(0, u64::saturating_add);
+        watch(0, total);
+        let mut uses = Uses::of(checkpoints);
         for &(name, size_bytes) in objects {
             self.objects += 1;
             self.object_bytes = self.object_bytes.saturating_add(size_bytes);
-            match verify_object(location, name, size_bytes).await {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    self.find(object_name(name), &error, costs(checkpoints, name));
+            match uses.examine(location, name, size_bytes).await? {
+                Examined::Damaged(error, costs) => self.find(object_name(name), &error, costs),
+                Examined::Whole(misstated) => {
+                    for (sequence, error) in misstated {
+                        self.find(object_name(name), &error, vec![sequence]);
+                    }
                 }
-                Err(error) => return Err(error),
             }
-            progress.add(size_bytes);
+            watch(self.object_bytes, total);
         }
         Ok(())
     }
@@ -168,15 +186,30 @@ impl Verification {
     /// Finds data objects that are missing or whose size differs from that in a commit.
     fn compare_objects(&mut self, objects: &[(ObjectName, u64)], checkpoints: &[Checkpoint]) {
         let present: BTreeMap<_, _> = objects.iter().copied().collect();
-        let needed = checkpoints.iter().flat_map(|c| c.commit.contents.objects());
-        let needed: BTreeSet<_> = needed.map(|o| (o.name(), o.size_bytes)).collect();
-        for (name, size_bytes) in needed {
-            let what = match present.get(&name) {
-                Some(found) if *found == size_bytes => continue,
-                Some(_) => "its size differs from that in a commit",
-                None => "missing",
+        let mut wrong: BTreeMap<(ObjectName, u64), Vec<u64>> = BTreeMap::new();
+        for checkpoint in checkpoints {
+            for object in checkpoint.commit.contents.objects() {
+                if present.get(&object.name()) != Some(&object.size_bytes) {
+                    let costs = wrong.entry((object.name(), object.size_bytes));
+                    costs.or_default().push(checkpoint.sequence);
+                }
+            }
+        }
+        let known: HashSet<_> = self.findings.iter().flat_map(known_costs).collect();
+        let mut found = Vec::new();
+        for ((name, _), costs) in wrong {
+            let object = object_name(name);
+            if costs.iter().all(|c| known.contains(&(object.as_str(), *c))) {
+                continue;
+            }
+            let what = match present.contains_key(&name) {
+                true => "its size differs from that in a commit",
+                false => "missing",
             };
-            self.lose(checkpoints, name, size_bytes, &Error::corrupt(what));
+            found.push((object, Error::corrupt(what), costs));
+        }
+        for (object, error, costs) in found {
+            self.find(object, &error, costs);
         }
     }
 
@@ -187,21 +220,18 @@ impl Verification {
             return Ok(());
         }
         let retained = History::load(location).await?.retained();
+        let retained: HashSet<_> = retained.into_iter().collect();
         for finding in &mut self.findings {
             finding.costs.retain(|sequence| retained.contains(sequence));
         }
-        let records = slot::list(location).await?;
-        let objects = list_objects(location).await?;
-        let present = |finding: &Finding| {
-            records
-                .iter()
-                .any(|s| record_name(location, *s) == finding.object)
-                || objects
-                    .iter()
-                    .any(|(o, _)| object_name(*o) == finding.object)
-        };
+        let records = slot::list(location).await?.into_iter();
+        let objects = list_objects(location).await?.into_iter();
+        let present: HashSet<_> = records
+            .map(|sequence| record_name(location, sequence))
+            .chain(objects.map(|(name, _)| object_name(name)))
+            .collect();
         self.findings
-            .retain(|finding| !finding.costs.is_empty() || present(finding));
+            .retain(|finding| !finding.costs.is_empty() || present.contains(&finding.object));
         Ok(())
     }
 
@@ -213,74 +243,12 @@ impl Verification {
             costs,
         });
     }
-
-    /// Marks the checkpoints that need an object of this size as lost, unless they are known to be.
-    fn lose(&mut self, of: &[Checkpoint], name: ObjectName, size_bytes: u64, error: &Error) {
-        let needs = |checkpoint: &&Checkpoint| {
-            let mut objects = checkpoint.commit.contents.objects().iter();
-            objects.any(|o| o.name() == name && o.size_bytes == size_bytes)
-        };
-        let object = object_name(name);
-        let lost: Vec<u64> = of.iter().filter(needs).map(|c| c.sequence).collect();
-        let known = |f: &Finding| f.object == object && lost.iter().all(|c| f.costs.contains(c));
-        if !self.findings.iter().any(known) {
-            self.find(object, error, lost);
-        }
-    }
-
-    /// Reads a checkpoint in full, unless it is known to be lost.
-    async fn restore(
-        &mut self,
-        checkpoint: &Checkpoint,
-        progress: &mut Progress<impl FnMut(u64, u64) + Send>,
-    ) -> Result<()> {
-        let sequence = checkpoint.sequence;
-        if self.findings.iter().any(|f| f.costs.contains(&sequence)) {
-            progress.add(logical_bytes(checkpoint));
-            return Ok(());
-        }
-        let mut runs = checkpoint.runs();
-        let mut read = 0;
-        while let Some(run) = runs.next().await {
-            match run {
-                Ok(pieces) => progress.add(pieces.iter().map(|piece| piece.len() as u64).sum()),
-                Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    let object =
-                        read::object_of_run(&checkpoint.location, &checkpoint.commit, read);
-                    let object = match object {
-                        Some(name) => object_name(name),
-                        None => record_name(&checkpoint.location, sequence),
-                    };
-                    self.find(object, &error, vec![sequence]);
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            }
-            read += 1;
-        }
-        self.checkpoints.push(sequence);
-        Ok(())
-    }
 }
 
-fn logical_bytes(checkpoint: &Checkpoint) -> u64 {
-    checkpoint.tree().size_bytes().unwrap_or(u64::MAX)
-}
-
-async fn verify_object(location: &OpenLocation, name: ObjectName, size_bytes: u64) -> Result<()> {
-    if size_bytes > pack::MAX_OBJECT_BYTES {
-        return Err(Error::corrupt(
-            "longer than the maximum size of a data object",
-        ));
-    }
-    let path = paths::object(location.prefix(), name);
-    let failed = |e| location.error("cannot read a data object", e);
-    let bytes = match location.store().get(&path).await {
-        Ok(answer) => answer.bytes().await.map_err(failed)?,
-        Err(object_store::Error::NotFound { .. }) => return Err(Error::corrupt("missing")),
-        Err(error) => return Err(failed(error)),
-    };
-    blocking::run(location.threads(), move || pack::verify(&bytes)).await?
+/// Returns the checkpoints that are known to be lost because of an object, each with its name.
+fn known_costs(finding: &Finding) -> impl Iterator<Item = (&str, u64)> {
+    let costs = finding.costs.iter().copied();
+    costs.map(|sequence| (finding.object.as_str(), sequence))
 }
 
 fn record_name(location: &OpenLocation, sequence: u64) -> String {
@@ -290,13 +258,4 @@ fn record_name(location: &OpenLocation, sequence: u64) -> String {
 
 fn object_name(name: ObjectName) -> String {
     format!("data/{}-{}", name.epoch, name.counter)
-}
-
-fn costs(checkpoints: &[Checkpoint], name: ObjectName) -> Vec<u64> {
-    let refers = |c: &&Checkpoint| c.commit.contents.objects().iter().any(|o| o.name() == name);
-    checkpoints
-        .iter()
-        .filter(refers)
-        .map(|c| c.sequence)
-        .collect()
 }

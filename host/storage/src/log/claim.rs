@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use object_store::{PutMode, PutOptions};
 use tracing::{debug, info, warn};
 
+use crate::contents::usage::sum;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Claim, LocationId, MAX_RETAINED, Predecessor, Record};
 use crate::location::OpenLocation;
@@ -43,6 +44,8 @@ pub(crate) struct Claimed {
     pub(crate) location_id: LocationId,
     /// How many checkpoints to keep.
     pub(crate) keep: NonZeroUsize,
+    /// The size of the records up to the claim that are never deleted.
+    pub(crate) permanent_bytes: u64,
     /// What the location itself holds.
     pub(crate) own: History,
     /// What the attempt can resume from, predecessors included.
@@ -53,6 +56,8 @@ pub(crate) struct Claimed {
 struct End {
     sequences: Vec<u64>,
     newest: Option<Record>,
+    /// The size of the records that are never deleted once a claim lies above this end.
+    permanent_bytes: u64,
 }
 
 /// The part of a claim that depends on what the location and its predecessors hold.
@@ -84,9 +89,11 @@ pub(crate) async fn claim(location: &OpenLocation, claimant: &Claimant<'_>) -> R
             location_id: origin.location_id,
             keep: origin.keep,
             fresh: origin.fresh,
+            permanent_bytes: end.permanent_bytes,
         };
         let write_id = claim.write_id;
         let bytes = Record::Claim(claim).encode()?;
+        let size_bytes = bytes.len() as u64;
         match slot::put(location, sequence, bytes.clone(), write_id).await {
             Ok(Put::Committed) => {
                 // The list may predate the last owner's newest commits, and that owner may have
@@ -103,7 +110,8 @@ pub(crate) async fn claim(location: &OpenLocation, claimant: &Claimant<'_>) -> R
                     if ran_other {
                         warn!(%location, "the last attempt here ran another component; if that was another task, give each task a location of its own");
                     }
-                    return finish(location, claimant, sequence, origin, history).await;
+                    let own = end.permanent_bytes.saturating_add(size_bytes);
+                    return finish(location, claimant, (sequence, own), origin, history).await;
                 }
             }
             // Or the owner has pruned the record already. Either way the end of the log is
@@ -131,9 +139,40 @@ impl End {
     /// `Other` if the newest record needs a newer program: a claim would fence that program's tasks, and could
     /// not resume from their checkpoints.
     async fn read(location: &OpenLocation) -> Result<Self> {
-        let sequences = slot::list(location).await?;
-        let newest = newest_readable(location, &sequences, |_| true).await?;
-        Ok(Self { sequences, newest })
+        let mut listed = slot::list_sized(location).await?;
+        let mut end = Self {
+            sequences: listed.iter().map(|(sequence, _)| *sequence).collect(),
+            newest: None,
+            permanent_bytes: 0,
+        };
+        let mut below = sum(listed.iter().map(|(_, size_bytes)| *size_bytes));
+        while let Some((sequence, size_bytes)) = listed.pop() {
+            below = below.saturating_sub(size_bytes);
+            let read = match slot::read_sized(location, sequence).await {
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    end.permanent_bytes = sum([end.permanent_bytes, size_bytes]);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            // A record that is gone was pruned just now, so the end of the log is elsewhere by now.
+            let Some(read) = read else { continue };
+            let (stated, mut size_bytes) = (read.record.permanent_bytes(), read.size_bytes);
+            end.newest.get_or_insert(read.record);
+            // What is never deleted was listed, so a greater number is wrong. If it were believed, it could lock the
+            // location for ever.
+            let is_believed = stated <= below;
+            if is_believed {
+                size_bytes = sum([size_bytes, stated]);
+            }
+            end.permanent_bytes = sum([end.permanent_bytes, size_bytes]);
+            if is_believed {
+                return Ok(end);
+            }
+            warn!(%location, slot = sequence, stated, "the record says that more bytes stay below it than there are; adding up the log instead");
+        }
+        Ok(end)
     }
 
     /// Returns what a claim at this end says.
@@ -299,11 +338,11 @@ async fn check_conditions(location: &OpenLocation, sequence: u64, claim: Vec<u8>
 async fn finish(
     location: &OpenLocation,
     claimant: &Claimant<'_>,
-    epoch: u64,
+    (epoch, permanent_bytes): (u64, u64),
     origin: Origin,
-    own: History,
+    mut own: History,
 ) -> Result<Claimed> {
-    sweep::sweep(location, epoch, &own).await?;
+    sweep::sweep(location, epoch, &mut own).await?;
     let others = match claimant.previous {
         // A commit was found that turned out to be damaged.
         Some(previous)
@@ -321,6 +360,7 @@ async fn finish(
         epoch,
         location_id: origin.location_id,
         keep: origin.keep,
+        permanent_bytes,
         resumable: predecessors::join(&own, others),
         own,
     })

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Commit, LocationId, Predecessor, Record};
 use crate::location::OpenLocation;
 use crate::log::predecessors::Identity;
-use crate::log::slot;
+use crate::log::slot::{self, Sized};
 
 /// How often a location is read again while its owner prunes it. The owner has committed each time.
 pub(crate) const MAX_READS: usize = 16;
@@ -112,8 +112,8 @@ impl History {
     /// that it retains, newest first.
     async fn find_newest(&mut self, location: &OpenLocation) -> Result<Vec<u64>> {
         for sequence in self.sequences.clone().into_iter().rev() {
-            let record = self.read(location, sequence).await?;
-            if let (Some(record), None) = (&record, self.id) {
+            let read = self.read(location, sequence).await?;
+            if let (Some(Sized { record, .. }), None) = (&read, self.id) {
                 self.id = Some(record.location_id());
                 self.keep = Some(record.keep());
                 // Every claim repeats both until the next commit.
@@ -122,18 +122,20 @@ impl History {
                     self.fresh = claim.fresh;
                 }
             }
+            let Some(Sized { record, size_bytes }) = read else {
+                continue;
+            };
             match record {
-                Some(Record::Commit(commit)) => {
+                Record::Commit(commit) => {
                     self.given_up.clone_from(&commit.given_up);
                     let mut retained = commit.retains.clone();
                     retained.retain(|other| *other < sequence);
                     retained.sort_unstable_by(|a, b| b.cmp(a));
                     retained.dedup();
-                    self.add(location, sequence, commit);
+                    self.add(location, sequence, commit, size_bytes);
                     return Ok(retained);
                 }
-                Some(Record::Claim(_)) => self.claimed = true,
-                None => {}
+                Record::Claim(_) => self.claimed = true,
             }
         }
         Ok(Vec::new())
@@ -148,26 +150,28 @@ impl History {
             self.damaged.push(Damage::new(location, sequence, &missing));
             return Ok(());
         }
-        match self.read(location, sequence).await? {
-            Some(Record::Commit(commit)) => self.add(location, sequence, commit),
+        let Some(Sized { record, size_bytes }) = self.read(location, sequence).await? else {
+            return Ok(());
+        };
+        match record {
+            Record::Commit(commit) => self.add(location, sequence, commit, size_bytes),
             // The commit was deleted, and a claim that came late took its slot.
-            Some(Record::Claim(_)) => {
+            Record::Claim(_) => {
                 self.incomplete = true;
                 let replaced = Error::corrupt(format!("record {sequence} is a claim"));
                 self.damaged
                     .push(Damage::new(location, sequence, &replaced));
             }
-            None => {}
         }
         Ok(())
     }
 
     /// Reads a listed record. Returns `None` if it is gone or damaged, and records which.
-    async fn read(&mut self, location: &OpenLocation, sequence: u64) -> Result<Option<Record>> {
-        match slot::read(location, sequence).await {
-            Ok(record) => {
-                self.incomplete |= record.is_none();
-                Ok(record)
+    async fn read(&mut self, location: &OpenLocation, sequence: u64) -> Result<Option<Sized>> {
+        match slot::read_sized(location, sequence).await {
+            Ok(read) => {
+                self.incomplete |= read.is_none();
+                Ok(read)
             }
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 self.damaged.push(Damage::new(location, sequence, &error));
@@ -177,11 +181,18 @@ impl History {
         }
     }
 
-    fn add(&mut self, location: &OpenLocation, sequence: u64, commit: Box<Commit>) {
+    fn add(
+        &mut self,
+        location: &OpenLocation,
+        sequence: u64,
+        commit: Box<Commit>,
+        record_bytes: u64,
+    ) {
         self.checkpoints.push(Checkpoint {
             location: location.clone(),
             sequence,
             commit: Arc::from(commit),
+            record_bytes,
         });
     }
 

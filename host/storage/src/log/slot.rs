@@ -6,6 +6,7 @@ use futures::TryStreamExt;
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use tracing::info;
 
+use crate::contents::read::collect;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{MAX_RECORD_BYTES, Record, WriteId};
 use crate::location::OpenLocation;
@@ -17,11 +18,19 @@ pub(crate) enum Put {
     /// The record is in its slot.
     Committed,
     /// Another record holds the slot.
-    Conflict(Record),
+    Conflict(Sized),
     /// Another record held the slot and its owner has pruned it since, or the storage was wrong.
     Vanished,
     /// The answer was lost: the record may appear in its slot now, later or never.
     Unknown(Error),
+}
+
+/// A record, and how many bytes it occupies in the storage. They cannot be told from the record itself, because it
+/// may have fields that this program ignores.
+#[derive(Clone, Debug)]
+pub(crate) struct Sized {
+    pub(crate) record: Record,
+    pub(crate) size_bytes: u64,
 }
 
 /// Returns the sequence numbers of all records, ascending.
@@ -29,18 +38,50 @@ pub(crate) async fn list(location: &OpenLocation) -> Result<Vec<u64>> {
     if let Some(dir) = location.local_dir() {
         return list_local(location, dir).await;
     }
+    let listed = list_remote(location).await?.into_iter();
+    Ok(listed.map(|(sequence, _)| sequence).collect())
+}
+
+/// Like [`list`], but also returns the sizes of the records. What is longer than a record can be counts as a record
+/// of the maximum size, because no attempt has stored it.
+pub(crate) async fn list_sized(location: &OpenLocation) -> Result<Vec<(u64, u64)>> {
+    let mut listed = match location.local_dir() {
+        None => list_remote(location).await?,
+        Some(dir) => {
+            let sequences = list_local(location, dir).await?;
+            let dir = dir.to_owned();
+            let sizes = blocking::run(location.threads(), move || {
+                let size_bytes = |sequence| {
+                    let path = dir.join("log").join(paths::record_name(sequence));
+                    // It was pruned meanwhile, or cannot be read at all.
+                    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+                };
+                let sizes = sequences.into_iter().map(|s| (s, size_bytes(s)));
+                sizes.collect()
+            });
+            sizes.await?
+        }
+    };
+    for (_, size_bytes) in &mut listed {
+        *size_bytes = MAX_RECORD_BYTES.min(*size_bytes);
+    }
+    Ok(listed)
+}
+
+async fn list_remote(location: &OpenLocation) -> Result<Vec<(u64, u64)>> {
     let prefix = paths::log(location.prefix());
-    let mut sequences: Vec<u64> = location
+    let mut listed: Vec<_> = location
         .store()
         .list(Some(&prefix))
-        .try_filter_map(
-            |meta| async move { Ok(paths::parse_record(location.prefix(), &meta.location)) },
-        )
+        .try_filter_map(|meta| async move {
+            let sequence = paths::parse_record(location.prefix(), &meta.location);
+            Ok(sequence.map(|sequence| (sequence, meta.size)))
+        })
         .try_collect()
         .await
         .map_err(|e| location.error("cannot list the log", e))?;
-    sequences.sort_unstable();
-    Ok(sequences)
+    listed.sort_unstable();
+    Ok(listed)
 }
 
 /// How often a directory is listed until two listings agree.
@@ -106,6 +147,12 @@ pub(crate) fn next(sequence: u64) -> Result<u64> {
 /// # Errors
 /// `Corrupt` if the slot holds something that is not a valid record.
 pub(crate) async fn read(location: &OpenLocation, sequence: u64) -> Result<Option<Record>> {
+    let read = read_sized(location, sequence).await?;
+    Ok(read.map(|read| read.record))
+}
+
+/// Like [`read`], but also returns the record's size.
+pub(crate) async fn read_sized(location: &OpenLocation, sequence: u64) -> Result<Option<Sized>> {
     let path = paths::record(location.prefix(), sequence);
     let failed = |e| location.error(format!("cannot read record {sequence}"), e);
     let answer = match location.store().get(&path).await {
@@ -113,12 +160,12 @@ pub(crate) async fn read(location: &OpenLocation, sequence: u64) -> Result<Optio
         Err(object_store::Error::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    if answer.meta.size > MAX_RECORD_BYTES {
+    let Some(bytes) = collect(answer, MAX_RECORD_BYTES).await.map_err(failed)? else {
         return Err(Error::corrupt(format!(
             "record {sequence} exceeds the maximum size of a record"
         )));
-    }
-    let bytes = answer.bytes().await.map_err(failed)?;
+    };
+    let size_bytes = bytes.len() as u64;
     // Decoding a large record takes long.
     let decoded = blocking::run(location.threads(), move || Record::decode(&bytes)).await?;
     let damaged = |error: Error| {
@@ -132,7 +179,7 @@ pub(crate) async fn read(location: &OpenLocation, sequence: u64) -> Result<Optio
     };
     let record = decoded.map_err(damaged)?;
     match record.fits(sequence) {
-        true => Ok(Some(record)),
+        true => Ok(Some(Sized { record, size_bytes })),
         false => Err(damaged(Error::corrupt(
             "the record belongs to another slot",
         ))),
@@ -173,16 +220,16 @@ pub(crate) async fn put(
             }
         }
     };
-    match (read(location, sequence).await, error) {
-        (Ok(Some(record)), None) if record.write_id() == write_id => Ok(Put::Committed),
+    match (read_sized(location, sequence).await, error) {
+        (Ok(Some(read)), None) if read.record.write_id() == write_id => Ok(Put::Committed),
         // If syncing failed, the record's name may not be durable.
-        (Ok(Some(record)), Some(error)) if record.write_id() == write_id => {
+        (Ok(Some(read)), Some(error)) if read.record.write_id() == write_id => {
             match sync(location).await {
                 Ok(()) => Ok(Put::Committed),
                 Err(_) => Ok(Put::Unknown(error)),
             }
         }
-        (Ok(Some(record)), _) => Ok(Put::Conflict(record)),
+        (Ok(Some(read)), _) => Ok(Put::Conflict(read)),
         (Ok(None), Some(error)) => Ok(Put::Unknown(error)),
         (Ok(None), None) => Ok(Put::Vanished),
         (Err(damaged), _) if damaged.kind() == ErrorKind::Corrupt => Err(damaged),

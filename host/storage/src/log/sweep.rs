@@ -1,6 +1,6 @@
 //! Deletes what earlier attempts left behind, after a claim has fenced them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use futures::StreamExt;
@@ -18,7 +18,11 @@ use crate::log::slot;
 use crate::{blocking, paths};
 
 /// Deletes what the attempts before this claim left behind.
-pub(crate) async fn sweep(location: &OpenLocation, epoch: u64, history: &History) -> Result<()> {
+pub(crate) async fn sweep(
+    location: &OpenLocation,
+    epoch: u64,
+    history: &mut History,
+) -> Result<()> {
     // Keep the data of unreadable commits: an operator may want it.
     if history.damaged.is_empty() {
         sweep_records(location, history).await?;
@@ -38,21 +42,25 @@ pub(crate) async fn sweep(location: &OpenLocation, epoch: u64, history: &History
 ///
 /// A record of its epoch below its newest commit is not the last one before a claim, and the owner
 /// itself has seen every slot up to there: no stale writer needs it.
-async fn sweep_records(location: &OpenLocation, history: &History) -> Result<()> {
+///
+/// Removes them from the history too. Otherwise the record below each of them would look like the last one before
+/// something unknown, and never be deleted.
+async fn sweep_records(location: &OpenLocation, history: &mut History) -> Result<()> {
     let Some(newest) = history.checkpoints.first() else {
         return Ok(());
     };
     let epoch = newest.commit.epoch;
-    let retained = |sequence: u64| history.checkpoints.iter().any(|c| c.sequence == sequence);
+    let retained: HashSet<_> = history.checkpoints.iter().map(|c| c.sequence).collect();
     let of_epoch = history.sequences.iter().copied();
-    let of_epoch = of_epoch
-        .filter(|s| (epoch.saturating_add(1)..newest.sequence).contains(s) && !retained(*s));
-    let mut dead = Vec::new();
+    let of_epoch = of_epoch.filter(|s| {
+        (epoch.saturating_add(1)..newest.sequence).contains(s) && !retained.contains(s)
+    });
+    let mut dead = BTreeSet::new();
     for sequence in of_epoch {
         // A claim that was too late for its slot lies here as well. Claims are never deleted.
         match slot::read(location, sequence).await {
             Ok(Some(Record::Commit(commit))) if commit.epoch == epoch => {
-                dead.push(Ok(paths::record(location.prefix(), sequence)));
+                dead.insert(sequence);
             }
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::Corrupt => {}
@@ -60,6 +68,11 @@ async fn sweep_records(location: &OpenLocation, history: &History) -> Result<()>
         }
     }
     note(location, "records", dead.len());
+    history.sequences.retain(|s| !dead.contains(s));
+    let dead = dead
+        .into_iter()
+        .map(|s| paths::record(location.prefix(), s));
+    let dead: Vec<_> = dead.map(Ok).collect();
     let deleted = location.store().delete_stream(stream::iter(dead).boxed());
     deleted.for_each(|_| async {}).await;
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -53,6 +53,7 @@ pub(super) struct FaultyStore {
     withheld: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
     stale_list: Mutex<Option<Vec<ObjectMeta>>>,
     ignores_conditions: AtomicBool,
+    fetched: AtomicU64,
 }
 
 impl FaultyStore {
@@ -64,6 +65,7 @@ impl FaultyStore {
             withheld: Mutex::default(),
             stale_list: Mutex::default(),
             ignores_conditions: AtomicBool::new(false),
+            fetched: AtomicU64::new(0),
         })
     }
 
@@ -89,6 +91,11 @@ impl FaultyStore {
 
     pub(super) fn operations(&self) -> usize {
         self.count.load(Ordering::SeqCst)
+    }
+
+    /// The number of bytes that were asked for since this was last called.
+    pub(super) fn take_fetched(&self) -> u64 {
+        self.fetched.swap(0, Ordering::SeqCst)
     }
 
     /// Delivers the puts that were withheld.
@@ -197,7 +204,16 @@ impl ObjectStore for FaultyStore {
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-        meet(self.next("get", path), self.inner.get_opts(path, options)).await
+        let fetching = async {
+            let is_read = !options.head;
+            let answer = self.inner.get_opts(path, options).await?;
+            if is_read {
+                let bytes = answer.range.end - answer.range.start;
+                self.fetched.fetch_add(bytes, Ordering::SeqCst);
+            }
+            Ok(answer)
+        };
+        meet(self.next("get", path), fetching).await
     }
 
     async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {

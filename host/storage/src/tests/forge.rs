@@ -93,7 +93,8 @@ pub fn record(version: u16, kind: u16, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A claim for the slot `epoch`. Every byte of its write-id is that number.
+/// A claim for the slot `epoch`, which says that no record below it is permanent. Every byte of its write-id is that
+/// number.
 pub fn claim(epoch: u64) -> Vec<u8> {
     claim_with(epoch, [])
 }
@@ -106,6 +107,7 @@ pub fn claim_with(epoch: u64, fields: impl IntoIterator<Item = (u64, Cbor)>) -> 
         (2, Cbor::Uint(0)),
         (5, Cbor::Bytes(LOCATION_ID.to_vec())),
         (6, Cbor::Uint(KEEP)),
+        (8, Cbor::Uint(0)),
     ]);
     all.extend(fields);
     record(1, CLAIM, &Cbor::Map(all.into_iter().collect()).encode())
@@ -122,6 +124,7 @@ pub fn commit(fields: impl IntoIterator<Item = (u64, Cbor)>) -> Vec<u8> {
         (4, Cbor::uints([2])),
         (11, Cbor::Bytes(LOCATION_ID.to_vec())),
         (12, Cbor::Uint(KEEP)),
+        (14, Cbor::Uint(claim(1).len() as u64)),
     ]);
     all.extend(fields);
     Cbor::Map(all.into_iter().collect()).encode()

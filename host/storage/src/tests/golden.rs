@@ -42,6 +42,7 @@ fn records() -> Vec<(&'static str, Record)> {
         location_id: LocationId([6; 16]),
         keep: NonZeroUsize::new(3).unwrap(),
         fresh: false,
+        permanent_bytes: 70_000,
     };
     let empty = Claim {
         predecessor: Some(Predecessor {
@@ -77,6 +78,7 @@ fn records() -> Vec<(&'static str, Record)> {
         location_id: LocationId([6; 16]),
         keep: NonZeroUsize::new(3).unwrap(),
         given_up: Vec::new(),
+        permanent_bytes: 70_300,
     };
     let given_up = Commit {
         given_up: vec![2, 6],

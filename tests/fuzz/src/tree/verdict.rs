@@ -83,6 +83,7 @@ impl Commit {
                     && references.iter().all(|(.., size)| *size <= 64 << 20)
                     && used.len() == references.len()
                     && chunks.iter().all(|chunk| chunk.can_be(references))
+                    && do_not_overlap(chunks)
             }
             _ => false,
         }
@@ -180,6 +181,20 @@ impl Chunk {
                 _ => false,
             }
     }
+}
+
+/// Returns whether any two chunks in one object are the same or lie apart.
+fn do_not_overlap(chunks: &[Chunk]) -> bool {
+    let fields = |chunk: &Chunk| {
+        let place = (chunk.object, chunk.offset, chunk.stored_bytes);
+        (place, chunk.size_bytes, chunk.codec, chunk.hash)
+    };
+    let distinct: BTreeSet<_> = chunks.iter().map(fields).collect();
+    let mut ends = std::collections::BTreeMap::new();
+    distinct.iter().all(|((object, offset, stored_bytes), ..)| {
+        let end = ends.insert(*object, offset + stored_bytes);
+        end.is_none_or(|end| end <= *offset)
+    })
 }
 
 /// Returns whether two entries are equal, apart from what a file system may not keep.

@@ -20,7 +20,7 @@ pub(crate) struct LimitArgs {
     /// Maximum number of core instances of the component. Each may take 64 KiB for its globals and functions
     #[arg(long, value_name = "N", default_value_t = GuestLimits::default().instances)]
     max_instances: usize,
-    /// Maximum storage for the kept checkpoints and a new one together [default: 256GiB]
+    /// Maximum storage for the location: kept checkpoints, a new one, and all records [default: 256GiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     quota: Option<usize>,
     /// Maximum size of a checkpoint, before compression [default: 64GiB]

@@ -271,6 +271,22 @@ fn invalid_chunks() -> Vec<Case> {
             ),
         ),
         ("an unknown codec", chunked(4, vec![chunk(|c| c.codec = 2)])),
+        ("chunks that overlap", {
+            let within = |c: &mut Chunk| (c.offset, c.stored_bytes, c.size_bytes) = (1, 3, 3);
+            chunked(7, vec![chunk(|_| ()), chunk(within)])
+        }),
+        (
+            "two chunks in one place",
+            chunked(8, vec![chunk(|_| ()), chunk(|c| c.hash = [1; 32])]),
+        ),
+        (
+            "a negative size of the permanent records",
+            commit([
+                (5, Array(vec![file("", 0)])),
+                (6, Bytes(Vec::new())),
+                (14, Int(-1)),
+            ]),
+        ),
     ]
 }
 

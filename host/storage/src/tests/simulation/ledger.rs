@@ -58,6 +58,8 @@ pub(super) struct Ledger {
     /// A logical clock that orders calls and promises.
     moment: u64,
     log: BTreeMap<u64, Record>,
+    /// The size of every record that was ever in the log.
+    sizes: HashMap<u64, u64>,
     /// The claims that begin afresh, above every record that existed: what lies below is given up.
     afresh: Vec<u64>,
     /// The slots and contents of commits that landed below the newest record. The network delivers a put that was
@@ -329,6 +331,10 @@ impl Ledger {
         if let Some(sequence) = sequence(name) {
             let record = Record::decode(bytes).unwrap();
             let is_last = self.log.keys().all(|other| *other <= sequence);
+            if let Err(violation) = self.check_permanent(sequence, &record, is_last) {
+                return Some(violation);
+            }
+            self.sizes.insert(sequence, bytes.len() as u64);
             if is_last && matches!(&record, Record::Claim(claim) if claim.fresh) {
                 self.afresh.push(sequence);
             }

@@ -41,6 +41,35 @@ impl Ledger {
         Ok(())
     }
 
+    /// Checks that a record states the size of the records below it that are never deleted, from the record that it
+    /// follows. A claim that is not the last record follows nothing, because it is not valid.
+    pub(super) fn check_permanent(
+        &self,
+        sequence: u64,
+        record: &Record,
+        is_last: bool,
+    ) -> Result<(), String> {
+        let followed = match record {
+            Record::Commit(commit) => commit.epoch,
+            Record::Claim(_) if !is_last => return Ok(()),
+            Record::Claim(_) => sequence - 1,
+        };
+        let expected = match followed {
+            0 => 0,
+            _ => match self.log.get(&followed) {
+                Some(below) => below.permanent_bytes() + self.sizes[&followed],
+                None => return Err(format!("{sequence} follows {followed}, which is gone")),
+            },
+        };
+        let stated = record.permanent_bytes();
+        match stated == expected {
+            true => Ok(()),
+            false => Err(format!(
+                "{sequence} says that {stated} bytes below it stay, but they are {expected}"
+            )),
+        }
+    }
+
     /// Checks that every attempt resumed from the newest checkpoint promised to older epochs, or a newer one. What
     /// was promised before an attempt began afresh does not count after it.
     pub(super) fn check_bases(&self) -> Result<(), String> {
