@@ -104,8 +104,7 @@ async fn saves_whose_records_alone_exceed_the_quota_are_refused_and_lose_nothing
             }
         }
         let expected = match large {
-            Large::Annotations => 3,
-            Large::Tree => 2,
+            Large::Annotations | Large::Tree => 3,
             // Four of them fit.
             Large::Contents => 20,
         };
@@ -131,11 +130,11 @@ async fn attempts_one_after_another_stay_within_the_quota() {
     for attempt_number in 0..40 {
         let attempt = begin_within(&location, QUOTA).await;
         for n in 0..6 {
-            // Inline contents, a tree's worth of annotations, and data objects.
+            // Inline contents, data objects, and a tree's worth of annotations, which the last record has.
             let number = attempt_number * 10 + n;
-            let contents = noise(number as u64, [30_000, 10, 120_000][n % 3]);
+            let contents = noise(number as u64, [30_000, 120_000, 10][n % 3]);
             let metadata = match n % 3 {
-                1 => annotations(number),
+                2 => annotations(number),
                 _ => Metadata::default(),
             };
             match is_refused(attempt.write(contents.into()).metadata(metadata).await) {
@@ -154,6 +153,7 @@ async fn attempts_one_after_another_stay_within_the_quota() {
         "{refused} refused, {saved} saved"
     );
     let attempt = begin_within(&location, QUOTA).await;
+    let left = attempt.bytes_left().await;
     // It would fit an empty location.
     let large = noise(1, QUOTA as usize - 100_000);
     let refusal = attempt.write(large.clone().into()).await;

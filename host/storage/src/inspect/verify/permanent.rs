@@ -46,6 +46,8 @@ impl Sums {
     pub(super) fn disagreements(&self, listed: &[u64]) -> BTreeMap<u64, Error> {
         let invalid = self.invalid_claims(listed);
         let mut found = BTreeMap::new();
+        // Records that say something wrong, or agree with one that does.
+        let mut wrong = HashSet::new();
         for (&sequence, sum) in &self.0 {
             let followed = match sum.is_claim {
                 true if invalid.contains(&sequence) => continue,
@@ -57,13 +59,21 @@ impl Sums {
                 (_, Some(below)) if sum.is_claim || below.is_claim => below.with_itself,
                 _ => continue,
             };
-            // Who followed a wrong record may have noticed.
-            if expected != sum.below && !found.contains_key(&followed) {
-                let what = format!(
-                    "the record says that {} bytes below it are never deleted, but they are {expected}",
-                    sum.below
-                );
-                found.insert(sequence, Error::corrupt(what));
+            match (expected == sum.below, wrong.contains(&followed)) {
+                (true, false) => {}
+                // The writer of a claim does not believe a wrong record.
+                (false, true) if sum.is_claim => {}
+                (_, true) => {
+                    wrong.insert(sequence);
+                }
+                (false, false) => {
+                    let what = format!(
+                        "the record says that {} bytes below it are never deleted, but they are {expected}",
+                        sum.below
+                    );
+                    wrong.insert(sequence);
+                    found.insert(sequence, Error::corrupt(what));
+                }
             }
         }
         found
