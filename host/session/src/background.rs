@@ -1,6 +1,5 @@
 //! Background saves: the guest computes while the host stores its state.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 

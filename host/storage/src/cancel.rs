@@ -44,6 +44,7 @@ impl Cancel {
     ///
     /// # Errors
     /// [`ErrorKind::Other`] if the call was cancelled.
+    #[cfg(any(test, all(feature = "dir", not(target_family = "wasm"))))]
     pub(crate) async fn or<T>(&self, step: impl Future<Output = T>) -> Result<T> {
         use futures::future::{Either, select};
 

@@ -1,5 +1,6 @@
 //! Background saves where there are threads: the host copies what it saves, and saves it in a task.
 
+use std::fmt;
 use std::panic::AssertUnwindSafe;
 
 use checkpoint_storage::{Admission, Limits, Save};

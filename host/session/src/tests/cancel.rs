@@ -103,13 +103,14 @@ impl TreeTarget for Gated {
         &self,
         _tree: &Tree,
         _existing: Existing,
-        _cancel: &Cancel,
+        cancel: &Cancel,
     ) -> Result<Box<dyn TreeWriter>> {
-        Ok(Box::new(Pieces(self.clone())))
+        Ok(Box::new(Pieces(self.clone(), cancel.clone())))
     }
 }
 
-struct Pieces(Gated);
+/// The token is dropped after everything else.
+struct Pieces(Gated, #[expect(dead_code, reason = "it is held")] Cancel);
 
 impl TreeWriter for Pieces {
     fn write(&mut self, _piece: &[u8]) -> Result<()> {
@@ -173,9 +174,10 @@ async fn the_end_stops_a_restore_and_permits_no_other() {
         restoring.await.unwrap().unwrap_err();
         target.open();
     };
-    // The end waits for the last step.
     let (_, ()) = tokio::join!(session.finish(MINUTE), stopped);
     assert_eq!(target.begun(), NTH);
+    let users = Arc::strong_count(&target.0);
+    assert_eq!(users, 1, "the end has waited for the last step");
     let again = session.restore(Ok(target.clone()), Existing::Replace).await;
     again.unwrap_err();
     assert_eq!(target.begun(), NTH);

@@ -67,6 +67,7 @@ struct DirWriter<D: DirHandle> {
     staged: Option<StagedFile<D>>,
     /// Complete files, with the indices of their entries.
     unsynced: Vec<(D::File, usize)>,
+    /// The last field, because the call counts as running until it is dropped.
     cancel: Cancel,
 }
 
