@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
 use wasmtime::{Cache, CacheConfig, Config, Engine, Store, Trap};
 use wasmtime_checkpoint::{
-    CheckpointCtx, CheckpointCtxView, CheckpointView, GuestLimits, TooLarge, limit_store,
+    CheckpointCtx, CheckpointCtxView, CheckpointView, GuestLimits, limit_store,
 };
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
@@ -81,7 +81,11 @@ impl Task {
         let engine = Engine::new(&config)
             .map_err(anyhow_of)
             .context("cannot start wasmtime")?;
-        let component = compile(&engine, &bytes, &limits).map_err(|e| {
+        limits.check(&bytes).map_err(|e| {
+            let what = format!("{name}: {e}; --max-instances raises the limit");
+            failure(Code::NotComponent, what)
+        })?;
+        let component = Component::new(&engine, &bytes).map_err(|e| {
             let what = format!("{name}: not a component that can run: {e:#}");
             failure(Code::NotComponent, what)
         })?;
@@ -200,16 +204,6 @@ pub(crate) fn compiled_tasks() -> Option<PathBuf> {
 
 fn cache() -> Option<Cache> {
     Cache::new(CacheConfig::new()).ok()
-}
-
-/// Compiles a component unless its instances are too large.
-fn compile(engine: &Engine, bytes: &[u8], limits: &GuestLimits) -> anyhow::Result<Component> {
-    limits.compile(engine, bytes).map_err(|error| {
-        if let Some(too_large) = error.downcast_ref::<TooLarge>() {
-            return anyhow::anyhow!("{too_large}; --max-instances raises the limit");
-        }
-        anyhow_of(error)
-    })
 }
 
 /// Reads the file of a component.

@@ -88,17 +88,19 @@
 //! its [`Outcome`](session::Outcome) says what was lost and why the guest's last call failed.
 //!
 //! A guest is hostile until proven otherwise. [`GuestLimits`] bound what it can make the host hold; they have
-//! defaults, and their documentation has the formula for a host's memory. `limits.compile` checks a component
+//! defaults, and their documentation has the formula for a host's memory. `limits.check` checks a component
 //! before it is compiled, and [`limit_store`] applies the limits to a store:
 //!
 //! ```
 //! # use wasmtime::Engine;
+//! # use wasmtime::component::Component;
 //! # use wasmtime_checkpoint::{CheckpointCtx, CheckpointView, GuestLimits, limit_store};
 //! # fn prepare<T: CheckpointView + 'static>(
 //! #     engine: &Engine, component: &[u8], ctx: CheckpointCtx, state: impl FnOnce(CheckpointCtx) -> T,
 //! # ) -> wasmtime::Result<()> {
 //! let limits = GuestLimits::default().memory_bytes(16 << 20);
-//! let component = limits.compile(engine, component)?;
+//! limits.check(component)?;
+//! let component = Component::from_binary(engine, component)?;
 //! let mut store = wasmtime::Store::new(engine, state(ctx.limits(limits)));
 //! limit_store(&mut store);
 //! # Ok(())

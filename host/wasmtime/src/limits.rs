@@ -3,8 +3,7 @@
 mod instances;
 mod meter;
 
-use wasmtime::component::Component;
-use wasmtime::{Engine, Store};
+use wasmtime::Store;
 
 pub(crate) use self::meter::Meter;
 use crate::ctx::CheckpointView;
@@ -12,8 +11,8 @@ use crate::ctx::CheckpointView;
 /// What one guest may make the host hold, besides what
 /// [`Limits`](checkpoint_storage::Limits) say about its checkpoints.
 ///
-/// Pass them to [`CheckpointCtx::limits`](crate::CheckpointCtx::limits), compile the guest with
-/// [`compile`](Self::compile), and call [`limit_store`] for each store. A guest that exceeds a limit traps,
+/// Pass them to [`CheckpointCtx::limits`](crate::CheckpointCtx::limits), [check](Self::check) the guest before it
+/// is compiled, and call [`limit_store`] for each store. A guest that exceeds a limit traps,
 /// except that growing a memory or a table fails in the guest, which may handle it. The other guests of the
 /// host are unaffected. A guest with WASI needs [`add_wasi_to_linker`](crate::add_wasi_to_linker), too: a listing
 /// of `wasmtime_wasi` holds a whole directory in memory.
@@ -88,20 +87,12 @@ impl GuestLimits {
         self
     }
 
-    /// Checks the static size of a component, and then compiles it. A small file can declare instances of
-    /// gigabytes, which no limit of a store would notice.
+    /// Checks the static size of a component in the binary format. Call it before the component is compiled: a
+    /// small file can declare instances of gigabytes, which no limit of a store would notice, or instances of
+    /// instances that take hours to compile.
     ///
     /// # Errors
-    /// [`TooLarge`] if its instances would exceed the limits. Those of [`Component::from_binary`].
-    pub fn compile(&self, engine: &Engine, component: &[u8]) -> wasmtime::Result<Component> {
-        self.check(component)?;
-        Component::from_binary(engine, component)
-    }
-
-    /// Checks the static size of a component, as [`compile`](Self::compile) does.
-    ///
-    /// # Errors
-    /// [`TooLarge`] if its instances would exceed the limits.
+    /// [`TooLarge`] if its instances would exceed the limits, or cannot be counted.
     pub fn check(&self, component: &[u8]) -> Result<(), TooLarge> {
         let found = instances::measure(component);
         let too_large = |what, found, limit| Err(TooLarge { what, found, limit });
@@ -127,11 +118,17 @@ pub struct TooLarge {
 impl std::fmt::Display for TooLarge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { what, found, limit } = self;
-        let least = if *found == u64::MAX { "over " } else { "" };
-        write!(
-            f,
-            "the component declares {least}{found} {what}, and this host permits {limit}"
-        )
+        match found {
+            &u64::MAX => write!(
+                f,
+                "the component declares too many {what} to count, or is not in the binary format; \
+                 this host permits {limit}"
+            ),
+            found => write!(
+                f,
+                "the component declares {found} {what}, and this host permits {limit}"
+            ),
+        }
     }
 }
 

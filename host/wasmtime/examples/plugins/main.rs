@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Config, Engine, Store};
 use wasmtime_checkpoint::storage::{Attempt, AttemptSettings, Limits, Location};
 use wasmtime_checkpoint::{
@@ -119,7 +119,8 @@ impl Host {
         let (engine, path) = (self.engine.clone(), file.to_owned());
         let compiling = tokio::task::spawn_blocking(move || {
             let component = std::fs::read(path)?;
-            bounds.compile(&engine, &component)
+            bounds.check(&component)?;
+            Component::from_binary(&engine, &component)
         });
         let component = compiling.await??;
 

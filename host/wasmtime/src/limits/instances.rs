@@ -59,9 +59,13 @@ struct Scope {
     components: Vec<Size>,
 }
 
-/// Returns the size of an instance of a component. Zero if it is not a binary component; compiling it reports
-/// that.
+/// Returns the size of an instance of a component. Of an invalid component, counts what comes before the error;
+/// compiling it reports that.
 pub(super) fn measure(component: &[u8]) -> Size {
+    // Wasmtime may accept the text format, of which nothing is known here.
+    if !component.starts_with(b"\0asm") {
+        return Size::UNKNOWN;
+    }
     let mut scopes: Vec<Scope> = Vec::new();
     for payload in Parser::new(0).parse_all(component) {
         // What follows an error is never compiled.
@@ -310,6 +314,12 @@ mod tests {
             "{:?}",
             size(&text)
         );
+    }
+
+    #[test]
+    fn the_text_format_is_not_counted() {
+        assert_eq!(measure(b"(component)"), Size::UNKNOWN);
+        assert_eq!(size("(component)"), Size::default());
     }
 
     #[test]
