@@ -333,8 +333,8 @@ mod tests {
                 }
             }
         }
-        let spool = Spool::new(Nonblocking(b"ba".to_vec(), false)).unwrap();
-        assert_eq!(read_all(&spool).await, b"ab");
-        assert_eq!(read_all(&spool).await, b"ab");
+        let spool = Spool::new(Nonblocking(b"21".to_vec(), false)).unwrap();
+        assert_eq!(read_all(&spool).await, b"12");
+        assert_eq!(read_all(&spool).await, b"12");
     }
 }
