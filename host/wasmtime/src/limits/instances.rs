@@ -284,21 +284,23 @@ mod tests {
 
     #[test]
     fn instances_of_instances_are_multiplied() {
-        let mut text = String::from("(component (component $c0 (core module $m (func)) ");
-        text.push_str(&"(core instance (instantiate $m))".repeat(10));
-        text.push(')');
+        let mut nested = String::from("(component $c0 (core module $m (func)) ");
+        nested.push_str(&"(core instance (instantiate $m))".repeat(10));
+        nested.push(')');
         for level in 1..20 {
             let inner = level - 1;
-            let instance = format!("(instance (instantiate $c{inner}))");
-            text.push_str(&format!(
-                "(component $c{level} (alias outer 1 $c{inner} (component $c{inner})) {})",
-                instance.repeat(10)
+            let instances = format!("(instance (instantiate $c{inner}))").repeat(10);
+            nested.push_str(&format!(
+                "(component $c{level} (alias outer 1 $c{inner} (component $c{inner})) {instances})"
             ));
         }
-        text.push_str("(instance (instantiate $c3)))");
-        assert_eq!(size(&text).instances, 10_000);
-        let text = text.replace("(instantiate $c3)))", "(instantiate $c19)))");
-        assert_eq!(size(&text).instances, u64::MAX, "it saturates");
+        let made = |level| {
+            size(&format!(
+                "(component {nested} (instance (instantiate $c{level})))"
+            ))
+        };
+        assert_eq!(made(3).instances, 10_000);
+        assert_eq!(made(19).instances, u64::MAX, "it saturates");
     }
 
     #[test]
