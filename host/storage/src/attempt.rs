@@ -166,7 +166,8 @@ impl Attempt {
     /// [`ErrorKind::NotSingle`] if the checkpoint does not hold exactly one file;
     /// [`ErrorKind::QuotaExceeded`] if it is larger than [`read_bytes`](Limits::read_bytes), before
     /// anything is fetched; [`ErrorKind::Corrupt`] if every checkpoint is damaged;
-    /// [`ErrorKind::Unavailable`]; [`ErrorKind::Fenced`] if the checkpoint is gone because a newer attempt has replaced it.
+    /// [`ErrorKind::Unavailable`]; [`ErrorKind::Fenced`] if the checkpoint is gone because a newer
+    /// attempt has replaced it.
     pub async fn read(&self) -> Result<Option<Bytes>> {
         while let Some((checkpoint, _lease)) = self.lease_newest(Purpose::Read).await? {
             checkpoint.check_read(&self.limits)?;

@@ -42,8 +42,9 @@ pub struct Limits {
     /// Default 6000: each save leaves a record to list and delete.
     pub saves_per_minute: u32,
     /// The disk space that the copies of directories for the background saves of an attempt take
-    /// together, in bytes, counted in blocks of 4 KiB; holes take none. A copy that does not fit beside the others waits until the
-    /// save in flight has ended. Default 64 GiB: one copy of the largest checkpoint.
+    /// together, in bytes, counted in blocks of 4 KiB; holes take none. A copy that does not fit beside
+    /// the others waits until the save in flight has ended. Default 64 GiB: one copy of the largest
+    /// checkpoint.
     pub spool_bytes: u64,
     /// The memory that the contents of the background writes of an attempt take together, in bytes. A
     /// write that does not fit beside the one in flight waits until that has ended. Default 1 GiB: a

@@ -25,8 +25,8 @@ pub(crate) enum Put {
     Unknown(Error),
 }
 
-/// A record, and how many bytes it occupies in the storage. They cannot be told from the record itself, because it
-/// may have fields that this program ignores.
+/// A record, and its size in the storage. The size cannot be computed from the record, because the stored bytes may
+/// have fields that this program ignores.
 #[derive(Clone, Debug)]
 pub(crate) struct Sized {
     pub(crate) record: Record,
