@@ -139,10 +139,11 @@ fn credentials_in_files_are_not_silently_ignored() {
     assert!(outcome.failed(WRONG_LOCATION).contains("AWS_CA_BUNDLE"));
 }
 
-/// Twenty failures take a few seconds. Only time limits retries, not their number.
+/// Twelve failures are more than the ten that object_store permits by default. Their waits of at most two seconds
+/// each end before the time limit of half a minute does.
 fn requests_are_retried_until_a_restarting_storage_answers(host: Host) {
     let server = Server::start();
-    server.on_request(|seen| match seen.number < 20 {
+    server.on_request(|seen| match seen.number < 12 {
         true => Fate::Failed(503),
         false => Fate::Served,
     });

@@ -22,12 +22,17 @@ type Opened = (Arc<dyn ObjectStore>, Location);
 
 /// How long to retry a request. Half a minute outlasts a restart of the storage. object_store's three minutes
 /// exceed most grace periods, and a task that receives `unavailable` can decide for itself. There is no limit
-/// on the number of retries: ten would be used up after four seconds.
+/// on the number of retries: ten would be used up after four seconds. Retries are at most two seconds apart:
+/// object_store's fifteen are half of the time, so a storage that has come back could be missed.
 #[cfg(any(feature = "aws-base", feature = "gcp", feature = "azure"))]
 fn retry() -> object_store::RetryConfig {
     object_store::RetryConfig {
         retry_timeout: std::time::Duration::from_secs(30),
         max_retries: usize::MAX,
+        backoff: object_store::BackoffConfig {
+            max_backoff: std::time::Duration::from_secs(2),
+            ..Default::default()
+        },
         ..Default::default()
     }
 }
