@@ -33,7 +33,6 @@ fn retry() -> object_store::RetryConfig {
             max_backoff: std::time::Duration::from_secs(2),
             ..Default::default()
         },
-        ..Default::default()
     }
 }
 
