@@ -1,13 +1,18 @@
 //! The tree of files in a checkpoint.
 
+mod begin;
 #[cfg(all(feature = "dir", not(target_family = "wasm")))]
 mod cap;
 pub(crate) mod dir;
+#[cfg(all(feature = "dir", target_os = "linux"))]
+mod file_system;
 pub mod handle;
+mod job;
 mod reader;
 mod remove;
 pub(crate) mod target;
 pub(crate) mod walk;
+mod workers;
 mod writer;
 
 use std::time::SystemTime;

@@ -11,6 +11,8 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, DirEntry, FileType, Metadata, OpenOptions, ReadDir};
 
 use super::dir::{DirTree, Markers};
+#[cfg(target_os = "linux")]
+use super::handle::FileSystem;
 use super::handle::{DirHandle, Failure, FailureKind, FileHandle, Kind, Links, Listed, Stat};
 #[cfg(doc)]
 use crate::error::ErrorKind;
@@ -136,6 +138,11 @@ impl DirHandle for Dir {
 
     fn sync(&self) -> Result<(), Failure> {
         Ok(std_handle(self)?.sync_all()?)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn file_system(&self) -> Option<Box<dyn FileSystem>> {
+        super::file_system::open(std_handle(self).ok()?)
     }
 }
 

@@ -70,6 +70,18 @@ pub trait DirHandle: Sized + Send + Sync + 'static {
 
     /// Makes the names in the directory durable.
     fn sync(&self) -> Result<(), Failure>;
+
+    /// Opens the file system of the directory, to make many new files durable at once. Returns `None` if it cannot
+    /// report every error of that, or if syncing each file is faster. Default: `None`.
+    fn file_system(&self) -> Option<Box<dyn FileSystem>> {
+        None
+    }
+}
+
+/// An open file system.
+pub trait FileSystem: Send + 'static {
+    /// Makes everything durable that was written since this was opened.
+    fn sync(&self) -> Result<(), Failure>;
 }
 
 /// An open file.

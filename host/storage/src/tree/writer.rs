@@ -1,14 +1,18 @@
 //! Writing a tree to a directory.
+//!
+//! The thread that brings the contents creates directories and large files, in the order of the tree. Small files and
+//! links are created by [`Workers`], in any order. A small tree, or a host with one thread, has no workers.
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use super::begin::{StagedFile, begin_root, remove_root};
 use super::dir::DirTree;
-use super::handle::{DirHandle, Failure, FailureKind, FileHandle, Kind, Links};
-use super::remove;
-use super::target::{self, Existing, RESTORING, is_marked, name_the_file};
+use super::handle::{DirHandle, Failure, FileHandle, FileSystem, Links};
+use super::job::{Durability, Job, MANY_FILES, OpenDir};
+use super::target::{self, Existing, RESTORING};
 use super::walk::{TreeTarget, TreeWriter};
+use super::workers::{Batch, MANY_ENTRIES, SMALL_BYTES, Workers};
 use crate::cancel::{Cancel, STEP_BYTES};
 use crate::error::{Error, Result};
 use crate::tree::{Entry, Node, Tree};
@@ -28,73 +32,100 @@ pub(super) fn writer<D: DirHandle>(
     if target::must_remove(at.state()?, tree, existing, &at.path)? {
         remove_root(at, cancel)?;
     }
-    let mut writer = DirWriter {
-        entries: tree.entries().into(),
-        next: 1,
-        levels: Vec::new(),
-        file: None,
-        staged: None,
-        unsynced: Vec::new(),
-        cancel: cancel.clone(),
+    let Some(root) = tree.entries().first() else {
+        return Err(Error::corrupt("the tree has no root"));
     };
-    match tree.entries().first().map(|root| &root.node) {
-        Some(Node::Dir) => writer.levels.push(Level {
-            dir: begin_root(at, cancel)?,
-            entry: 0,
-        }),
-        Some(Node::File { size_bytes }) => {
-            let staged = StagedFile::begin(at)?;
-            let file = staged.dir.create_file(&staged.staged);
-            let file = file.map_err(|f| f.at(&at.path))?;
-            writer.staged = Some(staged);
-            writer.begin_file(file, 0, *size_bytes)?;
+    let (mut levels, mut staged, mut file_system) = (Vec::new(), None, None);
+    if tree.is_dir() {
+        let dir = begin_root(at, cancel)?;
+        if tree.entries().len() >= MANY_FILES {
+            // Opened before anything is written, because it reports the errors since then.
+            file_system = dir.file_system();
         }
-        Some(Node::Link { .. }) | None => return Err(Error::corrupt("the tree has no root")),
+        levels.push(Arc::new(OpenDir { dir, entry: 0 }));
+    } else {
+        staged = Some(StagedFile::begin(at)?);
+    }
+    let durability = match file_system {
+        Some(_) => Durability::AtOnce,
+        None => Durability::Each,
+    };
+    let job = Arc::new(Job::new(tree, durability, cancel));
+    let workers = match tree.entries().len() >= MANY_ENTRIES {
+        true => Workers::start(&job),
+        false => None,
+    };
+    let mut writer = DirWriter {
+        next: 1,
+        file: None,
+        batch: Batch::default(),
+        unsynced: Vec::new(),
+        workers,
+        levels,
+        staged,
+        file_system,
+        job,
+    };
+    if let (Some(staged), Node::File { size_bytes }) = (&writer.staged, &root.node) {
+        let file = staged.create().map_err(|f| f.at(&at.path))?;
+        writer.begin_file(Some(file), 0, *size_bytes)?;
     }
     Ok(Box::new(writer))
 }
 
-/// Creates the entries of a tree in order, each file as its contents arrive.
+/// Creates the entries of a tree, each file as its contents arrive.
 struct DirWriter<D: DirHandle> {
-    entries: Arc<[Entry]>,
     /// The index of the next entry to create.
     next: usize,
+    file: Option<OpenFile<D::File>>,
+    /// What the workers create next.
+    batch: Batch<D>,
+    /// Complete files, with the indices of their entries, where there are no workers.
+    unsynced: Vec<(D::File, usize)>,
+    workers: Option<Workers<D>>,
     /// The directories from the root to the current position. The marker stays in the root until everything
     /// beneath it is durable.
-    levels: Vec<Level<D>>,
-    file: Option<OpenFile<D::File>>,
+    levels: Vec<Arc<OpenDir<D>>>,
     /// The only file, if the tree is a single file.
     staged: Option<StagedFile<D>>,
-    /// Complete files, with the indices of their entries.
-    unsynced: Vec<(D::File, usize)>,
+    /// What makes everything durable at once.
+    file_system: Option<Box<dyn FileSystem>>,
     /// The last field, because the call counts as running until it is dropped.
-    cancel: Cancel,
-}
-
-/// A directory being filled, and the index of its entry.
-struct Level<D> {
-    dir: D,
-    entry: usize,
+    job: Arc<Job>,
 }
 
 /// A file that does not have all of its contents yet.
 struct OpenFile<F> {
-    file: F,
+    /// `None` for one that the workers will create.
+    file: Option<F>,
     entry: usize,
     missing: u64,
 }
 
-/// A file that appears under its name only when it is complete and durable.
-struct StagedFile<D: DirHandle> {
-    dir: D,
-    name: PathBuf,
-    staged: PathBuf,
+impl<D: DirHandle> TreeWriter for DirWriter<D> {
+    fn write(&mut self, piece: &[u8]) -> Result<()> {
+        let written = self.write_all(piece);
+        self.stopped_if_failed(written)
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        let finished = self.finish_all();
+        self.stopped_if_failed(finished)
+    }
 }
 
-impl<D: DirHandle> TreeWriter for DirWriter<D> {
-    fn write(&mut self, mut piece: &[u8]) -> Result<()> {
+impl<D: DirHandle> DirWriter<D> {
+    /// After an error nothing more is written, so that the caller may begin again.
+    fn stopped_if_failed(&mut self, result: Result<()>) -> Result<()> {
+        if let (Err(_), Some(workers)) = (&result, &mut self.workers) {
+            workers.stop();
+        }
+        result
+    }
+
+    fn write_all(&mut self, mut piece: &[u8]) -> Result<()> {
         while !piece.is_empty() {
-            self.cancel.check()?;
+            self.job.check()?;
             let Some(open) = &mut self.file else {
                 if self.next_entry()? {
                     continue;
@@ -105,8 +136,13 @@ impl<D: DirHandle> TreeWriter for DirWriter<D> {
             let most = piece.len().min(STEP_BYTES);
             let most = usize::try_from(open.missing).map_or(most, |n| n.min(most));
             let (part, rest) = piece.split_at(most);
-            let (written, entry) = (open.file.write_all(part), open.entry);
-            written.map_err(|f| f.at(path_of(&self.entries, entry)))?;
+            match &mut open.file {
+                Some(file) => {
+                    let written = file.write_all(part);
+                    written.map_err(|f| f.at(self.job.path(open.entry)))?;
+                }
+                None => self.batch.extend(part),
+            }
             open.missing -= part.len() as u64;
             piece = rest;
             self.end_file_if_full()?;
@@ -114,7 +150,7 @@ impl<D: DirHandle> TreeWriter for DirWriter<D> {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>) -> Result<()> {
+    fn finish_all(&mut self) -> Result<()> {
         let early = || Error::corrupt("the contents are shorter than the files of the tree");
         if self.file.is_some() {
             return Err(early());
@@ -124,65 +160,89 @@ impl<D: DirHandle> TreeWriter for DirWriter<D> {
                 return Err(early());
             }
         }
-        self.sync_files()?;
-        while let Some(full) = self.levels.pop() {
-            self.cancel.check()?;
-            if self.levels.is_empty() {
-                // Everything beneath is durable, so the directory is now complete.
-                let unmarked = full.dir.remove_file(Path::new(RESTORING));
-                unmarked.map_err(|f| f.at(""))?;
-            }
-            self.finish_dir(full)?;
+        self.send_batch()?;
+        if let Some(workers) = &mut self.workers {
+            workers.finish()?;
         }
-        match &self.staged {
-            None => Ok(()),
-            Some(staged) => {
-                self.cancel.check()?;
-                staged.finish()
+        self.sync_files()?;
+        if let Some(staged) = &self.staged {
+            self.job.check()?;
+            return staged.finish();
+        }
+        while self.levels.len() > 1 {
+            self.job.check()?;
+            self.end_level()?;
+        }
+        self.job.check()?;
+        if let Some(file_system) = &self.file_system {
+            file_system.sync().map_err(|f| f.at(""))?;
+            self.job.check()?;
+        }
+        // Everything beneath is durable, so the directory is now complete.
+        match self.levels.pop().and_then(Arc::into_inner) {
+            Some(root) => {
+                let unmarked = root.dir.remove_file(Path::new(RESTORING));
+                unmarked.map_err(|f| f.at(""))?;
+                self.job.finish_root(&root)
             }
+            None => Err(Error::corrupt("the tree has no root")),
         }
     }
-}
 
-impl<D: DirHandle> DirWriter<D> {
     /// Creates the next entry. Returns false if there is none.
     fn next_entry(&mut self) -> Result<bool> {
-        self.cancel.check()?;
-        let (index, entries) = (self.next, self.entries.clone());
-        let Some(entry) = entries.get(index) else {
+        self.job.check()?;
+        let (index, job) = (self.next, self.job.clone());
+        let Some(entry) = job.entries().get(index) else {
             return Ok(false);
         };
         self.next += 1;
         // The entries of a directory follow it, so an entry outside it means that it is complete.
         let (parent, name) = entry.path.rsplit_once('/').unwrap_or(("", &entry.path));
-        let is_other = |level: &mut Level<D>| path_of(&entries, level.entry) != parent;
-        while let Some(full) = self.levels.pop_if(is_other) {
-            self.finish_dir(full)?;
-        }
-        let Some(Level { dir, .. }) = self.levels.last() else {
-            return Err(Error::corrupt(
-                "an entry's parent is not a directory of the tree",
-            ));
+        let dir = loop {
+            match self.levels.last() {
+                Some(level) if job.path(level.entry) == parent => break level.clone(),
+                Some(_) => self.end_level()?,
+                None => {
+                    let what = "an entry's parent is not a directory of the tree";
+                    return Err(Error::corrupt(what));
+                }
+            }
         };
         let (name, here) = (Path::new(name), |f: Failure| f.at(&entry.path));
         match &entry.node {
             Node::Dir => {
-                dir.create_dir(name).map_err(here)?;
-                let dir = dir.open_dir(name, Links::NoFollow).map_err(here)?;
-                self.levels.push(Level { dir, entry: index });
+                dir.dir.create_dir(name).map_err(here)?;
+                let dir = dir.dir.open_dir(name, Links::NoFollow).map_err(here)?;
+                self.levels.push(Arc::new(OpenDir { dir, entry: index }));
             }
             Node::File { size_bytes } => {
-                let file = dir.create_file(name).map_err(here)?;
+                let file = match self.workers.is_some() && *size_bytes <= SMALL_BYTES {
+                    true => None,
+                    false => Some(dir.dir.create_file(name).map_err(here)?),
+                };
                 self.begin_file(file, index, *size_bytes)?;
             }
-            Node::Link { target } => dir
-                .create_link(name, target, entry.modified)
-                .map_err(here)?,
+            Node::Link { target } => match self.workers.is_some() {
+                true => self.push(index)?,
+                false => dir
+                    .dir
+                    .create_link(name, target, entry.modified)
+                    .map_err(here)?,
+            },
         }
         Ok(true)
     }
 
-    fn begin_file(&mut self, file: D::File, entry: usize, size_bytes: u64) -> Result<()> {
+    /// Leaves the current directory. If workers still fill it, the last of them finishes it.
+    fn end_level(&mut self) -> Result<()> {
+        match self.levels.pop() {
+            Some(full) => self.job.release(full),
+            None => Ok(()),
+        }
+    }
+
+    fn begin_file(&mut self, file: Option<D::File>, entry: usize, size_bytes: u64) -> Result<()> {
         self.file = Some(OpenFile {
             file,
             entry,
@@ -195,9 +255,24 @@ impl<D: DirHandle> DirWriter<D> {
         let Some(OpenFile { file, entry, .. }) = self.file.take_if(|open| open.missing == 0) else {
             return Ok(());
         };
-        if let Some(entry) = self.entries.get(entry) {
-            let set = file.set_metadata(entry.mode, entry.modified);
-            set.map_err(|f| f.at(&entry.path))?;
+        let Some(file) = file else {
+            return self.push(entry);
+        };
+        let Entry {
+            mode,
+            modified,
+            path,
+            ..
+        } = self.job.entry(entry)?;
+        let set = file.set_metadata(*mode, *modified);
+        set.map_err(|f| f.at(path))?;
+        if self.job.syncs_at_once() {
+            return Ok(());
+        }
+        if self.workers.is_some() {
+            // Another thread waits for the disk while this one writes the next file.
+            self.batch.push_written(file, entry);
+            return self.send_batch();
         }
         self.unsynced.push((file, entry));
         match self.unsynced.len() < UNSYNCED_FILES {
@@ -208,127 +283,29 @@ impl<D: DirHandle> DirWriter<D> {
 
     fn sync_files(&mut self) -> Result<()> {
         for (file, entry) in self.unsynced.drain(..) {
-            self.cancel.check()?;
-            let synced = file.sync();
-            synced.map_err(|f| f.at(path_of(&self.entries, entry)))?;
+            self.job.check()?;
+            self.job.sync_file(&file, entry)?;
         }
         Ok(())
     }
 
-    /// Sets the mode and time of a complete directory. Creating its entries would have changed them.
-    fn finish_dir(&self, Level { dir, entry }: Level<D>) -> Result<()> {
-        let set = match self.entries.get(entry) {
-            Some(entry) => dir.set_metadata(entry.mode, entry.modified),
-            None => Ok(()),
-        };
-        let synced = set.and_then(|()| dir.sync());
-        synced.map_err(|f| f.at(path_of(&self.entries, entry)))
+    /// Lets the workers create an entry of the current directory.
+    fn push(&mut self, entry: usize) -> Result<()> {
+        if let Some(level) = self.levels.last() {
+            self.batch.push(level.clone(), entry);
+        }
+        match self.batch.is_full() {
+            true => self.send_batch(),
+            false => Ok(()),
+        }
     }
-}
 
-/// Opens the root directory of the tree, empty except for the marker.
-fn begin_root<D: DirHandle>(at: &DirTree<D>, cancel: &Cancel) -> Result<D> {
-    let dir = make_dirs(&at.dir, &at.path)?;
-    clear(&dir, at, cancel)?;
-    Ok(dir)
-}
-
-/// Removes what a tree of another kind replaces. A directory is marked before it is emptied, so that one
-/// that was emptied in part is recognised.
-fn remove_root<D: DirHandle>(at: &DirTree<D>, cancel: &Cancel) -> Result<()> {
-    let here = |f: Failure| f.at(&at.path);
-    let (top, name) = (&at.dir, at.name());
-    if top.stat(name, Links::NoFollow).map_err(here)?.kind != Kind::Dir {
-        return top.remove_file(name).map_err(here);
-    }
-    top.unlock_dir(name).map_err(here)?;
-    let dir = top.open_dir(name, Links::NoFollow).map_err(here)?;
-    clear(&dir, at, cancel)?;
-    cancel.check()?;
-    let unmarked = dir.remove_file(Path::new(RESTORING));
-    // Windows cannot remove an open directory.
-    drop(dir);
-    unmarked.and_then(|()| top.remove_dir(name)).map_err(here)
-}
-
-/// Marks a directory, and removes everything else from it.
-fn clear<D: DirHandle>(dir: &D, at: &DirTree<D>, cancel: &Cancel) -> Result<()> {
-    cancel.check()?;
-    mark(dir, cancel)
-        .and_then(|()| remove::contents(dir, Some(OsStr::new(RESTORING)), cancel))
-        .map_err(|f| f.at(&at.path))
-}
-
-/// Creates the marker in a directory, durably. An earlier restore may already have left it there.
-fn mark<D: DirHandle>(dir: &D, cancel: &Cancel) -> Result<(), Failure> {
-    let marker = Path::new(RESTORING);
-    match dir.create_file(marker) {
-        Ok(_) => {}
-        Err(failure) if failure.kind() == FailureKind::Exists => {
-            if !is_marked(dir)? {
-                // Not a marker, but ordinary content with that name.
-                remove::whole(dir, marker, cancel)?;
-                dir.create_file(marker)?;
+    fn send_batch(&mut self) -> Result<()> {
+        match &mut self.workers {
+            Some(workers) if !self.batch.is_empty() => {
+                workers.send(std::mem::take(&mut self.batch))
             }
+            _ => Ok(()),
         }
-        Err(failure) => return Err(failure),
     }
-    dir.sync()
-}
-
-impl<D: DirHandle> StagedFile<D> {
-    fn begin(at: &DirTree<D>) -> Result<Self> {
-        let (parent, name) = match (at.path.parent(), at.path.file_name()) {
-            (Some(parent), Some(name)) => (parent, Path::new(name)),
-            _ => return Err(name_the_file(&at.path)),
-        };
-        let dir = make_dirs(&at.dir, parent)?;
-        let staged = PathBuf::from(target::staged_name(&name.to_string_lossy()));
-        // Left by an interrupted restore.
-        match dir.remove_file(&staged) {
-            Err(failure) if failure.kind() != FailureKind::NotFound => {
-                return Err(failure.at(&at.path));
-            }
-            _ => {}
-        }
-        let name = name.to_owned();
-        Ok(Self { dir, name, staged })
-    }
-
-    fn finish(&self) -> Result<()> {
-        let renamed = self.dir.rename(&self.staged, &self.dir, &self.name);
-        let synced = renamed.and_then(|()| self.dir.sync());
-        synced.map_err(|f| f.at(&self.name))
-    }
-}
-
-impl<D: DirHandle> Drop for StagedFile<D> {
-    fn drop(&mut self) {
-        // It no longer exists if the restore finished. If removal fails, the next restore removes it.
-        let _ = self.dir.remove_file(&self.staged);
-    }
-}
-
-/// Opens a directory beneath another one. Creates it and its parents if they are missing.
-fn make_dirs<D: DirHandle>(top: &D, path: &Path) -> Result<D> {
-    let open = |path: &Path| top.open_dir(path, Links::Follow);
-    let mut dir = open(Path::new(".")).map_err(|f| f.at(path))?;
-    let mut here = PathBuf::new();
-    for name in path {
-        here.push(name);
-        dir = match open(&here) {
-            Err(failure) if failure.kind() == FailureKind::NotFound => top
-                .create_dir(&here)
-                // A new directory's name is durable only once its parent is synced.
-                .and_then(|()| dir.sync())
-                .and_then(|()| open(&here)),
-            opened => opened,
-        }
-        .map_err(|f| f.at(&here))?;
-    }
-    Ok(dir)
-}
-
-fn path_of(entries: &[Entry], index: usize) -> &str {
-    entries.get(index).map_or("", |entry| &entry.path)
 }

@@ -1,0 +1,270 @@
+//! Threads that create the small entries of a tree.
+//!
+//! Creating a file takes the system about as long as writing 100 KiB, and making it durable waits for the disk.
+//! Both run on several threads at once.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use super::handle::{DirHandle, FileHandle};
+use super::job::{Job, OpenDir};
+use crate::error::{Error, ErrorKind, Result};
+use crate::tree::Node;
+
+/// The number of threads. More than the processors of a small machine, because they wait for the disk.
+pub(super) const WORKERS: usize = 4;
+
+/// The size of the largest file that is written by these threads. The contents of a larger one are written as
+/// they arrive, which copies nothing.
+pub(super) const SMALL_BYTES: u64 = 256 << 10;
+
+/// The number of entries of a tree from which it has workers: a few are created in less time than threads.
+pub(super) const MANY_ENTRIES: usize = 64;
+
+/// When a batch is full. With [`SMALL_BYTES`] and a batch for each thread, another one waiting for it and one being
+/// filled, all of them take less than 5 MiB.
+const BATCH_BYTES: usize = 256 << 10;
+const BATCH_ENTRIES: usize = 64;
+
+/// The number of directories of a batch. Each is an open handle.
+const BATCH_DIRS: usize = 8;
+
+/// Entries to create, in the order of the tree.
+pub(super) struct Batch<D: DirHandle> {
+    entries: Vec<New<D>>,
+    contents: Vec<u8>,
+    dirs: usize,
+    /// Files with all of their contents, to be made durable, and the indices of their entries.
+    written: Vec<(D::File, usize)>,
+}
+
+/// A file or a link to create, and where its contents are.
+struct New<D> {
+    dir: Arc<OpenDir<D>>,
+    entry: usize,
+    contents: Range<usize>,
+}
+
+impl<D: DirHandle> Default for Batch<D> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            contents: Vec::new(),
+            dirs: 0,
+            written: Vec::new(),
+        }
+    }
+}
+
+impl<D: DirHandle> Batch<D> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.written.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() >= BATCH_ENTRIES
+            || self.contents.len() >= BATCH_BYTES
+            || self.dirs >= BATCH_DIRS
+    }
+
+    /// Adds the next contents of the entry that is pushed next.
+    pub(super) fn extend(&mut self, piece: &[u8]) {
+        self.contents.extend_from_slice(piece);
+    }
+
+    /// Adds an entry, with the contents since the one before it.
+    pub(super) fn push(&mut self, dir: Arc<OpenDir<D>>, entry: usize) {
+        let last = self.entries.last();
+        if last.is_none_or(|last| !Arc::ptr_eq(&last.dir, &dir)) {
+            self.dirs += 1;
+        }
+        let start = last.map_or(0, |last| last.contents.end);
+        self.entries.push(New {
+            dir,
+            entry,
+            contents: start..self.contents.len(),
+        });
+    }
+
+    /// Adds a file that has all of its contents.
+    pub(super) fn push_written(&mut self, file: D::File, entry: usize) {
+        self.written.push((file, entry));
+    }
+
+    /// Creates the entries. Finishes each directory that nobody else fills any more.
+    fn create(self, job: &Job, check: impl Fn() -> Result<()>) -> Result<()> {
+        let mut written = self.written;
+        for new in &self.entries {
+            check()?;
+            let entry = job.entry(new.entry)?;
+            let name = entry.path.rsplit('/').next().unwrap_or_default().as_ref();
+            let dir = &new.dir.dir;
+            let created = match &entry.node {
+                Node::Link { target } => {
+                    let linked = dir.create_link(name, target, entry.modified);
+                    linked.map(|()| None)
+                }
+                Node::File { .. } | Node::Dir => dir.create_file(name).and_then(|mut file| {
+                    let contents = self.contents.get(new.contents.clone());
+                    file.write_all(contents.unwrap_or_default())?;
+                    file.set_metadata(entry.mode, entry.modified)?;
+                    Ok(Some(file))
+                }),
+            };
+            if let Some(file) = created.map_err(|f| f.at(&entry.path))?
+                && !job.syncs_at_once()
+            {
+                written.push((file, new.entry));
+            }
+        }
+        for (file, entry) in written {
+            check()?;
+            job.sync_file(&file, entry)?;
+        }
+        for new in self.entries {
+            check()?;
+            job.release(new.dir)?;
+        }
+        Ok(())
+    }
+}
+
+/// Running threads. When this is dropped, each of them creates at most one more entry.
+pub(super) struct Workers<D: DirHandle> {
+    batches: Option<SyncSender<Batch<D>>>,
+    threads: Vec<JoinHandle<()>>,
+    outcome: Arc<Outcome>,
+}
+
+/// What the threads of a tree tell each other.
+#[derive(Default)]
+struct Outcome {
+    /// Nothing more is to be created.
+    stopped: AtomicBool,
+    /// The first error.
+    error: Mutex<Option<Error>>,
+}
+
+impl<D: DirHandle> Workers<D> {
+    /// Starts the threads. Returns `None` on a host that has none to spare.
+    pub(super) fn start(job: &Arc<Job>) -> Option<Self> {
+        if cfg!(target_family = "wasm") {
+            return None;
+        }
+        let (sender, receiver) = sync_channel(WORKERS);
+        // The threads alone hold the receiver, so that sending fails if all of them have ended.
+        let receiver = Arc::new(Mutex::new(receiver));
+        let outcome = Arc::new(Outcome::default());
+        let mut threads = Vec::new();
+        for _ in 0..WORKERS {
+            let (job, receiver, outcome) = (job.clone(), receiver.clone(), outcome.clone());
+            let work = move || {
+                while let Some(batch) = next(&receiver) {
+                    outcome.note(batch.create(&job, || outcome.check(&job)));
+                }
+            };
+            let name = "checkpoint-restore".into();
+            // A few threads are enough, if the system permits no more.
+            threads.extend(Builder::new().name(name).spawn(work));
+        }
+        let batches = Some(sender);
+        (!threads.is_empty()).then_some(Self {
+            batches,
+            threads,
+            outcome,
+        })
+    }
+
+    /// Hands a batch to the next thread that is free. Waits if several batches are waiting already.
+    ///
+    /// # Errors
+    /// The first error of a thread. No thread is working any more then.
+    pub(super) fn send(&mut self, batch: Batch<D>) -> Result<()> {
+        let sent = match &self.batches {
+            Some(batches) if !self.outcome.is_stopped() => batches.send(batch).is_ok(),
+            _ => false,
+        };
+        match sent {
+            true => Ok(()),
+            false => Err(self.finish().err().unwrap_or_else(ended)),
+        }
+    }
+
+    /// Waits until everything that was sent is created. No thread is working any more when this returns.
+    ///
+    /// # Errors
+    /// The first error of a thread.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.batches = None;
+        let mut result = Ok(());
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                result = Err(ended());
+            }
+        }
+        match self.outcome.take_error() {
+            Some(error) => Err(error),
+            None => result,
+        }
+    }
+
+    /// Waits until the threads have stopped: each creates at most one more entry.
+    pub(super) fn stop(&mut self) {
+        self.outcome.stop();
+        // The caller has an error already.
+        let _ = self.finish();
+    }
+}
+
+impl<D: DirHandle> Drop for Workers<D> {
+    fn drop(&mut self) {
+        // Does not wait: this may run on the thread of an executor. Each thread holds a token of the call.
+        self.outcome.stop();
+    }
+}
+
+impl Outcome {
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    fn check(&self, job: &Job) -> Result<()> {
+        match self.is_stopped() {
+            false => job.check(),
+            true => Err(Error::new(ErrorKind::Other, "stopped")),
+        }
+    }
+
+    /// Stops all threads at the first error, and keeps it.
+    fn note(&self, created: Result<()>) {
+        if let Err(error) = created {
+            let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+            if !self.is_stopped() {
+                *first = Some(error);
+            }
+            self.stop();
+        }
+    }
+
+    fn take_error(&self) -> Option<Error> {
+        let mut error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        error.take()
+    }
+}
+
+fn ended() -> Error {
+    let what = "a storage thread ended before its work was done";
+    Error::new(ErrorKind::Other, what)
+}
+
+fn next<D: DirHandle>(receiver: &Mutex<Receiver<Batch<D>>>) -> Option<Batch<D>> {
+    let receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
+    receiver.recv().ok()
+}
