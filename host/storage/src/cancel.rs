@@ -17,6 +17,8 @@ pub struct Cancel {
     cancelled: watch::Receiver<bool>,
     /// Kept while the work may take another step. See [`Running`].
     _running: Option<watch::Receiver<()>>,
+    /// The same for a part of the call.
+    _part: Option<watch::Receiver<()>>,
 }
 
 impl Cancel {
@@ -26,6 +28,15 @@ impl Cancel {
         Self {
             cancelled: watch::channel(false).1,
             _running: None,
+            _part: None,
+        }
+    }
+
+    /// Returns a token for a part of the call that `running` waits for.
+    pub(crate) fn among(&self, running: &Running) -> Self {
+        Self {
+            _part: Some(running.0.subscribe()),
+            ..self.clone()
         }
     }
 
@@ -84,6 +95,7 @@ impl CancelOnDrop {
         let token = Cancel {
             cancelled,
             _running: running,
+            _part: None,
         };
         Self {
             cancelled: sender,

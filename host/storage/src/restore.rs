@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 
 use crate::blocking;
-use crate::cancel::{Cancel, CancelOnDrop};
+use crate::cancel::{Cancel, CancelOnDrop, Running};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Commit, Contents};
@@ -199,7 +199,8 @@ pub(crate) async fn write<T: TreeTarget>(
         Err(error) => return Ok((target, Err(error))),
     };
     let commit = checkpoint.commit.clone();
-    let cancel = call.token();
+    let threads = Running::default();
+    let cancel = call.token().among(&threads);
     let (target, writer) = blocking::run(checkpoint.location.threads(), move || {
         let writer = cancel
             .check()
@@ -228,7 +229,11 @@ pub(crate) async fn write<T: TreeTarget>(
         })
         .await?
     };
-    Ok((target, writing.await))
+    let written = writing.await;
+    // After an error the writer is dropped, but its threads may take another step. Whatever writes to the target
+    // next must not meet them.
+    threads.ended().await;
+    Ok((target, written))
 }
 
 /// Compares incoming contents with the checkpoint's.

@@ -17,6 +17,8 @@ mod writer;
 
 use std::time::SystemTime;
 
+#[cfg(test)]
+pub(crate) use self::workers::WORKERS;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The longest path in a tree, in bytes: Linux's `PATH_MAX` minus room for the target's own path.

@@ -13,11 +13,13 @@ use object_store::path::Path as ObjectPath;
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use tempfile::TempDir;
 
-use self::gate::{Gate, Gated, Op};
+use self::gate::{Gate, Gated};
+use super::hooked::Op;
 use super::{begin, dir_tree, large, memory, text};
 use crate::environment::Environment;
 use crate::limits::Limits;
 use crate::location::OpenLocation;
+use crate::tree::WORKERS;
 use crate::tree::dir::DirTree;
 use crate::tree::target::{Existing, TargetState};
 use crate::tree::walk::TreeTarget;
@@ -28,6 +30,9 @@ const FILES: usize = 300;
 
 /// At which operation a call is dropped.
 const NTH: usize = 10;
+
+/// How many operations begin if a call that has several threads is dropped then.
+const ONE_MORE_A_THREAD: std::ops::Range<usize> = NTH..NTH + WORKERS;
 
 /// A saved directory of empty files with one larger file, an attempt that has not restored it, and a directory
 /// for targets.
@@ -87,11 +92,12 @@ fn fill(dir: &Path) {
 }
 
 #[tokio::test]
-async fn a_restore_that_is_dropped_creates_at_most_one_more_file_and_leaves_its_marker() {
+async fn a_restore_that_is_dropped_creates_at_most_one_more_file_a_thread_and_leaves_its_marker() {
     let saved = Saved::new().await;
     // The marker is one of the files.
-    assert_eq!(saved.restore_and_drop(Op::Create).await, NTH);
-    assert_eq!(fs::read_dir(saved.to()).unwrap().count(), NTH);
+    let created = saved.restore_and_drop(Op::Create).await;
+    assert!(ONE_MORE_A_THREAD.contains(&created), "{created}");
+    assert_eq!(fs::read_dir(saved.to()).unwrap().count(), created);
     assert_eq!(saved.state(), TargetState::Interrupted);
     // The next restore recognises it.
     let target = super::task_target(&saved.to());
@@ -118,9 +124,10 @@ async fn a_restore_that_is_dropped_removes_at_most_one_more_file() {
 }
 
 #[tokio::test]
-async fn a_restore_that_is_dropped_makes_at_most_one_more_file_durable() {
+async fn a_restore_that_is_dropped_makes_at_most_one_more_file_a_thread_durable() {
     let saved = Saved::new().await;
-    assert_eq!(saved.restore_and_drop(Op::SyncFile).await, NTH);
+    let synced = saved.restore_and_drop(Op::SyncFile).await;
+    assert!(ONE_MORE_A_THREAD.contains(&synced), "{synced}");
     assert_eq!(saved.state(), TargetState::Interrupted);
 }
 
@@ -141,7 +148,7 @@ async fn a_restore_of_a_checkpoint_without_an_attempt_is_cancelled_too() {
     gate.drop_at_gate(checkpoint.restore(target, Existing::Refuse, &limits))
         .await;
     gate.closed().await;
-    assert_eq!(gate.begun(), NTH);
+    assert!(ONE_MORE_A_THREAD.contains(&gate.begun()));
 }
 
 #[tokio::test]

@@ -75,7 +75,8 @@ pub trait TreeReader: Send {
     fn finish(self: Box<Self>) -> Result<Tree>;
 }
 
-/// Creates a tree. Dropping it before it is finished leaves an interrupted restore.
+/// Creates a tree. Dropping it before it is finished leaves an interrupted restore. If it has threads, each of them
+/// holds a clone of the [`Cancel`] until it has taken its last step.
 pub trait TreeWriter: Send {
     /// Writes the next contents, in the order in which a [`TreeReader`] reads them.
     ///

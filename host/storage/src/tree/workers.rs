@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tree::Node;
 
 /// The number of threads. More than the processors of a small machine, because they wait for the disk.
-pub(super) const WORKERS: usize = 4;
+pub(crate) const WORKERS: usize = 4;
 
 /// The size of the largest file that is written by these threads. The contents of a larger one are written as
 /// they arrive, which copies nothing.

@@ -4,25 +4,15 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::SystemTime;
 
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
 use futures::future::{Either, select};
 use tokio::sync::{Notify, watch};
 
-use crate::tree::handle::{DirHandle, Failure, FileHandle, Links, Listed, Stat};
+use crate::tests::hooked::{Hook, Hooked, Op};
+use crate::tree::handle::Failure;
 
-/// What waits at the gate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Op {
-    List,
-    OpenFile,
-    Read,
-    Create,
-    Remove,
-    SyncFile,
-}
+/// A handle behind a gate.
+pub(super) type Gated = Hooked<AtGate>;
 
 /// The gate, how many operations pass it freely, and how many have begun.
 #[derive(Debug)]
@@ -52,8 +42,11 @@ impl Gate {
     }
 
     pub(super) fn open(self: &Arc<Self>, dir: &Path) -> Gated {
-        let dir = Dir::open_ambient_dir(dir, ambient_authority()).unwrap();
-        self.around(dir)
+        let gate = AtGate {
+            gate: self.clone(),
+            _alive: self.handles.subscribe(),
+        };
+        Hooked::open(dir, gate)
     }
 
     /// Polls `call` until an operation waits, drops it, and lets every operation pass.
@@ -93,131 +86,21 @@ impl Gate {
         let is_open = self.is_open.lock().unwrap();
         drop(self.opened.wait_while(is_open, |is_open| !*is_open));
     }
-
-    fn around<H>(self: &Arc<Self>, handle: H) -> Gated<H> {
-        Gated {
-            handle,
-            gate: self.clone(),
-            _alive: self.handles.subscribe(),
-        }
-    }
 }
 
-/// A handle behind a gate.
-#[derive(Debug)]
-pub(super) struct Gated<H = Dir> {
-    handle: H,
+/// What each handle knows of the gate.
+#[derive(Clone, Debug)]
+pub(super) struct AtGate {
     gate: Arc<Gate>,
     _alive: watch::Receiver<()>,
 }
 
-impl DirHandle for Gated {
-    type File = Gated<<Dir as DirHandle>::File>;
-    type Entries = Entries;
+impl Hook for AtGate {
+    // So that each file is synced, however many there are.
+    const FILE_SYSTEM: bool = false;
 
-    const KEEPS_MODES: bool = true;
-
-    fn stat(&self, path: &Path, links: Links) -> Result<Stat, Failure> {
-        DirHandle::stat(&self.handle, path, links)
-    }
-
-    fn open_dir(&self, path: &Path, links: Links) -> Result<Self, Failure> {
-        let dir = DirHandle::open_dir(&self.handle, path, links)?;
-        Ok(self.gate.around(dir))
-    }
-
-    fn open_file(&self, path: &Path, links: Links) -> Result<Self::File, Failure> {
-        self.gate.pass(Op::OpenFile);
-        let file = DirHandle::open_file(&self.handle, path, links)?;
-        Ok(self.gate.around(file))
-    }
-
-    fn entries(&self) -> Result<Entries, Failure> {
-        Ok(Entries {
-            entries: DirHandle::entries(&self.handle)?,
-            gate: self.gate.clone(),
-        })
-    }
-
-    fn read_link(&self, name: &Path) -> Result<String, Failure> {
-        DirHandle::read_link(&self.handle, name)
-    }
-
-    fn create_link(&self, name: &Path, target: &str, modified: SystemTime) -> Result<(), Failure> {
-        DirHandle::create_link(&self.handle, name, target, modified)
-    }
-
-    fn create_dir(&self, path: &Path) -> Result<(), Failure> {
-        DirHandle::create_dir(&self.handle, path)
-    }
-
-    fn create_file(&self, name: &Path) -> Result<Self::File, Failure> {
-        self.gate.pass(Op::Create);
-        let file = DirHandle::create_file(&self.handle, name)?;
-        Ok(self.gate.around(file))
-    }
-
-    fn rename(&self, name: &Path, to: &Self, new_name: &Path) -> Result<(), Failure> {
-        DirHandle::rename(&self.handle, name, &to.handle, new_name)
-    }
-
-    fn remove_file(&self, path: &Path) -> Result<(), Failure> {
-        self.gate.pass(Op::Remove);
-        DirHandle::remove_file(&self.handle, path)
-    }
-
-    fn remove_dir(&self, path: &Path) -> Result<(), Failure> {
-        DirHandle::remove_dir(&self.handle, path)
-    }
-
-    fn unlock_dir(&self, path: &Path) -> Result<(), Failure> {
-        self.handle.unlock_dir(path)
-    }
-
-    fn set_metadata(&self, mode: u32, modified: SystemTime) -> Result<(), Failure> {
-        DirHandle::set_metadata(&self.handle, mode, modified)
-    }
-
-    fn sync(&self) -> Result<(), Failure> {
-        DirHandle::sync(&self.handle)
-    }
-}
-
-impl FileHandle for Gated<<Dir as DirHandle>::File> {
-    fn stat(&self) -> Result<Stat, Failure> {
-        FileHandle::stat(&self.handle)
-    }
-
-    fn read(&mut self, into: &mut [u8]) -> Result<usize, Failure> {
-        self.gate.pass(Op::Read);
-        FileHandle::read(&mut self.handle, into)
-    }
-
-    fn write_all(&mut self, piece: &[u8]) -> Result<(), Failure> {
-        FileHandle::write_all(&mut self.handle, piece)
-    }
-
-    fn set_metadata(&self, mode: u32, modified: SystemTime) -> Result<(), Failure> {
-        FileHandle::set_metadata(&self.handle, mode, modified)
-    }
-
-    fn sync(&self) -> Result<(), Failure> {
-        self.gate.pass(Op::SyncFile);
-        FileHandle::sync(&self.handle)
-    }
-}
-
-/// A listing behind a gate.
-pub(super) struct Entries {
-    entries: <Dir as DirHandle>::Entries,
-    gate: Arc<Gate>,
-}
-
-impl Iterator for Entries {
-    type Item = Result<Listed, Failure>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.gate.pass(Op::List);
-        self.entries.next()
+    fn before(&self, op: Op, _name: &Path) -> Result<(), Failure> {
+        self.gate.pass(op);
+        Ok(())
     }
 }
