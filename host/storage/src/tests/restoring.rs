@@ -16,12 +16,12 @@ use crate::tree::handle::{DirHandle, Failure, FailureKind};
 use crate::tree::target::{Existing, RESTORING, TargetState};
 use crate::tree::walk::{TreeSource, TreeTarget};
 
-/// Enough files for a sync of the whole file system.
-const DIRS: usize = 11;
+/// Enough entries for a sync of the whole file system.
+const DIRS: usize = 21;
 const FILES: usize = 100;
 
 /// The large file does not fit into a batch of small ones.
-const LARGE_BYTES: usize = 700_000;
+const LARGE_BYTES: usize = 300_000;
 
 /// Creates directories of small files, with a larger file and a link in each.
 fn fill(root: &Path) {
@@ -208,7 +208,7 @@ fn an_error_on_any_thread_fails_the_restore_and_keeps_the_marker() {
         (Op::Create, 2),
         (Op::Create, 700),
         (Op::CreateLink, 5),
-        (Op::CreateDir, 5),
+        (Op::CreateDir, 15),
         (Op::Write, 800),
         (Op::SyncFile, 1),
         (Op::SyncFile, DIRS * FILES),

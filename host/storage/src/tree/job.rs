@@ -7,9 +7,9 @@ use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::tree::{Entry, Tree};
 
-/// The number of files from which syncing the whole file system is faster than syncing each file, also beside
-/// another process with much data to write.
-pub(super) const MANY_FILES: usize = 1000;
+/// The number of entries from which syncing the whole file system is faster than syncing each file, also beside a
+/// process that writes 1 GiB after another: it waits for the data of that process too.
+pub(super) const MANY_ENTRIES: usize = 2000;
 
 /// A tree being written.
 pub(super) struct Job {

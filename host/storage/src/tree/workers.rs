@@ -7,30 +7,30 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle, available_parallelism};
 
 use super::handle::{DirHandle, FileHandle};
 use super::job::{Job, OpenDir};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tree::Node;
 
-/// The number of threads. More than the processors of a small machine, because they wait for the disk.
-pub(crate) const WORKERS: usize = 4;
+/// The most threads that sync each file. They wait for the disk, which makes the files of all of them durable in few
+/// writes of its journal. With the files of their batches they hold some 256 open files.
+pub(crate) const WORKERS: usize = 16;
+
+/// The number of batches that wait for a thread, so that none waits for the contents.
+const WAITING: usize = 4;
 
 /// The size of the largest file that is written by these threads. The contents of a larger one are written as
 /// they arrive, which copies nothing.
-pub(super) const SMALL_BYTES: u64 = 256 << 10;
+pub(super) const SMALL_BYTES: u64 = 128 << 10;
 
-/// The number of entries of a tree from which it has workers: a few are created in less time than threads.
-pub(super) const MANY_ENTRIES: usize = 64;
-
-/// When a batch is full. With [`SMALL_BYTES`] and a batch for each thread, another one waiting for it and one being
-/// filled, all of them take less than 5 MiB.
-const BATCH_BYTES: usize = 256 << 10;
-const BATCH_ENTRIES: usize = 64;
+/// When a batch is full. All batches together take less than 6 MiB: each at most this and a small file.
+const BATCH_BYTES: usize = 128 << 10;
+pub(super) const BATCH_ENTRIES: usize = 16;
 
 /// The number of directories of a batch. Each is an open handle.
-const BATCH_DIRS: usize = 8;
+const BATCH_DIRS: usize = 4;
 
 /// Entries to create, in the order of the tree.
 pub(super) struct Batch<D: DirHandle> {
@@ -132,11 +132,16 @@ impl<D: DirHandle> Batch<D> {
     }
 }
 
-/// Running threads. When this is dropped, each of them creates at most one more entry.
+/// Threads, started as batches are sent. When this is dropped, each of them creates at most one more entry.
 pub(super) struct Workers<D: DirHandle> {
     batches: Option<SyncSender<Batch<D>>>,
+    /// Until the last thread is started.
+    receiver: Option<Arc<Mutex<Receiver<Batch<D>>>>>,
     threads: Vec<JoinHandle<()>>,
+    most: usize,
     outcome: Arc<Outcome>,
+    /// The last field, because the call counts as running until it is dropped.
+    job: Arc<Job>,
 }
 
 /// What the threads of a tree tell each other.
@@ -149,33 +154,54 @@ struct Outcome {
 }
 
 impl<D: DirHandle> Workers<D> {
-    /// Starts the threads. Returns `None` on a host that has none to spare.
-    pub(super) fn start(job: &Arc<Job>) -> Option<Self> {
+    /// Returns `None` on a host without threads.
+    pub(super) fn new(job: &Arc<Job>) -> Option<Self> {
         if cfg!(target_family = "wasm") {
             return None;
         }
-        let (sender, receiver) = sync_channel(WORKERS);
-        // The threads alone hold the receiver, so that sending fails if all of them have ended.
-        let receiver = Arc::new(Mutex::new(receiver));
-        let outcome = Arc::new(Outcome::default());
-        let mut threads = Vec::new();
-        for _ in 0..WORKERS {
-            let (job, receiver, outcome) = (job.clone(), receiver.clone(), outcome.clone());
-            let work = move || {
-                while let Some(batch) = next(&receiver) {
-                    outcome.note(batch.create(&job, || outcome.check(&job)));
-                }
-            };
-            let name = "checkpoint-restore".into();
-            // A few threads are enough, if the system permits no more.
-            threads.extend(Builder::new().name(name).spawn(work));
-        }
-        let batches = Some(sender);
-        (!threads.is_empty()).then_some(Self {
-            batches,
-            threads,
-            outcome,
+        let most = match job.syncs_at_once() {
+            // They wait for nothing.
+            true => available_parallelism().map_or(2, |n| n.get().clamp(2, WORKERS)),
+            false => WORKERS,
+        };
+        let (sender, receiver) = sync_channel(WAITING);
+        Some(Self {
+            batches: Some(sender),
+            receiver: Some(Arc::new(Mutex::new(receiver))),
+            threads: Vec::new(),
+            most,
+            job: job.clone(),
+            outcome: Arc::default(),
         })
+    }
+
+    /// Starts another thread, up to the maximum. Does without it if the system permits no more.
+    ///
+    /// # Errors
+    /// `Other` if the system permits none.
+    fn start(&mut self) -> Result<()> {
+        if self.threads.len() == self.most {
+            // Sending fails if all threads have ended, because they alone hold the receiver.
+            self.receiver = None;
+        }
+        let Some(receiver) = self.receiver.clone() else {
+            return Ok(());
+        };
+        let (job, outcome) = (self.job.clone(), self.outcome.clone());
+        let work = move || {
+            while let Some(batch) = next(&receiver) {
+                outcome.note(batch.create(&job, || outcome.check(&job)));
+            }
+        };
+        match Builder::new().name("checkpoint-restore".into()).spawn(work) {
+            Ok(thread) => self.threads.push(thread),
+            Err(error) if self.threads.is_empty() => {
+                let what = "cannot start a thread that restores files";
+                return Err(Error::new(ErrorKind::Other, what).with_source(error));
+            }
+            Err(_) => self.most = self.threads.len(),
+        }
+        Ok(())
     }
 
     /// Hands a batch to the next thread that is free. Waits if several batches are waiting already.
@@ -183,6 +209,7 @@ impl<D: DirHandle> Workers<D> {
     /// # Errors
     /// The first error of a thread. No thread is working any more then.
     pub(super) fn send(&mut self, batch: Batch<D>) -> Result<()> {
+        self.start()?;
         let sent = match &self.batches {
             Some(batches) if !self.outcome.is_stopped() => batches.send(batch).is_ok(),
             _ => false,
@@ -198,7 +225,7 @@ impl<D: DirHandle> Workers<D> {
     /// # Errors
     /// The first error of a thread.
     pub(super) fn finish(&mut self) -> Result<()> {
-        self.batches = None;
+        (self.batches, self.receiver) = (None, None);
         let mut result = Ok(());
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {

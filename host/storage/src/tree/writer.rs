@@ -9,10 +9,10 @@ use std::sync::Arc;
 use super::begin::{StagedFile, begin_root, remove_root};
 use super::dir::DirTree;
 use super::handle::{DirHandle, Failure, FileHandle, FileSystem, Links};
-use super::job::{Durability, Job, MANY_FILES, OpenDir};
+use super::job::{Durability, Job, MANY_ENTRIES, OpenDir};
 use super::target::{self, Existing, RESTORING};
 use super::walk::{TreeTarget, TreeWriter};
-use super::workers::{Batch, MANY_ENTRIES, SMALL_BYTES, Workers};
+use super::workers::{BATCH_ENTRIES, Batch, SMALL_BYTES, Workers};
 use crate::cancel::{Cancel, STEP_BYTES};
 use crate::error::{Error, Result};
 use crate::tree::{Entry, Node, Tree};
@@ -38,7 +38,7 @@ pub(super) fn writer<D: DirHandle>(
     let (mut levels, mut staged, mut file_system) = (Vec::new(), None, None);
     if tree.is_dir() {
         let dir = begin_root(at, cancel)?;
-        if tree.entries().len() >= MANY_FILES {
+        if tree.entries().len() >= MANY_ENTRIES {
             // Opened before anything is written, because it reports the errors since then.
             file_system = dir.file_system();
         }
@@ -51,8 +51,8 @@ pub(super) fn writer<D: DirHandle>(
         None => Durability::Each,
     };
     let job = Arc::new(Job::new(tree, durability, cancel));
-    let workers = match tree.entries().len() >= MANY_ENTRIES {
-        true => Workers::start(&job),
+    let workers = match tree.entries().len() > BATCH_ENTRIES {
+        true => Workers::new(&job),
         false => None,
     };
     let mut writer = DirWriter {
