@@ -2,7 +2,7 @@
 //!
 //! Dropping a future stops everything that it awaits, but not a closure that a thread is running. So each
 //! call that reads or writes a tree holds a [`CancelOnDrop`], and the code on the thread checks its
-//! [`Cancel`] before every step, which is at most 1 MiB or one file.
+//! [`Cancel`] before every step, which is at most 1 MiB or one file. If it has several threads, each takes such steps.
 
 use tokio::sync::watch;
 
