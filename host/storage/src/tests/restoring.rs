@@ -5,9 +5,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use super::damage::{flip, objects};
 use super::hooked::{Hook, Hooked, Op};
 use super::{dir_tree, noise};
 use crate::cancel::Cancel;
+use crate::environment::Environment;
 use crate::error::{ErrorKind, Result};
 use crate::limits::Limits;
 use crate::tree::Tree;
@@ -250,4 +252,42 @@ fn after_the_first_error_each_thread_creates_at_most_one_more_entry() {
         (100..100 + 2 * crate::tree::WORKERS).contains(&created),
         "{created} of {all}"
     );
+}
+
+#[tokio::test]
+async fn a_restore_that_falls_back_meets_nothing_of_the_damaged_checkpoint() {
+    const FILE_BYTES: usize = 300;
+    let (store, location) = super::memory();
+    let location = location.with_environment(Environment::simulated());
+    let attempt = super::begin(&location).await;
+    let temp = tempfile::tempdir().unwrap();
+    for (seed, name) in ["old", "new"].into_iter().enumerate() {
+        let from = temp.path().join(name);
+        fs::create_dir(&from).unwrap();
+        // More than the threads and their batches hold.
+        for n in 0..1200 {
+            let contents = noise((10_000 * seed + n) as u64, FILE_BYTES);
+            fs::write(from.join(format!("{name} {n:04}")), contents).unwrap();
+        }
+        attempt.save(dir_tree(&from)).await.unwrap();
+    }
+    // The last object of the newest checkpoint, so that most of its files are created.
+    let last = objects(&store, "data").await.pop().unwrap();
+    flip(&store, &last, 100).await;
+    let hook = Record::<false> {
+        begun: Arc::default(),
+        fails: None,
+    };
+    let begun = hook.begun.clone();
+    let to = DirTree::new(Hooked::open(temp.path(), hook), "to").unwrap();
+    let mut resumable = location.resumable().await.unwrap();
+    let limits = Limits::default();
+    let restored = resumable.restore(to, Existing::Refuse, &limits);
+    assert!(restored.await.unwrap().is_some());
+    assert_eq!(resumable.damaged.len(), 1);
+    let begun = begun.lock().unwrap();
+    let is_new = |(op, name): &(Op, String)| *op == Op::Create && name.starts_with("new");
+    let first_removal = begun.iter().position(|(op, _)| *op == Op::Remove).unwrap();
+    assert!(begun[..first_removal].iter().any(is_new));
+    assert!(!begun[first_removal..].iter().any(is_new));
 }
