@@ -67,10 +67,13 @@ fn write<D: DirHandle>(at: &DirTree<D>, tree: &Tree, contents: &[u8]) -> Result<
     writer.finish()
 }
 
+/// An operation and the name that it was given.
+type Step = (Op, String);
+
 /// Records operations in the order in which they began, and lets one of them fail.
 #[derive(Clone)]
 struct Record<const FILE_SYSTEM: bool> {
-    begun: Arc<Mutex<Vec<(Op, String)>>>,
+    begun: Arc<Mutex<Vec<Step>>>,
     fails: Option<(Op, usize, Fault)>,
 }
 
@@ -123,7 +126,7 @@ impl Trees {
     fn restore<const FILE_SYSTEM: bool>(
         &self,
         fails: Option<(Op, usize, Fault)>,
-    ) -> (Result<()>, Vec<(Op, String)>) {
+    ) -> (Result<()>, Vec<Step>) {
         let begun = Arc::default();
         let hook = Record::<FILE_SYSTEM> { begun, fails };
         let begun = hook.begun.clone();
@@ -147,13 +150,13 @@ impl Trees {
     }
 }
 
-fn count(begun: &[(Op, String)], op: Op) -> usize {
+fn count(begun: &[Step], op: Op) -> usize {
     begun.iter().filter(|(begun, _)| *begun == op).count()
 }
 
 /// Splits what began at the removal of the marker.
-fn split_at_marker(begun: &[(Op, String)]) -> (&[(Op, String)], &[(Op, String)]) {
-    let is_marker = |(op, name): &(Op, String)| *op == Op::Remove && name == RESTORING;
+fn split_at_marker(begun: &[Step]) -> (&[Step], &[Step]) {
+    let is_marker = |(op, name): &Step| *op == Op::Remove && name == RESTORING;
     let marker = begun.iter().position(is_marker).unwrap();
     (&begun[..marker], &begun[marker + 1..])
 }
@@ -286,7 +289,7 @@ async fn a_restore_that_falls_back_meets_nothing_of_the_damaged_checkpoint() {
     assert!(restored.await.unwrap().is_some());
     assert_eq!(resumable.damaged.len(), 1);
     let begun = begun.lock().unwrap();
-    let is_new = |(op, name): &(Op, String)| *op == Op::Create && name.starts_with("new");
+    let is_new = |(op, name): &Step| *op == Op::Create && name.starts_with("new");
     let first_removal = begun.iter().position(|(op, _)| *op == Op::Remove).unwrap();
     assert!(begun[..first_removal].iter().any(is_new));
     assert!(!begun[first_removal..].iter().any(is_new));
