@@ -1,6 +1,6 @@
 //! Reading a tree from a directory.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::dir::DirTree;
@@ -10,7 +10,7 @@ use super::walk::TreeReader;
 use crate::cancel::{Cancel, STEP_BYTES};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::tree::{Entry, Node, Tree};
+use crate::tree::{ENTRY_BYTES, Entry, Node, Tree};
 
 pub(super) fn reader<D: DirHandle>(
     at: &DirTree<D>,
@@ -113,7 +113,7 @@ impl<D: DirHandle> DirReader<D> {
         for entry in dir.entries().map_err(here)? {
             self.cancel.check()?;
             let name = entry.map_err(here)?.name;
-            self.found_bytes = self.found_bytes.saturating_add(name.len() as u64);
+            self.found_bytes = self.found_bytes.saturating_add(described_bytes(&name));
             self.limits.check_description(self.found_bytes)?;
             names.push(name);
             self.limits
@@ -140,7 +140,7 @@ impl<D: DirHandle> DirReader<D> {
                 None => self.levels.pop(),
             };
         };
-        self.found_bytes = self.found_bytes.saturating_sub(name.len() as u64);
+        self.found_bytes = self.found_bytes.saturating_sub(described_bytes(&name));
         let Some(text) = name.to_str() else {
             let failure = Failure::from(FailureKind::NotUnicode);
             return Err(failure.at(Path::new(&level.path).join(&name)));
@@ -219,6 +219,11 @@ impl<D: DirHandle> DirReader<D> {
         self.entries.push(entry);
         Ok(())
     }
+}
+
+/// Returns the least share of the description's size that the entry of this name will have.
+fn described_bytes(name: &OsStr) -> u64 {
+    (ENTRY_BYTES + name.len()) as u64
 }
 
 fn unsupported(path: &Path, kind: &str) -> Error {

@@ -2,7 +2,9 @@
 
 mod races;
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -307,6 +309,23 @@ fn what_no_restore_could_write_is_not_saved() {
     fs::create_dir_all(from.join("inner")).unwrap();
     fs::write(from.join("inner").join(RESTORING), "kept").unwrap();
     read(&at(&temp, "from")).unwrap();
+}
+
+#[test]
+fn the_entries_of_a_directory_count_before_the_first_is_read() {
+    let temp = tempfile::tempdir().unwrap();
+    // Reading the first would be another error.
+    let names = (0..9).map(|n| OsString::from(n.to_string()));
+    for name in names.chain([OsString::from_vec(b"\x01\xff".to_vec())]) {
+        fs::write(temp.path().join(name), "").unwrap();
+    }
+    let limits = Limits {
+        tree_bytes: 9 * 64,
+        ..Limits::default()
+    };
+    let reader = at(&temp, "").reader(&limits, &Cancel::never());
+    assert_eq!(reader.err().unwrap().kind(), ErrorKind::QuotaExceeded);
+    assert_eq!(kind(read(&at(&temp, ""))), ErrorKind::InvalidPath);
 }
 
 #[test]
