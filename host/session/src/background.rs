@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, watch};
 
 #[cfg(not(target_family = "wasm"))]
 use self::native::{Job, Staging};
+use crate::reports::Reports;
 
 #[cfg(not(target_family = "wasm"))]
 mod native;
@@ -26,6 +27,8 @@ pub(crate) struct BackgroundSaves {
     ended: watch::Sender<u64>,
     #[cfg(not(target_family = "wasm"))]
     staging: Staging,
+    #[cfg(not(target_family = "wasm"))]
+    reports: Arc<Reports>,
 }
 
 #[derive(Debug, Default)]
@@ -44,10 +47,16 @@ struct Queue {
 }
 
 impl BackgroundSaves {
-    pub(crate) fn new(attempt: Arc<Attempt>) -> Self {
+    #[cfg_attr(
+        target_family = "wasm",
+        expect(unused_variables, reason = "each save fails in the call that makes it")
+    )]
+    pub(crate) fn new(attempt: Arc<Attempt>, reports: Arc<Reports>) -> Self {
         Self {
             #[cfg(not(target_family = "wasm"))]
             staging: Staging::new(attempt.limits()),
+            #[cfg(not(target_family = "wasm"))]
+            reports,
             attempt,
             queue: Arc::default(),
             ended: watch::Sender::new(0),

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use checkpoint_storage::{Error, ErrorKind, Result};
-use tracing::warn;
 
 use crate::error::{GuestError, Misuse};
 use crate::session::{Answer, Session};
@@ -31,8 +30,8 @@ impl Session {
     }
 
     fn note(&self, error: Error) {
-        let location = self.attempt().location();
-        warn!(%location, "a call of the task failed: {}", error.with_causes());
+        let reports = &self.shared.reports;
+        reports.failure("a call of the task failed", &error);
         let mut failure = self.failure();
         if !is_fenced(&failure) {
             *failure = Some(error);

@@ -19,8 +19,9 @@
 //! - **Limits.** A guest has at most one stream open for writing and one for reading. The attempt's
 //!   [`Limits`](storage::Limits) bound what it may store.
 //! - **Errors.** A guest sees a [`GuestError`], which does not name its location. The host sees the
-//!   [last failure](Session::last_failure) with all causes, and each failure as a `tracing` event. A host
-//!   that prints events can format them with [`event_line`].
+//!   [last failure](Session::last_failure) with all causes, and each failure as a `tracing` event. The first 50
+//!   of an attempt are warnings, and further ones are of level debug: a guest can make calls that fail in a loop.
+//!   A host that prints events can format them with [`event_line`].
 //! - **Advice.** [`SaveAdvice`] says when the guest should save. A [`StopHandle`] asks it to stop.
 //! - **The end.** [`Session::finish`] commits the pending background saves, and returns the [`Outcome`].
 //!
@@ -61,6 +62,7 @@ mod error;
 mod events;
 mod failures;
 mod outcome;
+mod reports;
 #[cfg(not(target_family = "wasm"))]
 mod room;
 mod session;

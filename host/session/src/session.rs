@@ -17,6 +17,7 @@ use crate::advice::{Advice, Advisor, StopHandle};
 use crate::background::BackgroundSaves;
 use crate::error::GuestError;
 use crate::outcome::Outcome;
+use crate::reports::Reports;
 use crate::settings::SessionSettings;
 use crate::slot::Slot;
 
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     // Std mutexes, because they are never held across an await.
     advisor: Mutex<Advisor>,
     failure: Mutex<Option<Error>>,
+    pub(crate) reports: Arc<Reports>,
     /// Each stream needs the memory of a whole pipeline, so a session permits one of each kind.
     pub(crate) writing: Slot,
     pub(crate) reading: Slot,
@@ -79,9 +81,11 @@ impl Session {
     pub fn new(attempt: Arc<Attempt>, settings: SessionSettings) -> Self {
         let SessionSettings { advice } = settings;
         let clock = attempt.location().environment().clock().clone();
+        let reports = Arc::new(Reports::new(attempt.clone()));
         Self {
             shared: Arc::new(Shared {
-                background: BackgroundSaves::new(attempt.clone()),
+                background: BackgroundSaves::new(attempt.clone(), reports.clone()),
+                reports,
                 attempt,
                 advisor: Mutex::new(Advisor::new(advice, clock)),
                 failure: Mutex::default(),

@@ -5,6 +5,7 @@ mod calls;
 mod cancel;
 mod copies;
 mod end;
+mod reports;
 
 use std::sync::Arc;
 use std::time::Duration;

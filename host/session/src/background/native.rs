@@ -5,7 +5,6 @@ use std::panic::AssertUnwindSafe;
 
 use checkpoint_storage::{Admission, Limits, Save};
 use futures::FutureExt;
-use tracing::warn;
 
 use super::*;
 use crate::room::{Room, Share};
@@ -138,8 +137,12 @@ impl BackgroundSaves {
     fn start(&self, queue: &mut Queue, job: Job) {
         queue.waiting = Some(job);
         if queue.running.is_none() {
-            let (saves, attempt) = (self.queue.clone(), self.attempt.clone());
-            let saving = save_all(saves, attempt, self.ended.clone());
+            let saving = save_all(
+                self.queue.clone(),
+                self.attempt.clone(),
+                self.reports.clone(),
+                self.ended.clone(),
+            );
             queue.running = Some(tokio::spawn(saving));
         }
     }
@@ -161,7 +164,12 @@ impl Queue {
 }
 
 /// Runs saves until none is queued.
-async fn save_all(queue: Arc<Mutex<Queue>>, attempt: Arc<Attempt>, ended: watch::Sender<u64>) {
+async fn save_all(
+    queue: Arc<Mutex<Queue>>,
+    attempt: Arc<Attempt>,
+    reports: Arc<Reports>,
+    ended: watch::Sender<u64>,
+) {
     loop {
         let job = {
             let mut queue = queue.lock().await;
@@ -185,8 +193,7 @@ async fn save_all(queue: Arc<Mutex<Queue>>, attempt: Arc<Attempt>, ended: watch:
             Ok(saved) => queue.done = Some(saved),
             // Keep going: the queued save is newer and may succeed.
             Err(error) => {
-                let location = attempt.location();
-                warn!(%location, "a background save failed: {}", error.with_causes());
+                reports.failure("a background save failed", &error);
                 queue.failed = Some(error);
             }
         }
