@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
 use wasmtime::{Cache, CacheConfig, Config, Engine, Store, Trap};
 use wasmtime_checkpoint::{
@@ -29,6 +30,8 @@ pub(crate) struct Task {
     engine: Engine,
     command: CommandPre<State>,
     limits: GuestLimits,
+    /// Held by the attempt whose guest is in memory.
+    in_memory: Arc<Mutex<()>>,
     /// The BLAKE3 hash of the file.
     pub(crate) digest: [u8; 32],
 }
@@ -103,17 +106,26 @@ impl Task {
             engine,
             command,
             limits,
+            in_memory: Arc::default(),
             digest: blake3::hash(&bytes).into(),
         })
     }
 
-    /// Runs one attempt until it ends, or until `cut` resolves to how it ends.
+    /// Runs one attempt until it ends, or until `cut` resolves to how it ends. Waits first until no other attempt's
+    /// guest is in memory.
     pub(crate) async fn run(
         &self,
         wasi: WasiCtx,
         checkpoint: CheckpointCtx,
         cut: impl Future<Output = End>,
     ) -> End {
+        let mut cut = pin!(cut);
+        // An attempt that was cut off may still be blocked in a system call. With many retries, the guests of such
+        // attempts would fill the memory.
+        let alone = tokio::select! {
+            alone = self.in_memory.clone().lock_owned() => alone,
+            end = &mut cut => return end,
+        };
         let state = State {
             wasi,
             table: ResourceTable::new(),
@@ -121,11 +133,15 @@ impl Task {
         };
         let task = self.clone();
         let (sender, receiver) = oneshot::channel();
-        let running = blocking(async move { task.attempt(state, receiver).await });
+        let running = blocking(async move {
+            let end = task.attempt(state, receiver).await;
+            drop(alone);
+            end
+        });
         let mut running = pin!(running);
         let end = tokio::select! {
             ended = &mut running => return ended,
-            end = cut => end,
+            end = &mut cut => end,
         };
         // Sending fails if the attempt has just ended.
         let _ = sender.send(end.clone());

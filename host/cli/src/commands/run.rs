@@ -33,6 +33,9 @@ use limits::LimitArgs;
 use report::ReportFile;
 use summary::Summary;
 
+/// The most random bytes that a task gets in one call, if it has memory for so many: the maximum of `wasmtime run`.
+const RANDOM_BYTES: u64 = 64 << 20;
+
 /// Run a task with retries; each attempt resumes from the last committed checkpoint
 ///
 /// The task is a component that exports `wasi:cli/run`. It sees only the directories and environment variables
@@ -248,6 +251,9 @@ impl Args {
     fn wasi(&self, input: &Input) -> anyhow::Result<WasiCtx> {
         let mut wasi = WasiCtx::builder();
         wasi.inherit_stdout().inherit_stderr();
+        // The host makes them before the task has memory for them.
+        let memory_bytes = self.limits.guest_limits().memory_bytes as u64;
+        wasi.max_random_size(memory_bytes.min(RANDOM_BYTES));
         input.give(&mut wasi);
         // Pass only the file name: the path is of no concern to the task.
         let name = self.file().file_name().unwrap_or_default();
