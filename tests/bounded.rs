@@ -1,7 +1,7 @@
 //! What a guest can make the host hold: each attack meets a limit, whose error or message says how to raise it.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
 
 use crate::support::cli::Host;
 use crate::support::{Place, on_each_host};
@@ -10,6 +10,7 @@ on_each_host![
     contents_that_exceed_the_memory_are_refused_before_they_are_fetched,
     a_tree_of_long_names_is_refused_while_it_is_read,
     a_directory_is_listed_completely,
+    calls_that_fail_in_a_loop_do_not_fill_the_hosts_log,
 ];
 
 /// The exit code for a component that cannot run.
@@ -71,6 +72,69 @@ fn a_directory_is_listed_completely(host: Host) {
     let outcome = place.cli().guest("hostile", ["listings"]).outcome();
     // Each of 200 listings that are open at once has every entry.
     outcome.printed(["200 listings of 1000 entries"]);
+}
+
+fn calls_that_fail_in_a_loop_do_not_fill_the_hosts_log(host: Host) {
+    let place = Place::on(host);
+    let outcome = place.cli().guest("hostile", ["failing-calls"]).outcome();
+    outcome.printed(["5000 failures"]);
+    let warnings = outcome.stderr.matches("warning: ").count();
+    assert_eq!(warnings, 51, "{}", outcome.text());
+    let what = "further failures are events of level debug";
+    assert!(outcome.stderr.contains(what), "{}", outcome.text());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_copy_that_a_timeout_stopped_is_gone_before_the_next_attempt_begins() {
+    let place = Place::new();
+    let staging = tempfile::tempdir().unwrap();
+    // Reading this takes far longer than an attempt.
+    let sparse = File::create(place.work().join("sparse")).unwrap();
+    sparse.set_len(1 << 40).unwrap();
+    let cli = place.cli().envs([("TMPDIR", staging.path())]);
+    let options = ["--timeout", "300ms", "--retries", "5"];
+    let cli = cli.cap("max-checkpoint", "2048GiB").options(options);
+    let mut running = cli
+        .verbs("resume save-in-background=/data/sparse resume")
+        .start();
+    let (open, staging) = (running.open_files(), staging.path().to_owned());
+    let mut most = 0;
+    running.until(|| {
+        let copies = fs::read_dir(&open).into_iter().flatten().flatten();
+        let copies = copies.filter_map(|entry| fs::read_link(entry.path()).ok());
+        most = copies
+            .filter(|path| path.starts_with(&staging))
+            .count()
+            .max(most);
+        false
+    });
+    let outcome = running.finish();
+    assert_eq!(outcome.code, Some(124), "{}", outcome.text());
+    assert_eq!(outcome.lines, ["resume fresh"; 6]);
+    assert_eq!(most, 1, "copies were open at once");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn attempts_that_a_system_call_blocks_do_not_fill_the_memory() {
+    const SIZE: u64 = 100 << 20;
+
+    let place = Place::new();
+    let run = |guest: &str, options: &[&str]| {
+        let cli = place.cli().options(options);
+        cli.guest("hostile", [guest]).start().finish_measured()
+    };
+    // The first one compiles the guest.
+    run("idle", &[]);
+    let (_, idle_kib) = run("idle", &[]);
+    let guest = format!("blocks={SIZE}");
+    let options = ["--timeout", "1s", "--retries", "4"];
+    let (outcome, peak_kib) = run(&guest, &options);
+    assert_eq!(outcome.code, Some(124));
+    let held = (peak_kib - idle_kib) << 10;
+    // The guest writes from its memory.
+    assert!((SIZE..2 * SIZE).contains(&held), "{held} bytes");
 }
 
 #[test]

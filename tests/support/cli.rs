@@ -176,6 +176,11 @@ impl Cli {
             .outcome()
     }
 
+    /// Makes the program end itself once its peak memory exceeds this.
+    pub(crate) fn memory_cap(self, kib: u64) -> Self {
+        self.envs([("UNDER_TEST_MAX_KIB", kib.to_string())])
+    }
+
     pub(crate) fn envs<V: AsRef<OsStr>>(
         mut self,
         envs: impl IntoIterator<Item = (&'static str, V)>,
@@ -304,6 +309,11 @@ impl Running {
         self.until(|| String::from_utf8_lossy(&said.lock().unwrap()).contains(text))
     }
 
+    /// The directory in which the system lists the files that it holds open.
+    pub(crate) fn open_files(&self) -> PathBuf {
+        format!("/proc/{}/fd", self.child.id()).into()
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).unwrap();
@@ -314,6 +324,22 @@ impl Running {
     pub(crate) fn kill(mut self) -> Outcome {
         self.child.kill().unwrap();
         self.finish()
+    }
+
+    /// Waits for its end. Returns its peak memory in KiB, too, for which it must print little.
+    pub(crate) fn finish_measured(mut self) -> (Outcome, u64) {
+        let status = format!("/proc/{}/status", self.child.id());
+        let mut peak = 0;
+        // `wait4` is no alternative: its peak includes the memory of this process at the time of the spawn.
+        self.until(|| {
+            // The system keeps the peak, so only growth within the last interval is missed.
+            let status = std::fs::read_to_string(&status).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+            peak = kib.map_or(peak, |kib| kib.parse().unwrap());
+            false
+        });
+        (self.finish(), peak)
     }
 
     pub(crate) fn finish(mut self) -> Outcome {

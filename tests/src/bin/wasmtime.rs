@@ -1,5 +1,8 @@
 //! The stock `wasmtime run`, built for the tests. The real program also just calls this library.
 
+#[path = "../memory_cap.rs"]
+mod memory_cap;
+
 use clap::Parser;
 use wasmtime_cli::commands::RunCommand;
 
@@ -11,6 +14,7 @@ enum Wasmtime {
 }
 
 fn main() -> wasmtime::Result<()> {
+    let _cap = memory_cap::MemoryCap::start();
     let Wasmtime::Run(run) = Wasmtime::parse();
     run.execute()
 }

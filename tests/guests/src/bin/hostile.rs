@@ -7,12 +7,26 @@
 //! | `not-a-directory` | passing a file as a directory |
 //! | `forged-handle`, `dropped-handle`, `wrong-handle` | passing a handle that does not exist, was dropped or has another type |
 //! | `long-path`, `many-annotations`, `overlapping-annotations` | passing lists and strings of extreme length |
+//! | `aliased-annotations` | passing gigabytes of annotations, all of which are one string in the guest's memory |
 //! | `many-streams` | opening several streams at once |
 //! | `commit-while-writing`, `contents-twice` | using a stream out of order |
 //! | `commit-of-more` | committing more than was written |
 //! | `save-within-save` | saving while a stream is open |
 //! | `listings` | holding many listings of a directory open |
 //! | `many-files` | holding many files open |
+//! | `idle` | nothing, for comparison |
+//! | `open-listings=N` | holding so many listings open, each read in part |
+//! | `unread-streams=N` | holding so many streams of a file open, each with data that nobody reads |
+//! | `unfinished-writes=N` | writing to so many streams at once |
+//! | `random` | asking for as many random bytes as the host gives at once |
+//! | `polls` | waiting for a million events at once |
+//! | `reads` | reading the checkpoint again and again, while the result of the last read is held |
+//! | `background=SIZE` | saving so many bytes in the background, faster than they can be stored |
+//! | `saves=PATH` | saving a directory in both ways at once, while a stream of each kind is open |
+//! | `restores` | restoring the checkpoint to two directories |
+//! | `nest=N` | nesting so many directories, and restoring over them |
+//! | `failing-calls` | making thousands of calls that fail |
+//! | `blocks=SIZE` | blocking in a system call, while it holds so much memory |
 //! | `grow` | using more memory than there is |
 //! | `deep`, `wide` | saving a directory that is too deep, or has too many entries |
 
@@ -23,14 +37,105 @@ use std::io::Write;
 use task_checkpoint::bindings::task::checkpoint::types::Error;
 use task_checkpoint::bindings::task::checkpoint::{checkpointer, files, streams};
 use task_checkpoint::{SaveOptions, SaveStream};
+use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types::{
     Descriptor, DescriptorFlags, DescriptorType, DirectoryEntryStream, OpenFlags, PathFlags,
 };
+use wasip2::io::poll::poll;
+use wasip2::random::random::get_random_bytes;
 
 fn main() {
     let argument = std::env::args().nth(1).expect("missing argument");
-    match argument.as_str() {
+    let (argument, value) = argument.split_once('=').unwrap_or((&argument, ""));
+    match argument {
+        "idle" => {}
+        "open-listings" => {
+            let listed = open_directory("listed");
+            let listings = listings(&listed, number(value));
+            for listing in &listings {
+                listing.read_directory_entry().expect("an entry");
+            }
+            println!("{} listings", listings.len());
+        }
+        "unread-streams" => {
+            let file = open_file();
+            let streams: Vec<_> = (0..number(value))
+                .map(|_| {
+                    let stream = file.read_via_stream(0).expect("a stream");
+                    // Reads nothing yet, but makes the host begin to read.
+                    stream.read(1 << 20).expect("nothing");
+                    stream.subscribe().block();
+                    stream
+                })
+                .collect();
+            println!("{} streams", streams.len());
+        }
+        "unfinished-writes" => {
+            let file = open_file();
+            let piece = vec![1; 1 << 16];
+            let streams: Vec<_> = (0..number(value))
+                .map(|n| file.write_via_stream(n as u64 * 4096).expect("a stream"))
+                .collect();
+            for _ in 0..20 {
+                for stream in &streams {
+                    if stream.check_write().expect("a permit") >= 1 << 16 {
+                        stream.write(&piece).expect("a write");
+                    }
+                }
+            }
+            println!("{} streams", streams.len());
+        }
+        "random" => {
+            for _ in 0..3 {
+                println!("{} bytes", get_random_bytes(64 << 20).len());
+            }
+        }
+        "polls" => {
+            let ready = subscribe_duration(0);
+            let all = vec![&ready; 1_000_000];
+            for _ in 0..3 {
+                println!("{} events", poll(&all).len());
+            }
+        }
+        "reads" => {
+            let mut last = None;
+            for _ in 0..3 {
+                let read = checkpointer::read();
+                say("read", read.map(|read| last = read));
+            }
+            drop(last);
+        }
+        "background" => {
+            let contents = vec![1; number(value)];
+            for _ in 0..20 {
+                let saved = checkpointer::write_in_background(&contents, &[]);
+                say("write", saved);
+            }
+            say("flush", checkpointer::flush());
+        }
+        "saves" => saves(value),
+        "restores" => {
+            for path in ["one", "two"] {
+                say(
+                    "restore",
+                    files::restore(&data(), path, files::Existing::Replace),
+                );
+            }
+        }
+        "nest" => {
+            checkpointer::write(b"x", &[]).expect("a save");
+            files::save(&data(), "kept", &[]).expect("a save");
+            let mut inner = data();
+            let name = "n".repeat(100);
+            for _ in 0..number(value) {
+                inner.create_directory_at(&name).expect("a directory");
+                inner = open_in(&inner, &name);
+            }
+            drop(inner);
+            let restored = files::restore(&data(), &name, files::Existing::Replace);
+            say("restore", restored);
+        }
         "paths" => paths(),
         "not-a-directory" => {
             let file = open_file();
@@ -77,6 +182,16 @@ fn main() {
             // Every pair passes a megabyte of key, so that a short list costs the host much memory.
             let key = "k".repeat(1 << 20);
             let pairs = vec![(key, String::new()); 8];
+            say("write", checkpointer::write(b"x", &pairs));
+        }
+        "aliased-annotations" => {
+            let key = "k".repeat(1 << 20);
+            let alias = || {
+                // SAFETY: nobody changes or drops these strings, which are all the same.
+                unsafe { String::from_raw_parts(key.as_ptr().cast_mut(), key.len(), key.len()) }
+            };
+            let pairs: Vec<_> = (0..3000).map(|_| (alias(), String::new())).collect();
+            let pairs = std::mem::ManuallyDrop::new(pairs);
             say("write", checkpointer::write(b"x", &pairs));
         }
         "many-streams" => {
@@ -135,16 +250,7 @@ fn main() {
             );
         }
         "listings" => {
-            let listed = data().open_at(
-                PathFlags::empty(),
-                "listed",
-                OpenFlags::DIRECTORY,
-                DescriptorFlags::READ,
-            );
-            let listed = listed.expect("a directory");
-            let listings: Vec<_> = (0..200)
-                .map(|_| listed.read_directory().expect("a listing"))
-                .collect();
+            let listings = listings(&open_directory("listed"), 200);
             let count = |listing: &DirectoryEntryStream| {
                 let mut names = HashSet::new();
                 while let Some(entry) = listing.read_directory_entry().expect("an entry") {
@@ -162,6 +268,19 @@ fn main() {
         "many-files" => {
             let files: Vec<_> = (0..1000).map(|_| open_file()).collect();
             println!("{} files", files.len());
+        }
+        "failing-calls" => {
+            let dir = data();
+            for _ in 0..5000 {
+                files::save(&dir, "..", &[]).expect_err("the path must be refused");
+            }
+            println!("5000 failures");
+        }
+        "blocks" => {
+            let memory = vec![1_u8; number(value)];
+            // Nobody reads it.
+            let mut stdout = std::io::stdout();
+            while stdout.write_all(&memory).is_ok() {}
         }
         "grow" => {
             let all: Vec<_> = (0..1000).map(|_| vec![1_u8; 1 << 20]).collect();
@@ -184,6 +303,26 @@ fn main() {
         }
         other => panic!("unknown argument {other:?}"),
     }
+}
+
+/// Saves a directory in the foreground and the background, while a stream of each kind is open.
+fn saves(path: &str) {
+    let mut writing = SaveStream::begin().expect("the stream must open");
+    writing
+        .write_all(&[1; 3_000_000])
+        .expect("the stream must accept the data");
+    checkpointer::write(&[1; 3_000_000], &[]).expect("a save");
+    let reading = streams::read().expect("the stream must open");
+    let reading = reading.expect("a checkpoint");
+    reading.contents.blocking_read(10).expect("data");
+    for n in 0..4 {
+        say("save", files::save(&data(), path, &[]));
+        // The next save has another tree.
+        fs::write(format!("/data/{path}/more-{n}"), "").expect("a file");
+        let saved = files::save_in_background(&data(), path, &[]);
+        say("save-in-background", saved);
+    }
+    say("flush", checkpointer::flush());
 }
 
 fn paths() {
@@ -221,6 +360,25 @@ fn open_file() -> Descriptor {
     let flags = DescriptorFlags::READ | DescriptorFlags::WRITE;
     let opened = data().open_at(PathFlags::empty(), "file", create, flags);
     opened.expect("a file")
+}
+
+fn open_directory(name: &str) -> Descriptor {
+    open_in(&data(), name)
+}
+
+fn open_in(dir: &Descriptor, name: &str) -> Descriptor {
+    let flags = DescriptorFlags::READ | DescriptorFlags::MUTATE_DIRECTORY;
+    let opened = dir.open_at(PathFlags::empty(), name, OpenFlags::DIRECTORY, flags);
+    opened.expect("a directory")
+}
+
+fn listings(dir: &Descriptor, count: usize) -> Vec<DirectoryEntryStream> {
+    let open = || dir.read_directory().expect("a listing");
+    std::iter::repeat_with(open).take(count).collect()
+}
+
+fn number(text: &str) -> usize {
+    text.parse().expect("a number")
 }
 
 fn say<T>(what: &str, answer: Result<T, Error>) {
