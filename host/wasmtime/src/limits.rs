@@ -3,10 +3,17 @@
 mod instances;
 mod meter;
 
+use checkpoint_storage::Limits;
 use wasmtime::Store;
 
 pub(crate) use self::meter::Meter;
 use crate::ctx::CheckpointView;
+
+/// What a resource takes: a stream holds a piece of 64 KiB.
+const HANDLE_BYTES: u64 = 66 << 10;
+
+/// What a save, a restore and a stream of each kind take together, besides the description of a tree.
+const PIPELINE_BYTES: u64 = 192 << 20;
 
 /// What one guest may make the host hold, besides what
 /// [`Limits`](checkpoint_storage::Limits) say about its checkpoints.
@@ -26,13 +33,16 @@ use crate::ctx::CheckpointView;
 /// | the strings and annotations of one call | 2 × [`call_bytes`](Self::call_bytes) |
 /// | background saves of bytes | [`background_bytes`](checkpoint_storage::Limits::background_bytes) |
 /// | the result of one `read` | 2 × [`read_bytes`](checkpoint_storage::Limits::read_bytes) |
-/// | the description of a tree that is saved or restored | 8 × [`tree_bytes`](checkpoint_storage::Limits::tree_bytes) |
+/// | the descriptions of trees: of the kept checkpoints, and of those being saved or restored | (10 + 2 × checkpoints kept) × [`tree_bytes`](checkpoint_storage::Limits::tree_bytes) |
 /// | resources, such as files, streams and pollables | 66 KiB × [`handles`](Self::handles) |
 /// | a save, a restore and a stream of each kind at a time | 192 MiB |
 ///
-/// The sum follows from the code; no benchmark has measured it yet.
+/// [`peak_bytes`](Self::peak_bytes) computes the sum. The benchmark `bounded` compares it with the peak memory of
+/// hosts under attack. A guest can also ask WASI for random bytes, as many at once as `max_random_size` of
+/// `wasmtime_wasi::WasiCtxBuilder` permits.
 ///
-/// Compiled code is not included: it belongs to the host's engine, and grows with the file of the component.
+/// Compiling is not included, nor is compiled code: it belongs to the host's engine. Both grow with the file of the
+/// component, and no setting limits them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GuestLimits {
@@ -87,6 +97,24 @@ impl GuestLimits {
     pub fn handles(mut self, handles: usize) -> Self {
         self.handles = handles;
         self
+    }
+
+    /// Returns the most memory that one guest makes this host hold, in bytes: the sum of the table above. `kept` is
+    /// the number of checkpoints that its location keeps, which is 3 by default.
+    #[must_use]
+    pub fn peak_bytes(&self, limits: &Limits, kept: u64) -> u64 {
+        let trees = kept.saturating_mul(2).saturating_add(10);
+        let terms = [
+            self.memory_bytes as u64,
+            self.instance_bytes as u64,
+            (self.call_bytes as u64).saturating_mul(2),
+            limits.background_bytes,
+            limits.read_bytes.saturating_mul(2),
+            limits.tree_bytes.saturating_mul(trees),
+            (self.handles as u64).saturating_mul(HANDLE_BYTES),
+            PIPELINE_BYTES,
+        ];
+        terms.into_iter().fold(0, u64::saturating_add)
     }
 
     /// Checks the static size of a component in the binary format. Call it before the component is compiled: a

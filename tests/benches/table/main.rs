@@ -9,6 +9,7 @@
 //! `FLYTEKIT_PYTHON` names, and `wasmtime`, whose path `WASMTIME` may give.
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
+mod bounded;
 mod composed;
 mod counting;
 mod files;
@@ -17,6 +18,7 @@ mod local;
 mod measure;
 mod memory;
 mod overhead;
+mod plugins;
 mod start;
 
 #[path = "../../support/bucket.rs"]
@@ -26,6 +28,8 @@ mod bucket;
 mod cli;
 #[path = "../../support/embedded.rs"]
 mod embedded;
+#[path = "../../src/memory_cap.rs"]
+mod memory_cap;
 #[path = "../../../host/storage/src/tests/noise.rs"]
 mod noise;
 #[expect(dead_code, reason = "the tests use the rest")]
@@ -40,7 +44,7 @@ use wasm_checkpoint as _;
 /// A name to select a part of the table by, and the function that prints the part.
 type Part = (&'static str, fn() -> BoxFuture<'static, ()>);
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 12] = [
     ("local-gib", || local::gib().boxed()),
     ("local-change", || local::change().boxed()),
     ("local-small", || local::small().boxed()),
@@ -50,11 +54,18 @@ const PARTS: [Part; 10] = [
     ("cli-overhead", || overhead::overhead().boxed()),
     ("cli-memory", || memory::memory().boxed()),
     ("cli-start", || start::start().boxed()),
+    ("bounded-attacks", || bounded::attacks().boxed()),
+    ("bounded-plugins", || plugins::isolation().boxed()),
     ("composed", || composed::speed().boxed()),
 ];
 
 #[tokio::main]
 async fn main() {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == plugins::HOST) {
+        let paths: Vec<_> = arguments.map(std::path::PathBuf::from).collect();
+        return plugins::be_host(&paths[0], &paths[1]).await;
+    }
     // Skips the `--bench` that Cargo adds.
     let arguments = std::env::args().skip(1);
     let words: Vec<_> = arguments.filter(|word| !word.starts_with("--")).collect();

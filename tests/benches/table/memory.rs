@@ -3,17 +3,12 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
+use crate::cli::Cli;
 use crate::measure::{MIB, Target, row, skipped};
 use crate::noise::noise;
 
 const SIZE: usize = 4096 * MIB;
-
-/// Interval at which the peak is read. The system keeps the peak, so only growth within the last interval
-/// is missed.
-const ASK: Duration = Duration::from_millis(2);
 
 pub(crate) async fn memory() {
     const IMPORT: &str = "import 4 GiB: peak memory in MiB";
@@ -46,30 +41,9 @@ fn write(path: &Path) {
 }
 
 fn peak_mib(verb: &str, paths: [&Path; 2]) -> f64 {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_wasm-checkpoint-under-test"))
-        .arg(verb)
-        .args(paths)
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut peak = 0;
-    let status = loop {
-        // `wait4` is no alternative: its peak includes the memory of this process at the time of the spawn.
-        peak = peak.max(peak_kib(&child).unwrap_or(0));
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        std::thread::sleep(ASK);
-    };
-    assert!(status.success(), "{verb}: {status}");
-    peak as f64 / 1024.0
-}
-
-/// Returns the peak memory of a process, or `None` once it has ended.
-fn peak_kib(child: &Child) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.parse().ok()
+    let [from, to] = paths.map(Path::as_os_str);
+    let running = Cli::new([verb.as_ref(), from, to]).start();
+    let (outcome, peak_kib) = running.finish_measured();
+    assert_eq!(outcome.code, Some(0), "{verb}: {}", outcome.text());
+    peak_kib as f64 / 1024.0
 }

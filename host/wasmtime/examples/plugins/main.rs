@@ -21,6 +21,28 @@ use wasmtime_checkpoint::{
     CheckpointCtx, CheckpointCtxView, CheckpointView, GuestLimits, limit_store,
 };
 
+/// What one plugin may make this host hold. A plugin without WASI has no files, and so no resources.
+pub(crate) fn guest_limits() -> GuestLimits {
+    GuestLimits::default()
+        .memory_bytes(MEMORY_BYTES)
+        .instance_bytes(1 << 20)
+        .handles(0)
+}
+
+/// What one plugin may store, and how much of it this host holds in memory.
+pub(crate) fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.stored_bytes = STORED_BYTES;
+    limits.checkpoint_bytes = STORED_BYTES;
+    limits.read_bytes = STORED_BYTES;
+    limits.background_bytes = STORED_BYTES;
+    // It saves only bytes, which are a tree of one entry.
+    limits.tree_bytes = 1 << 10;
+    // Each save writes to the disk that all plugins share.
+    limits.saves_per_minute = SAVES_PER_MINUTE;
+    limits
+}
+
 /// Maximum number of attempts per plugin, including the first.
 const ATTEMPTS: u32 = 3;
 
@@ -35,6 +57,9 @@ const MEMORY_BYTES: usize = 16 << 20;
 
 /// Maximum size of what a plugin stores, including its older checkpoints.
 const STORED_BYTES: u64 = 4 << 20;
+
+/// Maximum number of saves per minute and plugin.
+const SAVES_PER_MINUTE: u32 = 120;
 
 /// Maximum time to wait for background saves at the end of an attempt.
 const FLUSH: Duration = Duration::from_secs(10);
@@ -114,7 +139,7 @@ impl Host {
         name: &str,
         number: u32,
     ) -> wasmtime::Result<Result<String, String>> {
-        let bounds = GuestLimits::default().memory_bytes(MEMORY_BYTES);
+        let bounds = guest_limits();
         // Compiling takes a while and would block the other plugins.
         let (engine, path) = (self.engine.clone(), file.to_owned());
         let compiling = tokio::task::spawn_blocking(move || {
@@ -126,10 +151,7 @@ impl Host {
 
         // Fences an older attempt of this plugin, in case one is still running.
         let location = Location::from_path(state).open()?;
-        let mut limits = Limits::default();
-        limits.stored_bytes = STORED_BYTES;
-        limits.read_bytes = MEMORY_BYTES as u64;
-        let settings = AttemptSettings::default().number(number).limits(limits);
+        let settings = AttemptSettings::default().number(number).limits(limits());
         let attempt = Arc::new(Attempt::begin(location, settings).await?);
 
         let checkpoint = CheckpointCtx::new(attempt).limits(bounds);
