@@ -7,7 +7,7 @@ use std::fs;
 
 use checkpoint_fuzz::disk::{MARKER, Sandbox};
 use checkpoint_fuzz::guest::model::Annotations;
-use checkpoint_fuzz::guest::{Guest, Handle};
+use checkpoint_fuzz::guest::{Caps, Growth, Guest, Handle};
 use checkpoint_fuzz::{Place, run};
 use checkpoint_storage::SchemaChange;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -15,7 +15,7 @@ use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
 struct Input {
-    small: bool,
+    caps: Caps,
     steps: Vec<Step>,
 }
 
@@ -55,6 +55,9 @@ enum Call {
     MakeDir(Where),
     MakeLink(Where, Target),
     Remove(Where),
+    /// Grows a memory or a table.
+    Grow(Growth, u16),
+    CheckComponent(Vec<u8>),
     /// Lets background work proceed.
     Yield,
 }
@@ -193,11 +196,11 @@ fuzz_target!(|input: Input| run(check(input)));
 async fn check(input: Input) {
     let place = Place::default();
     let disk = Sandbox::default();
-    let mut guests = vec![Guest::begin(&place, None, &disk, input.small).await];
+    let mut guests = vec![Guest::begin(&place, None, &disk, &input.caps).await];
     for step in input.steps.into_iter().take(STEPS) {
         if matches!(step.call, Call::TakeOver) {
             if guests.len() < ATTEMPTS {
-                let newer = Guest::begin(&place, guests.last(), &disk, input.small).await;
+                let newer = Guest::begin(&place, guests.last(), &disk, &input.caps).await;
                 guests.iter_mut().for_each(|guest| guest.is_fenced = true);
                 guests.push(newer);
             }
@@ -215,7 +218,7 @@ async fn check(input: Input) {
     if let Some(newest) = guests.last_mut() {
         newest.end().await;
     }
-    Guest::begin(&place, guests.last(), &disk, input.small).await;
+    Guest::begin(&place, guests.last(), &disk, &input.caps).await;
 }
 
 async fn make(guest: &mut Guest, disk: &Sandbox, call: Call) {
@@ -260,6 +263,8 @@ async fn make(guest: &mut Guest, disk: &Sandbox, call: Call) {
         Call::ReadSome(most) => guest.read_some(most.into()),
         Call::WaitToRead => guest.wait_to_read().await,
         Call::DropInput => guest.drop_input(),
+        Call::Grow(kind, amount) => guest.grow(kind, amount),
+        Call::CheckComponent(bytes) => guest.check_component(&bytes),
         Call::Yield => tokio::task::yield_now().await,
         // These changes may fail, as they may for a guest.
         Call::MakeFile(at, bytes) => {

@@ -5,15 +5,18 @@ pub mod model;
 mod streams;
 
 use std::fs;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use checkpoint_storage::{Attempt, AttemptSettings, Existing, Limits, SchemaChange};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use wasmtime::component::{Resource, ResourceTable};
+use wasmtime::{Engine, Memory, MemoryType, Ref, RefType, Store, Table, TableType};
 use wasmtime_checkpoint::bindings::task::checkpoint::checkpointer::{self, Host as _};
 use wasmtime_checkpoint::bindings::task::checkpoint::types::{Error, Saved};
-use wasmtime_checkpoint::{CheckpointCtx, CheckpointCtxView};
+use wasmtime_checkpoint::{
+    CheckpointCtx, CheckpointCtxView, CheckpointView, GuestLimits, limit_store,
+};
 use wasmtime_wasi::filesystem::{Descriptor, Dir, File};
 use wasmtime_wasi::{FsPerms, OpenMode};
 
@@ -23,6 +26,18 @@ use model::{Annotations, Content, Given, Model};
 
 /// Maximum time for the end of an attempt. Memory answers at once.
 const END: Duration = Duration::from_secs(60);
+
+/// The longest text of an error, in bytes. It may quote a path.
+const MAX_TEXT: usize = 10_000;
+
+/// What grows.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+pub enum Growth {
+    NewMemory,
+    NewTable,
+    Memory,
+    Table,
+}
 
 /// A handle that the guest passes as a directory.
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,27 +49,92 @@ pub enum Handle {
     Forged(u8),
 }
 
-/// Returns the limits of attempts: small ones, or the defaults.
-pub fn limits(small: bool) -> Limits {
-    let mut limits = Limits::default();
-    if small {
-        limits.checkpoint_bytes = 20_000;
-        limits.stored_bytes = 50_000;
-        limits.entries = 4;
-        limits.path_bytes = 8;
-        limits.saves_per_minute = 6;
-        limits.annotation_bytes = 32;
+/// The limits of all attempts of an input.
+#[derive(Arbitrary, Debug)]
+pub struct Caps {
+    /// Which limits are small. The others have their defaults.
+    small: u16,
+    /// How small the limits on sizes are.
+    scale: u8,
+}
+
+impl Caps {
+    /// Returns whether a limit is small, and how small.
+    fn cap<T: TryFrom<u64>>(&self, number: u32, limit: &mut T, base: u64) {
+        if (self.small >> number) & 1 == 1 {
+            let cap = base * (u64::from(self.scale) + 16) / 64;
+            *limit = T::try_from(cap).unwrap_or_else(|_| panic!("{cap} is out of range"));
+        }
     }
-    limits
+
+    /// Returns the limits on what is stored.
+    pub fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        self.cap(0, &mut limits.checkpoint_bytes, 20_000);
+        self.cap(1, &mut limits.stored_bytes, 50_000);
+        self.cap(2, &mut limits.entries, 4);
+        self.cap(3, &mut limits.path_bytes, 8);
+        self.cap(4, &mut limits.saves_per_minute, 6);
+        self.cap(5, &mut limits.annotation_bytes, 32);
+        self.cap(6, &mut limits.tree_bytes, 200);
+        // Bytes are a tree of one entry.
+        limits.tree_bytes = limits.tree_bytes.max(64);
+        self.cap(7, &mut limits.read_bytes, 5_000);
+        self.cap(8, &mut limits.spool_bytes, 30_000);
+        self.cap(9, &mut limits.background_bytes, 5_000);
+        limits
+    }
+
+    /// Returns the limits on what the guest holds.
+    pub fn guest_limits(&self) -> GuestLimits {
+        let mut limits = GuestLimits::default();
+        let (mut memory_bytes, mut handles) = (limits.memory_bytes, limits.handles);
+        self.cap(10, &mut memory_bytes, 8 * PAGE as u64);
+        self.cap(11, &mut handles, 8);
+        self.cap(12, &mut limits.instance_bytes, 2000);
+        self.cap(13, &mut limits.instances, 2);
+        // The guest's directories take some from the beginning.
+        limits.memory_bytes(memory_bytes).handles(handles + HELD)
+    }
+}
+
+/// The size of a page of a guest's memory.
+const PAGE: usize = 1 << 16;
+
+/// How many resources each guest holds from the beginning.
+const HELD: usize = 4;
+
+/// The state of a guest's store.
+struct State {
+    ctx: CheckpointCtx,
+    table: ResourceTable,
+}
+
+impl CheckpointView for State {
+    fn checkpoint(&mut self) -> CheckpointCtxView<'_> {
+        CheckpointCtxView {
+            ctx: &mut self.ctx,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// Returns the engine of all guests. It compiles nothing.
+fn engine() -> &'static Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(Engine::default)
 }
 
 /// One attempt, and the handles that its guest holds.
 pub struct Guest {
-    ctx: CheckpointCtx,
-    table: ResourceTable,
+    store: Store<State>,
     model: Model,
     limits: Limits,
-    is_small: bool,
+    guest_limits: GuestLimits,
+    /// Its memories and tables, and their size.
+    memories: Vec<Memory>,
+    tables: Vec<Table>,
+    used_bytes: usize,
     /// Whether a newer attempt has begun.
     pub is_fenced: bool,
     /// Positions of the checkpoint that it found and of its newest save.
@@ -67,8 +147,8 @@ pub struct Guest {
 
 impl Guest {
     /// Takes over the location from the previous attempt.
-    pub async fn begin(place: &Place, before: Option<&Self>, disk: &Sandbox, small: bool) -> Self {
-        let limits = limits(small);
+    pub async fn begin(place: &Place, before: Option<&Self>, disk: &Sandbox, caps: &Caps) -> Self {
+        let limits = caps.limits();
         let settings = AttemptSettings::default().limits(limits);
         let begun = Attempt::begin(place.location.clone(), settings).await;
         let attempt = Arc::new(begun.expect("a store in memory accepts every claim"));
@@ -108,7 +188,14 @@ impl Guest {
             "found {content:?}, expected one of {left:?}"
         );
 
-        let mut table = ResourceTable::new();
+        let guest_limits = caps.guest_limits();
+        let state = State {
+            ctx: CheckpointCtx::new(attempt).limits(guest_limits),
+            table: ResourceTable::new(),
+        };
+        let mut store = Store::new(engine(), state);
+        limit_store(&mut store);
+        let table = &mut store.data_mut().table;
         let dir = |perms| {
             let inside = fs::File::open(disk.inside()).unwrap();
             Descriptor::Dir(Dir::new(
@@ -135,11 +222,13 @@ impl Guest {
         );
         let taken = table.push(0u8).unwrap().rep();
         Self {
-            ctx: CheckpointCtx::new(attempt),
-            table,
+            store,
             model: Model::new(content),
             limits,
-            is_small: small,
+            guest_limits,
+            memories: Vec::new(),
+            tables: Vec::new(),
+            used_bytes: 0,
             is_fenced: false,
             found: found.map(|found| found.info().sequence),
             newest: 0,
@@ -153,8 +242,8 @@ impl Guest {
     pub async fn end(&mut self) {
         self.reading = None;
         self.saving = None;
-        self.table = ResourceTable::new();
-        let outcome = self.ctx.finish(END).await;
+        self.store.data_mut().table = ResourceTable::new();
+        let outcome = self.store.data().ctx.finish(END).await;
         match outcome.lost {
             None => self.model.settled(),
             Some(_) => self.model.unsettled(),
@@ -162,10 +251,17 @@ impl Guest {
     }
 
     fn view(&mut self) -> CheckpointCtxView<'_> {
-        CheckpointCtxView {
-            ctx: &mut self.ctx,
-            table: &mut self.table,
-        }
+        self.store.data_mut().checkpoint()
+    }
+
+    fn table(&mut self) -> &mut ResourceTable {
+        &mut self.store.data_mut().table
+    }
+
+    /// Whether the guest holds as many resources as it may.
+    fn is_full(&mut self) -> bool {
+        let handles = self.guest_limits.handles;
+        self.table().iter_mut().count() >= handles
     }
 
     fn handle(&self, handle: Handle) -> Resource<Descriptor> {
@@ -183,9 +279,26 @@ impl Guest {
         self.model.unsettled();
         match error {
             Error::Fenced => assert!(self.is_fenced, "fenced without a newer attempt"),
-            Error::QuotaExceeded(text) => assert!(self.is_small, "{text}"),
+            Error::QuotaExceeded(text) => {
+                assert!(self.limits != Limits::default(), "{text}");
+                assert!(text.len() <= MAX_TEXT, "{text}");
+            }
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Checks content that a call has accepted to save or has restored.
+    fn check_content(&self, content: &Content) {
+        let limits = &self.limits;
+        assert!(content.size() <= limits.checkpoint_bytes);
+        assert!(content.tree.len() as u64 <= limits.entries);
+        assert!(content.described() <= limits.tree_bytes);
+        for path in content.tree.keys() {
+            assert!(path.as_os_str().len() <= limits.path_bytes, "{path:?}");
+        }
+        let labels = content.annotations.iter();
+        let labels: usize = labels.map(|(key, value)| key.len() + value.len()).sum();
+        assert!(labels <= limits.annotation_bytes);
     }
 
     /// Checks the result of a save whose contents are known to be valid.
@@ -195,8 +308,7 @@ impl Guest {
                 assert!(!self.is_fenced, "a save of a fenced attempt succeeded");
                 assert_eq!(saved.logical_bytes, content.size());
                 assert!(saved.sequence > self.newest.max(self.found.unwrap_or(0)));
-                assert!(content.size() <= self.limits.checkpoint_bytes);
-                assert!(content.tree.len() as u64 <= self.limits.entries);
+                self.check_content(&content);
                 self.newest = saved.sequence;
                 self.model.saved(content);
             }
@@ -251,6 +363,8 @@ impl Guest {
     pub async fn read(&mut self) {
         match self.view().read().await.unwrap() {
             Ok(read) => {
+                let size = read.as_ref().map_or(0, Vec::len);
+                assert!(size as u64 <= self.limits.read_bytes);
                 self.model.settled();
                 self.model.gave(|given| match given {
                     Given::Nothing => read.is_none(),
@@ -278,7 +392,11 @@ impl Guest {
             .labelled(Content::of_bytes(bytes.clone()), annotations.clone());
         let answer = self.view().write_in_background(bytes, annotations).await;
         match answer.unwrap() {
-            Ok(()) => self.model.staged(content),
+            Ok(()) => {
+                assert!(content.size() <= self.limits.background_bytes);
+                self.check_content(&content);
+                self.model.staged(content);
+            }
             Err(error) => self.check_error(&error),
         }
     }
@@ -316,5 +434,46 @@ impl Guest {
         let limits = self.view().get_limits().await.unwrap().unwrap();
         assert_eq!(limits.checkpoint_bytes, self.limits.checkpoint_bytes);
         assert!(limits.bytes_left <= self.limits.stored_bytes);
+    }
+    /// Grows the memories and tables, or adds one. They must stay within the limit together.
+    pub fn grow(&mut self, kind: Growth, amount: u16) {
+        let amount = usize::from(amount);
+        let asked = match kind {
+            Growth::NewMemory | Growth::Memory => amount * PAGE,
+            Growth::NewTable | Growth::Table => amount * size_of::<usize>(),
+        };
+        let grown = match kind {
+            Growth::NewMemory => {
+                let memory = Memory::new(&mut self.store, MemoryType::new(amount as u32, None));
+                memory.map(|memory| self.memories.push(memory)).is_ok()
+            }
+            Growth::NewTable => {
+                let kind = TableType::new(RefType::FUNCREF, amount as u32, None);
+                let table = Table::new(&mut self.store, kind, Ref::Func(None));
+                table.map(|table| self.tables.push(table)).is_ok()
+            }
+            Growth::Memory => match self.memories.first() {
+                Some(memory) => memory.grow(&mut self.store, amount as u64).is_ok(),
+                None => return,
+            },
+            Growth::Table => match self.tables.first() {
+                Some(table) => {
+                    let grown = table.grow(&mut self.store, amount as u64, Ref::Func(None));
+                    grown.is_ok()
+                }
+                None => return,
+            },
+        };
+        if grown {
+            self.used_bytes += asked;
+        }
+        assert!(self.used_bytes <= self.guest_limits.memory_bytes);
+    }
+
+    /// Checks the size of a component of these bytes, which may be no component at all.
+    pub fn check_component(&self, bytes: &[u8]) {
+        let component = [b"\0asm", bytes].concat();
+        // Whatever it says, it says so at once.
+        let _ = self.guest_limits.check(&component);
     }
 }

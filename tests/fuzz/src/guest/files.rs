@@ -69,6 +69,8 @@ impl Guest {
         };
         match (self.source(disk, at, answer.as_ref().err()), answer) {
             (Some(content), Ok(())) => {
+                assert!(content.dense() <= self.limits.spool_bytes);
+                self.check_content(&content);
                 let content = self.model.labelled(content, said);
                 self.model.staged(content);
             }
@@ -130,6 +132,7 @@ impl Guest {
                 let Look::There(found, _) = self.look(disk, handle, path) else {
                     panic!("{path:?}: the restore succeeded, but nothing is there");
                 };
+                self.check_content(&found);
                 self.model.settled();
                 self.model.gave(|given| match given {
                     Given::Checkpoint(content) => content.tree == found.tree,

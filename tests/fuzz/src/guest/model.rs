@@ -47,6 +47,25 @@ impl Content {
         self.files().map(|contents| contents.len() as u64).sum()
     }
 
+    /// Returns the size of the description of the tree: all paths and targets of links, and 64 bytes for each
+    /// entry.
+    pub fn described(&self) -> u64 {
+        let of = |(path, (what, _)): (&PathBuf, &(What, u32))| {
+            let target = match what {
+                What::Link(target) => target.as_os_str().len(),
+                What::File(_) | What::Dir => 0,
+            };
+            (64 + path.as_os_str().len() + target) as u64
+        };
+        self.tree.iter().map(of).sum()
+    }
+
+    /// Returns the number of bytes that are not zero, which no copy can leave out.
+    pub fn dense(&self) -> u64 {
+        let dense = |contents: &[u8]| contents.iter().filter(|byte| **byte != 0).count() as u64;
+        self.files().map(dense).sum()
+    }
+
     /// Returns the contents of the only file, or the number of files.
     pub fn single(&self) -> Result<&[u8], u64> {
         let files: Vec<_> = self.files().collect();

@@ -21,6 +21,8 @@ pub struct Saving {
     output: Option<u32>,
     /// Whether the save can no longer succeed.
     is_dead: bool,
+    /// Whether the guest has trapped, which discards the save.
+    is_discarded: bool,
 }
 
 /// A checkpoint that is being read.
@@ -41,10 +43,17 @@ impl Guest {
     }
 
     pub async fn begin_stream(&mut self, annotations: Annotations) {
-        let answer = self.view().begin(annotations.clone()).await.unwrap();
+        let is_full = self.is_full();
+        let Ok(answer) = self.view().begin(annotations.clone()).await else {
+            return assert!(is_full, "trapped");
+        };
         match answer {
             Ok(stream) => {
-                assert!(self.saving.is_none(), "two streams are open at once");
+                let before = self.saving.as_ref();
+                assert!(
+                    before.is_none_or(|saving| saving.is_discarded),
+                    "two streams are open at once"
+                );
                 self.saving = Some(Saving {
                     stream: stream.rep(),
                     annotations,
@@ -52,6 +61,7 @@ impl Guest {
                     is_lent: false,
                     output: None,
                     is_dead: false,
+                    is_discarded: false,
                 });
             }
             Err(Error::QuotaExceeded(_)) if self.saving.is_some() => {}
@@ -62,11 +72,18 @@ impl Guest {
     pub async fn contents(&mut self) {
         let own = self.saving.as_ref().map(|saving| saving.stream);
         let this = Self::stream(own);
+        let is_full = self.is_full();
         let answer = self.view().contents(this).await;
         let Some(saving) = &mut self.saving else {
             return assert!(answer.is_err(), "an invalid stream handle was accepted");
         };
-        match answer.unwrap() {
+        let Ok(answer) = answer else {
+            assert!(is_full, "trapped");
+            // The stream that the guest did not get is dropped.
+            saving.is_lent = true;
+            return;
+        };
+        match answer {
             Ok(output) => {
                 assert!(!saving.is_lent, "the output stream was returned twice");
                 saving.is_lent = true;
@@ -84,7 +101,7 @@ impl Guest {
         };
         let Some(output) = saving.output else { return };
         let output: Resource<DynOutputStream> = Resource::new_borrow(output);
-        let output = self.table.get_mut(&output).unwrap();
+        let output = self.store.data_mut().table.get_mut(&output).unwrap();
         let permit = match output.check_write() {
             Ok(permit) => permit,
             Err(StreamError::Closed) => {
@@ -113,6 +130,7 @@ impl Guest {
             Err(StreamError::Trap(_)) => {
                 assert_eq!(permit, 0);
                 saving.is_dead = true;
+                saving.is_discarded = true;
             }
             Err(error) => panic!("{error}"),
         }
@@ -122,7 +140,13 @@ impl Guest {
         let output = self.saving.as_ref().and_then(|saving| saving.output);
         if let Some(output) = output {
             let output: Resource<DynOutputStream> = Resource::new_borrow(output);
-            self.table.get_mut(&output).unwrap().ready().await;
+            self.store
+                .data_mut()
+                .table
+                .get_mut(&output)
+                .unwrap()
+                .ready()
+                .await;
         }
     }
 
@@ -130,7 +154,7 @@ impl Guest {
         let output = self.saving.as_mut().and_then(|saving| saving.output.take());
         if let Some(output) = output {
             let output: Resource<DynOutputStream> = Resource::new_own(output);
-            drop(self.table.delete(output).unwrap());
+            drop(self.table().delete(output).unwrap());
         }
     }
 
@@ -152,7 +176,7 @@ impl Guest {
                 "the commit succeeded while the output stream was open"
             );
             let output: Resource<DynOutputStream> = Resource::new_own(output);
-            let mut output = self.table.delete(output).unwrap();
+            let mut output = self.table().delete(output).unwrap();
             assert!(matches!(output.check_write(), Err(StreamError::Closed)));
             return;
         }
@@ -178,7 +202,11 @@ impl Guest {
     }
 
     pub async fn read_stream(&mut self) {
-        let answer = Host::read(&mut self.view()).await.unwrap();
+        let is_full = self.is_full();
+        let Ok(answer) = Host::read(&mut self.view()).await else {
+            assert!(is_full, "trapped");
+            return self.model.unsettled();
+        };
         match answer {
             Ok(Some(reading)) => {
                 assert!(self.reading.is_none(), "two streams are open at once");
@@ -217,7 +245,14 @@ impl Guest {
             return;
         };
         let input: Resource<DynInputStream> = Resource::new_borrow(reading.input);
-        match self.table.get_mut(&input).unwrap().read(most) {
+        match self
+            .store
+            .data_mut()
+            .table
+            .get_mut(&input)
+            .unwrap()
+            .read(most)
+        {
             Ok(bytes) => {
                 assert!(bytes.len() <= most);
                 assert!(bytes.is_empty() || !reading.is_over);
@@ -247,14 +282,20 @@ impl Guest {
     pub async fn wait_to_read(&mut self) {
         if let Some(reading) = &self.reading {
             let input: Resource<DynInputStream> = Resource::new_borrow(reading.input);
-            self.table.get_mut(&input).unwrap().ready().await;
+            self.store
+                .data_mut()
+                .table
+                .get_mut(&input)
+                .unwrap()
+                .ready()
+                .await;
         }
     }
 
     pub fn drop_input(&mut self) {
         if let Some(reading) = self.reading.take() {
             let input: Resource<DynInputStream> = Resource::new_own(reading.input);
-            drop(self.table.delete(input).unwrap());
+            drop(self.table().delete(input).unwrap());
         }
     }
 }
