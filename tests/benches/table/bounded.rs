@@ -277,7 +277,7 @@ const ATTACKS: &[Attack] = &[
         prepare: |_| {},
         guest: &["polls"],
         options: &[],
-        ends: Ends::Saying("events"),
+        ends: Ends::Trapped,
     },
 ];
 
