@@ -33,6 +33,22 @@ fn published_crates_contain_the_wit_of_the_workspace() {
     }
 }
 
+#[test]
+fn the_python_package_contains_the_wit_of_the_workspace() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let linked = workspace.join("guest/python/src/task_checkpoint/wit/deps");
+    let original = fs::canonicalize(workspace.join("wit")).unwrap();
+    assert_eq!(
+        fs::canonicalize(linked.join("task-checkpoint")).unwrap(),
+        original
+    );
+    for entry in fs::read_dir(original.join("deps")).unwrap() {
+        let entry = entry.unwrap();
+        let own = fs::canonicalize(linked.join(entry.file_name()));
+        assert_eq!(own.unwrap(), entry.path(), "link it in {linked:?}");
+    }
+}
+
 /// Returns the source directory of the `wasmtime-wasi` version that this build uses.
 fn wasmtime_wasi() -> PathBuf {
     let output = Command::new(env!("CARGO"))

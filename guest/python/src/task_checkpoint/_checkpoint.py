@@ -1,0 +1,207 @@
+"""The checkpoint of a task, in the words of flytekit's checkpointer."""
+
+import io
+import os
+import tempfile
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Dict, Mapping, Optional, Union
+
+from . import _scratch
+from ._bindings import checkpointer, files, types
+from ._errors import InvalidPath, call
+from ._paths import locate
+from ._streams import ReadStream, SaveStream, open_reading
+
+SchemaChange = checkpointer.SchemaChange
+Limits = checkpointer.Limits
+Saved = types.Saved
+
+# Holds the name of a file that was saved, so that it can be restored into a directory, as with flytekit.
+_FILE_NAME = "file-name"
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """What this attempt resumes from."""
+
+    #: The position of the checkpoint in the log.
+    sequence: int
+    #: The number of the attempt that saved it. The first attempt is 0.
+    attempt: int
+    #: The time since it was saved.
+    age: timedelta
+    #: The annotations that the task saved with it.
+    annotations: Dict[str, str]
+    #: Its schema, if the task declared one.
+    schema: Optional[str]
+    #: The newest damaged checkpoint that was skipped, if this attempt fell back to an older one.
+    damaged: Optional[int] = None
+    #: A description of the damage.
+    reason: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The host's advice."""
+
+    #: Whether this is a good time to save.
+    now: bool
+    #: The time until the host ends the task, if it has asked the task to stop. Save, then return.
+    stopping: Optional[timedelta]
+
+
+class Checkpoint:
+    """The checkpoint of this task.
+
+    All instances are the same checkpoint. The signatures of `prev_exists`, `restore`, `save`, `read` and `write` are
+    those of `flytekit.core.checkpointer.Checkpoint`.
+    """
+
+    def prev_exists(self) -> bool:
+        """Returns whether there is a checkpoint that `read` or `restore` would return."""
+        return call(checkpointer.prev_exists)
+
+    def resume(self) -> Optional[ResumePoint]:
+        """Returns what this attempt resumes from, or None if no earlier attempt has saved anything."""
+        match call(checkpointer.resume):
+            case checkpointer.ResumePoint_Resumed(found):
+                return _resume_point(found)
+            case checkpointer.ResumePoint_FellBack(past):
+                return _resume_point(past.checkpoint, past.damaged, past.reason)
+        return None
+
+    def read(self) -> Optional[bytes]:
+        """Returns the contents of the checkpoint's only file, or None if there is no checkpoint.
+
+        Raises `NotSingle`, which is a ValueError, if it is a directory of several files or of none.
+        """
+        return call(checkpointer.read)
+
+    def write(self, b, *, annotations: Optional[Mapping[str, str]] = None) -> Saved:
+        """Replaces the checkpoint with these bytes. It is durable when this returns."""
+        pairs = _pairs(annotations)
+        with _scratch.named(b) as path:
+            if path is not None:
+                return call(files.save, *locate(path), pairs)
+        contents = bytes(b)
+        _scratch.lose(len(contents))
+        return call(checkpointer.write, contents, pairs)
+
+    def write_in_background(self, b, *, annotations: Optional[Mapping[str, str]] = None) -> None:
+        """Like `write`, but returns once the host has its own copy. `flush` waits until it is durable."""
+        pairs = _pairs(annotations)
+        with _scratch.named(b) as path:
+            if path is not None:
+                return call(files.save_in_background, *locate(path), pairs)
+        contents = bytes(b)
+        _scratch.lose(len(contents))
+        return call(checkpointer.write_in_background, contents, pairs)
+
+    def save(
+        self,
+        cp: Union[Path, str, io.BufferedReader],
+        *,
+        annotations: Optional[Mapping[str, str]] = None,
+    ) -> Saved:
+        """Replaces the checkpoint with a file, a directory, or what a reader returns until its end."""
+        if isinstance(cp, (str, os.PathLike)):
+            return call(files.save, *locate(cp), _named(cp, annotations))
+        if not hasattr(cp, "read"):
+            raise ValueError(f"only a path or a binary reader can be saved, not {type(cp)}")
+        with self.save_stream(annotations=annotations) as stream:
+            while piece := cp.read(1 << 20):
+                stream.write(piece)
+            return stream.commit()
+
+    def save_in_background(self, cp: Union[Path, str], *, annotations: Optional[Mapping[str, str]] = None) -> None:
+        """Like `save`, but returns once the host has its own copy. `flush` waits until it is durable."""
+        return call(files.save_in_background, *locate(cp), _named(cp, annotations))
+
+    def restore(self, path: Optional[Union[Path, str]] = None, *, replace: bool = False) -> Optional[Path]:
+        """Makes `path` equal to the checkpoint, and returns it; None if there is no checkpoint.
+
+        A saved file is restored as a file; if `path` is a directory, then into it, by the name that it was saved
+        with. Without a path, a directory for temporary files is used. Raises `InvalidPath`, which is a ValueError, if
+        the target has other content than the checkpoint, unless `replace` is true: then that content is removed.
+        """
+        if path is None:
+            path = os.path.join(tempfile.mkdtemp(dir=_scratch.directory()), "checkpoint")
+        target = os.fspath(path)
+        if os.path.isdir(target):
+            point = self.resume()
+            name = point and point.annotations.get(_FILE_NAME)
+            if name is not None and name == os.path.basename(name):
+                target = os.path.join(target, name)
+        existing = files.Existing.REPLACE if replace else files.Existing.REFUSE
+        if call(files.restore, *locate(target), existing) is None:
+            return None
+        return Path(path)
+
+    def flush(self) -> Optional[Saved]:
+        """Waits until no background save is in flight, and returns the newest one since the last `flush`."""
+        return call(checkpointer.flush)
+
+    def save_stream(self, *, annotations: Optional[Mapping[str, str]] = None) -> SaveStream:
+        """Begins a save whose contents are written to a file object."""
+        return SaveStream(_pairs(annotations))
+
+    def read_stream(self) -> Optional[ReadStream]:
+        """Returns what `read` would return as a file object, for contents that are larger than memory."""
+        return open_reading()
+
+    def advice(self) -> Advice:
+        """Returns whether to save now, and how long the task has if it is being stopped. Cheap: call it at every
+        step."""
+        advice = checkpointer.should_save()
+        return Advice(advice.now, None if advice.stopping is None else timedelta(milliseconds=advice.stopping))
+
+    def save_due(self) -> bool:
+        """Returns whether this is a good time to save."""
+        return self.advice().now
+
+    def stopping(self) -> Optional[timedelta]:
+        """Returns the time until the host ends the task, if it has asked the task to stop."""
+        return self.advice().stopping
+
+    def declare_schema(self, name: str, change: SchemaChange = SchemaChange.REFUSE) -> None:
+        """Declares the schema of what this task saves, and what to do with a checkpoint of another schema. Call it
+        before reading anything."""
+        return call(checkpointer.declare_schema, name, change)
+
+    def limits(self) -> Limits:
+        """Returns the host's limits."""
+        return call(checkpointer.get_limits)
+
+
+class _Context:
+    """The part of flytekit's execution parameters that this package has."""
+
+    checkpoint = Checkpoint()
+
+
+def current_context() -> _Context:
+    """Returns what has the checkpoint as its attribute `checkpoint`, as `flytekit.current_context` does."""
+    return _Context()
+
+
+def _pairs(annotations: Optional[Mapping[str, str]]) -> list:
+    return [(str(key), str(value)) for key, value in (annotations or {}).items()]
+
+
+def _named(path, annotations: Optional[Mapping[str, str]]) -> list:
+    name = {} if os.path.isdir(path) else {_FILE_NAME: os.path.basename(os.fspath(path))}
+    return _pairs({**name, **(annotations or {})})
+
+
+def _resume_point(found, damaged: Optional[int] = None, reason: Optional[str] = None) -> ResumePoint:
+    return ResumePoint(
+        sequence=found.sequence,
+        attempt=found.attempt,
+        age=timedelta(milliseconds=found.age),
+        annotations=dict(found.annotations),
+        schema=found.schema,
+        damaged=damaged,
+        reason=reason,
+    )
