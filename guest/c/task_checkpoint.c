@@ -1,0 +1,356 @@
+#include "task_checkpoint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bindings/program.h"
+
+/* The bindings expect an object file with the types of the import. Here `wasm-tools component embed` adds them from the WIT,
+ * so that nothing binary needs to be kept. Weak, for whoever links such a file all the same. */
+__attribute__((weak)) void __component_type_object_force_link_program(void) {}
+
+/* The most that `blocking-write-and-flush` accepts. */
+enum { PIECE_BYTES = 4096 };
+
+static char message[512];
+
+static ckpt_status fail(ckpt_status status, const char *what, size_t size) {
+    snprintf(message, sizeof message, "%.*s", (int)size, what);
+    return status;
+}
+
+static ckpt_status fail_text(ckpt_status status, const char *what) {
+    return fail(status, what, strlen(what));
+}
+
+/* Converts an error of the import, and frees it. */
+static ckpt_status failed(task_checkpoint_types_error_t *error) {
+    ckpt_status status = CKPT_OTHER;
+    switch (error->tag) {
+    case TASK_CHECKPOINT_TYPES_ERROR_FENCED:
+        return fail_text(CKPT_FENCED, "a newer attempt of this task has begun");
+    case TASK_CHECKPOINT_TYPES_ERROR_NOT_SINGLE:
+        snprintf(message, sizeof message, "the checkpoint holds %llu files, not one; use ckpt_restore",
+                 (unsigned long long)error->val.not_single);
+        return CKPT_NOT_SINGLE;
+    case TASK_CHECKPOINT_TYPES_ERROR_CORRUPT: status = CKPT_CORRUPT; break;
+    case TASK_CHECKPOINT_TYPES_ERROR_UNAVAILABLE: status = CKPT_UNAVAILABLE; break;
+    case TASK_CHECKPOINT_TYPES_ERROR_QUOTA_EXCEEDED: status = CKPT_QUOTA_EXCEEDED; break;
+    case TASK_CHECKPOINT_TYPES_ERROR_INVALID_PATH: status = CKPT_INVALID_PATH; break;
+    case TASK_CHECKPOINT_TYPES_ERROR_READ_ONLY: status = CKPT_READ_ONLY; break;
+    case TASK_CHECKPOINT_TYPES_ERROR_SCHEMA_MISMATCH: status = CKPT_SCHEMA_MISMATCH; break;
+    default: break;
+    }
+    /* The other cases hold a text, at the same place. */
+    fail(status, (const char *)error->val.other.ptr, error->val.other.len);
+    task_checkpoint_types_error_free(error);
+    return status;
+}
+
+const char *ckpt_error(void) { return message; }
+
+/* The annotations of the next save. */
+static task_checkpoint_types_annotations_t annotations;
+
+void ckpt_annotate(const ckpt_annotation *notes, size_t count) {
+    free(annotations.ptr);
+    annotations.len = 0;
+    annotations.ptr = calloc(count, sizeof *annotations.ptr);
+    if (!annotations.ptr) return;
+    for (; annotations.len < count; annotations.len++) {
+        program_string_set(&annotations.ptr[annotations.len].f0, notes[annotations.len].key);
+        program_string_set(&annotations.ptr[annotations.len].f1, notes[annotations.len].value);
+    }
+}
+
+/* Ends a save, which used the annotations. */
+static ckpt_status saved(bool ok, task_checkpoint_types_error_t *error) {
+    ckpt_annotate(NULL, 0);
+    return ok ? CKPT_OK : failed(error);
+}
+
+ckpt_status ckpt_prev_exists(bool *exists) {
+    task_checkpoint_types_error_t error;
+    return task_checkpoint_checkpointer_prev_exists(exists, &error) ? CKPT_OK : failed(&error);
+}
+
+ckpt_status ckpt_read(void **contents, size_t *size) {
+    task_checkpoint_types_error_t error;
+    program_option_list_u8_t read;
+    *contents = NULL;
+    *size = 0;
+    if (!task_checkpoint_checkpointer_read(&read, &error)) return failed(&error);
+    if (!read.is_some) return CKPT_OK;
+    *size = read.val.len;
+    /* Contents without bytes have no memory of their own. */
+    *contents = read.val.len > 0 ? read.val.ptr : malloc(1);
+    return *contents ? CKPT_OK : fail_text(CKPT_OTHER, "out of memory");
+}
+
+static program_list_u8_t bytes(const void *contents, size_t size) {
+    return (program_list_u8_t){.ptr = (uint8_t *)contents, .len = size};
+}
+
+ckpt_status ckpt_write(const void *contents, size_t size) {
+    task_checkpoint_types_error_t error;
+    task_checkpoint_types_saved_t ret;
+    program_list_u8_t list = bytes(contents, size);
+    return saved(task_checkpoint_checkpointer_write(&list, &annotations, &ret, &error), &error);
+}
+
+ckpt_status ckpt_write_in_background(const void *contents, size_t size) {
+    task_checkpoint_types_error_t error;
+    program_list_u8_t list = bytes(contents, size);
+    return saved(task_checkpoint_checkpointer_write_in_background(&list, &annotations, &error), &error);
+}
+
+/* Returns the length of the next name in a path, after skipping what separates names. The working directory is the root,
+ * so absolute and relative paths are the same. */
+static size_t next_name(const char **path, size_t *left) {
+    for (;;) {
+        while (*left > 0 && **path == '/') (*path)++, (*left)--;
+        size_t length = 0;
+        while (length < *left && (*path)[length] != '/') length++;
+        if (length != 1 || **path != '.') return length;
+        (*path)++, (*left)--;
+    }
+}
+
+/* Returns the part of `path` beneath the directory `name`, or NULL if it is not beneath it. */
+static const char *beneath(const char *name, size_t name_left, const char *path) {
+    size_t path_left = strlen(path);
+    for (;;) {
+        size_t expected = next_name(&name, &name_left), found = next_name(&path, &path_left);
+        if (expected == 0) return path;
+        if (found != expected || memcmp(name, path, found) != 0) return NULL;
+        name += found, name_left -= found;
+        path += found, path_left -= found;
+    }
+}
+
+/* A path, resolved against the directories that the host gave to the task. */
+typedef struct {
+    wasi_filesystem_preopens_list_tuple2_own_descriptor_string_t directories;
+    size_t found;
+    program_string_t rest;
+} located;
+
+static ckpt_status locate(const char *path, located *to) {
+    /* The host would take an empty path as the whole directory, which no slip should save or replace. */
+    if (!path || !*path) return fail_text(CKPT_INVALID_PATH, "the path is empty");
+    const char *best = NULL;
+    wasi_filesystem_preopens_get_directories(&to->directories);
+    for (size_t i = 0; i < to->directories.len; i++) {
+        program_string_t *name = &to->directories.ptr[i].f1;
+        const char *rest = beneath((const char *)name->ptr, name->len, path);
+        if (rest && (!best || rest > best)) best = rest, to->found = i;
+    }
+    if (best) {
+        program_string_set(&to->rest, best);
+        return CKPT_OK;
+    }
+    wasi_filesystem_preopens_list_tuple2_own_descriptor_string_free(&to->directories);
+    snprintf(message, sizeof message, "%s: it is in no directory of this task; give it one with --dir", path);
+    return CKPT_INVALID_PATH;
+}
+
+static wasi_filesystem_types_borrow_descriptor_t directory(located *at) {
+    return wasi_filesystem_types_borrow_descriptor(at->directories.ptr[at->found].f0);
+}
+
+static void leave(located *at) {
+    wasi_filesystem_preopens_list_tuple2_own_descriptor_string_free(&at->directories);
+}
+
+ckpt_status ckpt_save(const char *path) {
+    task_checkpoint_types_error_t error;
+    task_checkpoint_types_saved_t ret;
+    located at;
+    ckpt_status status = locate(path, &at);
+    if (status) return status;
+    status = saved(task_checkpoint_files_save(directory(&at), &at.rest, &annotations, &ret, &error), &error);
+    leave(&at);
+    return status;
+}
+
+ckpt_status ckpt_save_in_background(const char *path) {
+    task_checkpoint_types_error_t error;
+    located at;
+    ckpt_status status = locate(path, &at);
+    if (status) return status;
+    status = saved(task_checkpoint_files_save_in_background(directory(&at), &at.rest, &annotations, &error), &error);
+    leave(&at);
+    return status;
+}
+
+ckpt_status ckpt_restore(const char *path, ckpt_existing existing, bool *found) {
+    task_checkpoint_types_error_t error;
+    task_checkpoint_files_option_sequence_t sequence;
+    located at;
+    ckpt_status status = locate(path, &at);
+    if (status) return status;
+    task_checkpoint_files_existing_t how =
+        existing == CKPT_REPLACE ? TASK_CHECKPOINT_FILES_EXISTING_REPLACE : TASK_CHECKPOINT_FILES_EXISTING_REFUSE;
+    if (!task_checkpoint_files_restore(directory(&at), &at.rest, how, &sequence, &error)) {
+        status = failed(&error);
+    } else if (found) {
+        *found = sequence.is_some;
+    }
+    leave(&at);
+    return status;
+}
+
+ckpt_status ckpt_flush(void) {
+    task_checkpoint_types_error_t error;
+    task_checkpoint_checkpointer_option_saved_t ret;
+    return task_checkpoint_checkpointer_flush(&ret, &error) ? CKPT_OK : failed(&error);
+}
+
+ckpt_status ckpt_resume(ckpt_resume_point *point) {
+    task_checkpoint_types_error_t error;
+    task_checkpoint_checkpointer_resume_point_t resume;
+    *point = (ckpt_resume_point){0};
+    if (!task_checkpoint_checkpointer_resume(&resume, &error)) return failed(&error);
+    point->exists = resume.tag != TASK_CHECKPOINT_CHECKPOINTER_RESUME_POINT_FRESH;
+    point->fell_back = resume.tag == TASK_CHECKPOINT_CHECKPOINTER_RESUME_POINT_FELL_BACK;
+    if (point->exists) {
+        const task_checkpoint_checkpointer_checkpoint_t *found =
+            point->fell_back ? &resume.val.fell_back.checkpoint : &resume.val.resumed;
+        point->sequence = found->sequence;
+        point->attempt = found->attempt;
+        point->age_milliseconds = found->age;
+    }
+    task_checkpoint_checkpointer_resume_point_free(&resume);
+    return CKPT_OK;
+}
+
+static task_checkpoint_checkpointer_advice_t advice(void) {
+    task_checkpoint_checkpointer_advice_t ret;
+    task_checkpoint_checkpointer_should_save(&ret);
+    return ret;
+}
+
+bool ckpt_save_due(void) { return advice().now; }
+
+bool ckpt_stopping(uint64_t *milliseconds) {
+    task_checkpoint_checkpointer_advice_t said = advice();
+    if (said.stopping.is_some && milliseconds) *milliseconds = said.stopping.val;
+    return said.stopping.is_some;
+}
+
+ckpt_status ckpt_declare_schema(const char *name, ckpt_schema_change change) {
+    task_checkpoint_types_error_t error;
+    program_string_t text;
+    program_string_set(&text, name);
+    /* The values are in the order of the import's. */
+    return task_checkpoint_checkpointer_declare_schema(&text, (task_checkpoint_checkpointer_schema_change_t)change, &error)
+               ? CKPT_OK
+               : failed(&error);
+}
+
+struct ckpt_save_stream {
+    task_checkpoint_streams_own_save_stream_t save;
+    task_checkpoint_streams_own_output_stream_t contents;
+    uint64_t size;
+};
+
+ckpt_status ckpt_save_begin(ckpt_save_stream **stream) {
+    task_checkpoint_types_error_t error;
+    *stream = calloc(1, sizeof **stream);
+    if (!*stream) return fail_text(CKPT_OTHER, "out of memory");
+    ckpt_status status =
+        saved(task_checkpoint_streams_static_save_stream_begin(&annotations, &(*stream)->save, &error), &error);
+    if (!status) {
+        task_checkpoint_streams_borrow_save_stream_t save = task_checkpoint_streams_borrow_save_stream((*stream)->save);
+        if (task_checkpoint_streams_method_save_stream_contents(save, &(*stream)->contents, &error)) return CKPT_OK;
+        status = failed(&error);
+        task_checkpoint_streams_save_stream_drop_own((*stream)->save);
+    }
+    free(*stream);
+    *stream = NULL;
+    return status;
+}
+
+ckpt_status ckpt_save_write(ckpt_save_stream *stream, const void *piece, size_t size) {
+    wasi_io_streams_borrow_output_stream_t contents = wasi_io_streams_borrow_output_stream(stream->contents);
+    const uint8_t *at = piece;
+    while (size > 0) {
+        size_t part = size < PIECE_BYTES ? size : PIECE_BYTES;
+        program_list_u8_t list = bytes(at, part);
+        wasi_io_streams_stream_error_t error;
+        if (!wasi_io_streams_method_output_stream_blocking_write_and_flush(contents, &list, &error)) {
+            wasi_io_streams_stream_error_free(&error);
+            return fail_text(CKPT_OTHER, "the save has failed; commit it to get the reason");
+        }
+        at += part, size -= part, stream->size += part;
+    }
+    return CKPT_OK;
+}
+
+ckpt_status ckpt_save_commit(ckpt_save_stream *stream) {
+    task_checkpoint_types_error_t error;
+    task_checkpoint_types_saved_t ret;
+    wasi_io_streams_output_stream_drop_own(stream->contents);
+    bool ok = task_checkpoint_streams_static_save_stream_commit(stream->save, stream->size, &ret, &error);
+    free(stream);
+    return ok ? CKPT_OK : failed(&error);
+}
+
+void ckpt_save_abort(ckpt_save_stream *stream) {
+    if (!stream) return;
+    wasi_io_streams_output_stream_drop_own(stream->contents);
+    task_checkpoint_streams_save_stream_drop_own(stream->save);
+    free(stream);
+}
+
+struct ckpt_read_stream {
+    task_checkpoint_streams_own_input_stream_t contents;
+    uint64_t size;
+};
+
+ckpt_status ckpt_read_begin(ckpt_read_stream **stream) {
+    task_checkpoint_types_error_t error;
+    task_checkpoint_streams_option_reading_t reading;
+    *stream = NULL;
+    if (!task_checkpoint_streams_read(&reading, &error)) return failed(&error);
+    if (!reading.is_some) return CKPT_OK;
+    *stream = malloc(sizeof **stream);
+    if (!*stream) {
+        task_checkpoint_streams_option_reading_free(&reading);
+        return fail_text(CKPT_OTHER, "out of memory");
+    }
+    **stream = (ckpt_read_stream){.contents = reading.val.contents, .size = reading.val.size};
+    return CKPT_OK;
+}
+
+uint64_t ckpt_read_size(const ckpt_read_stream *stream) { return stream->size; }
+
+ckpt_status ckpt_read_piece(ckpt_read_stream *stream, void *piece, size_t most, size_t *size) {
+    wasi_io_streams_stream_error_t error;
+    program_list_u8_t read;
+    *size = 0;
+    if (most == 0) return CKPT_OK;
+    wasi_io_streams_borrow_input_stream_t contents = wasi_io_streams_borrow_input_stream(stream->contents);
+    if (wasi_io_streams_method_input_stream_blocking_read(contents, most, &read, &error)) {
+        memcpy(piece, read.ptr, read.len);
+        *size = read.len;
+        program_list_u8_free(&read);
+        return CKPT_OK;
+    }
+    ckpt_status status = CKPT_OK;
+    if (error.tag == WASI_IO_STREAMS_STREAM_ERROR_LAST_OPERATION_FAILED) {
+        program_string_t why;
+        wasi_io_error_method_error_to_debug_string(wasi_io_error_borrow_error(error.val.last_operation_failed), &why);
+        status = fail(CKPT_OTHER, (const char *)why.ptr, why.len);
+        program_string_free(&why);
+    }
+    wasi_io_streams_stream_error_free(&error);
+    return status;
+}
+
+void ckpt_read_end(ckpt_read_stream *stream) {
+    if (!stream) return;
+    wasi_io_streams_input_stream_drop_own(stream->contents);
+    free(stream);
+}
