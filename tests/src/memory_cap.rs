@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 /// The variable that sets the cap, in KiB.
-const VARIABLE: &str = "UNDER_TEST_MAX_KIB";
+pub(crate) const VARIABLE: &str = "UNDER_TEST_MAX_KIB";
 
 /// How often the peak is read. The system keeps the peak, so this only says how soon the process ends.
 const TICK: Duration = Duration::from_millis(1);

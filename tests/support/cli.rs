@@ -176,11 +176,6 @@ impl Cli {
             .outcome()
     }
 
-    /// Makes the program end itself once its peak memory exceeds this.
-    pub(crate) fn memory_cap(self, kib: u64) -> Self {
-        self.envs([("UNDER_TEST_MAX_KIB", kib.to_string())])
-    }
-
     pub(crate) fn envs<V: AsRef<OsStr>>(
         mut self,
         envs: impl IntoIterator<Item = (&'static str, V)>,

@@ -13,6 +13,7 @@ use wasmtime_checkpoint::GuestLimits;
 
 use crate::cli::{Cli, Host, Outcome};
 use crate::measure::{MIB, Target, note, row, skipped};
+use crate::memory_cap;
 use crate::noise::noise;
 
 const KIB: u64 = 1 << 10;
@@ -310,7 +311,7 @@ fn measure_instances(what: &str, items: &str, instances: usize) {
         let file = temp.path().join("task.wasm");
         fs::write(&file, component(items, instances)).unwrap();
         let cli = Cli::on(Host::Native, &temp.path().join("store"));
-        let cli = cli.memory_cap(cap_kib).task(&file, [""; 0]);
+        let cli = cli.envs(capped(cap_kib)).task(&file, [""; 0]);
         let (outcome, peak) = cli.start().finish_measured();
         assert_eq!(outcome.code, Some(0), "{}", outcome.text());
         peak
@@ -341,6 +342,11 @@ fn component(items: &str, instances: usize) -> Vec<u8> {
             (export "wasi:cli/run@0.2.12" (instance $exports)))"#
     );
     wat::parse_str(text).unwrap()
+}
+
+/// The environment of a host that ends itself once its peak memory exceeds this.
+fn capped(kib: u64) -> [(&'static str, String); 1] {
+    [(memory_cap::VARIABLE, kib.to_string())]
 }
 
 /// Prints the peak memory of a host in KiB, beside that of an idle one and what the formula permits beyond it.
@@ -444,7 +450,10 @@ impl Scene {
         cap_kib: u64,
     ) -> (Outcome, u64) {
         let cli = Cli::on(host, &self.store()).dir(&self.work(), "/data");
-        let cli = caps.options(host, cli).options(options).memory_cap(cap_kib);
+        let cli = caps
+            .options(host, cli)
+            .options(options)
+            .envs(capped(cap_kib));
         cli.guest("hostile", guest).start().finish_measured()
     }
 
