@@ -32,7 +32,9 @@ impl MemoryCap {
 
 impl Drop for MemoryCap {
     fn drop(&mut self) {
-        self.0.map(check);
+        if let Some(most) = self.0 {
+            check(most);
+        }
     }
 }
 
