@@ -104,6 +104,10 @@ fn compute(millions: u64) {
 }
 
 /// Recurses until the stack is exhausted.
+#[expect(
+    unconditional_recursion,
+    reason = "the plugin overflows its stack on purpose"
+)]
 fn deep(depth: u64) -> u64 {
     black_box(depth + deep(black_box(depth + 1)))
 }
