@@ -1,4 +1,4 @@
-/* Makes the calls of the library, and checks the answers. Run it twice at one location, with a directory `/work`: the
+/* Makes the calls of the library, and checks the answers. Run it twice at one location, with a directory `/data`: the
  * second time resumes. */
 
 #include <stdio.h>
@@ -40,7 +40,7 @@ static void a_fresh_attempt(void) {
     CHECK(!ckpt_read(&contents, &size) && !contents);
     CHECK(!ckpt_resume(&point) && !point.exists);
     CHECK(!ckpt_read_begin(&reading) && !reading);
-    CHECK(!ckpt_restore("/work/nothing", CKPT_REFUSE, &found) && !found);
+    CHECK(!ckpt_restore("/data/nothing", CKPT_REFUSE, &found) && !found);
     CHECK(!ckpt_declare_schema("calls/1", CKPT_SCHEMA_REFUSE));
 }
 
@@ -78,24 +78,24 @@ static void bytes_and_streams(void) {
 
 static void files(void) {
     bool found;
-    CHECK(!mkdir("/work/tree", 0777) && !mkdir("/work/tree/deep", 0777));
-    put("/work/tree/a", "a");
-    put("/work/tree/deep/b", "b");
-    CHECK(!ckpt_save("/work/tree"));
+    CHECK(!mkdir("/data/tree", 0777) && !mkdir("/data/tree/deep", 0777));
+    put("/data/tree/a", "a");
+    put("/data/tree/deep/b", "b");
+    CHECK(!ckpt_save("/data/tree"));
     void *contents;
     size_t size;
     CHECK(ckpt_read(&contents, &size) == CKPT_NOT_SINGLE && strstr(ckpt_error(), "2 files"));
-    put("/work/tree/a", "changed");
-    CHECK(ckpt_restore("work//./tree", CKPT_REFUSE, NULL) == CKPT_INVALID_PATH);
-    CHECK(!ckpt_restore("/work/tree/", CKPT_REPLACE, &found) && found);
+    put("/data/tree/a", "changed");
+    CHECK(ckpt_restore("data//./tree", CKPT_REFUSE, NULL) == CKPT_INVALID_PATH);
+    CHECK(!ckpt_restore("/data/tree/", CKPT_REPLACE, &found) && found);
     char text[8] = "";
-    FILE *file = fopen("/work/tree/a", "r");
+    FILE *file = fopen("/data/tree/a", "r");
     CHECK(file && fread(text, 1, sizeof text, file) == 1 && text[0] == 'a' && fclose(file) == 0);
-    CHECK(!ckpt_save_in_background("/work/tree/deep/b") && !ckpt_flush() && reads("b"));
-    CHECK(ckpt_save("/work/missing") == CKPT_INVALID_PATH);
+    CHECK(!ckpt_save_in_background("/data/tree/deep/b") && !ckpt_flush() && reads("b"));
+    CHECK(ckpt_save("/data/missing") == CKPT_INVALID_PATH);
     CHECK(ckpt_save("/elsewhere") == CKPT_INVALID_PATH);
     CHECK(ckpt_save("/workshop") == CKPT_INVALID_PATH);
-    CHECK(ckpt_save("/work/../tmp") == CKPT_INVALID_PATH);
+    CHECK(ckpt_save("/data/../tmp") == CKPT_INVALID_PATH);
     CHECK(ckpt_save("") == CKPT_INVALID_PATH);
 }
 

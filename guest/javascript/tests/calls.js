@@ -1,4 +1,4 @@
-// Makes the calls of the package, and checks the answers. Run it twice at one location, with a directory `/work`: the
+// Makes the calls of the package, and checks the answers. Run it twice at one location, with a directory `/data`: the
 // second time resumes.
 
 import * as ckpt from "task-checkpoint";
@@ -23,7 +23,7 @@ function freshAttempt() {
   equal(ckpt.resume(), undefined);
   equal(ckpt.read(), undefined);
   equal(ckpt.readStream(), undefined);
-  equal(ckpt.restore("/work/nothing"), undefined);
+  equal(ckpt.restore("/data/nothing"), undefined);
   ckpt.declareSchema("calls/1");
 
   const saved = ckpt.write("text", { annotations: { step: 1 } });
@@ -52,18 +52,18 @@ function freshAttempt() {
   equal([size, last], [800_000, 7]);
 
   // There is no file API, so files come from a restore.
-  equal(typeof ckpt.restore("/work/tree/file"), "bigint");
-  equal(ckpt.save("work/tree").logicalBytes, 800_000n);
+  equal(typeof ckpt.restore("/data/tree/file"), "bigint");
+  equal(ckpt.save("data/tree").logicalBytes, 800_000n);
   ckpt.write("other");
-  fails("invalid-path", () => ckpt.restore("/work/tree/file"));
-  ckpt.restore("/work/tree/file", { replace: true });
-  ckpt.saveInBackground("/work/tree");
+  fails("invalid-path", () => ckpt.restore("/data/tree/file"));
+  ckpt.restore("/data/tree/file", { replace: true });
+  ckpt.saveInBackground("/data/tree");
   equal(ckpt.flush().logicalBytes, 5n);
   equal(ckpt.flush(), undefined);
   equal(ckpt.readText(), "other");
-  fails("invalid-path", () => ckpt.save("/work/missing"));
+  fails("invalid-path", () => ckpt.save("/data/missing"));
   fails("invalid-path", () => ckpt.save("/elsewhere"));
-  fails("invalid-path", () => ckpt.save("/work/../tmp"));
+  fails("invalid-path", () => ckpt.save("/data/../tmp"));
   fails("invalid-path", () => ckpt.save(""));
 
   equal(typeof ckpt.saveDue(), "boolean");

@@ -1,5 +1,5 @@
 """Makes every call of the package, and checks the answers. Run it twice at one location: the second time as `again`,
-with the same directories `/tmp` and `/work`."""
+with the same directories `/tmp` and `/data`."""
 
 import io
 import os
@@ -58,7 +58,7 @@ def streams_are_files():
 
 
 def paths_are_restored():
-    tree = Path("/work/tree")
+    tree = Path("/data/tree")
     (tree / "deep").mkdir(parents=True)
     (tree / "a").write_text("a")
     (tree / "deep" / "b").write_text("b")
@@ -73,26 +73,26 @@ def paths_are_restored():
     temporary = ckpt.restore()
     assert (temporary / "deep" / "b").read_text() == "b"
     shutil.rmtree(temporary.parent)
-    raises(ckpt.InvalidPath, ckpt.save, "/work/missing")
+    raises(ckpt.InvalidPath, ckpt.save, "/data/missing")
     raises(ckpt.InvalidPath, ckpt.save, "/elsewhere/file")
-    raises(ckpt.InvalidPath, ckpt.save, "/work/../tmp")
+    raises(ckpt.InvalidPath, ckpt.save, "/data/../tmp")
     raises(ckpt.InvalidPath, ckpt.save, "")
     raises(ValueError, ckpt.save, 7)
     ckpt.save(tree / "a")
     assert ckpt.read() == b"a"
     shutil.rmtree(tree)
-    assert ckpt.restore("/work/b") == Path("/work/b")
-    assert Path("/work/b").read_text() == "a"
-    os.unlink("/work/b")
+    assert ckpt.restore("/data/b") == Path("/data/b")
+    assert Path("/data/b").read_text() == "a"
+    os.unlink("/data/b")
 
 
 def background_saves_become_durable():
     ckpt.write_in_background(b"in the background")
     assert ckpt.flush().logical_bytes == 17
     assert ckpt.flush() is None
-    Path("/work/file").write_bytes(b"file")
-    ckpt.save_in_background("/work/file")
-    os.unlink("/work/file")
+    Path("/data/file").write_bytes(b"file")
+    ckpt.save_in_background("/data/file")
+    os.unlink("/data/file")
     ckpt.flush()
     assert ckpt.read() == b"file"
 
@@ -109,7 +109,7 @@ def an_attempt_without_a_predecessor_is_fresh():
     assert not ckpt.prev_exists()
     assert ckpt.read() is None
     assert ckpt.read_stream() is None
-    assert ckpt.restore("/work/nothing") is None
+    assert ckpt.restore("/data/nothing") is None
     ckpt.declare_schema("calls/1")
 
 
@@ -118,9 +118,9 @@ def flytekits_calls_work():
     assert isinstance(checkpoint, ckpt.Checkpoint)
     checkpoint.write(b=b"bytes")
     assert checkpoint.read() == b"bytes"
-    Path("/work/model.bin").write_bytes(b"model")
-    checkpoint.save(cp="/work/model.bin")
-    os.unlink("/work/model.bin")
+    Path("/data/model.bin").write_bytes(b"model")
+    checkpoint.save(cp="/data/model.bin")
+    os.unlink("/data/model.bin")
 
 
 def the_next_attempt_resumes():
@@ -134,10 +134,10 @@ def the_next_attempt_resumes():
     assert point.annotations["file-name"] == "model.bin"
     assert ckpt.read() == b"model"
     # As flytekit does, a file is restored into a directory by its name.
-    os.mkdir("/work/restored")
-    assert ckpt.restore("/work/restored") == Path("/work/restored")
-    assert Path("/work/restored/model.bin").read_bytes() == b"model"
-    shutil.rmtree("/work/restored")
+    os.mkdir("/data/restored")
+    assert ckpt.restore("/data/restored") == Path("/data/restored")
+    assert Path("/data/restored/model.bin").read_bytes() == b"model"
+    shutil.rmtree("/data/restored")
     print("python: the second attempt resumes")
 
 
