@@ -22,8 +22,11 @@ use self::state::{Found, State};
 use crate::cancel::{CancelOnDrop, Running};
 use crate::checkpoint::Checkpoint;
 use crate::contents::lease::{Lease, Purpose};
-use crate::contents::stage::{Stage, StoredContents};
-use crate::error::{Error, ErrorKind, Result};
+use crate::contents::stage::{Stage, Stored};
+use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::error::ErrorKind;
+use crate::format::Description;
 use crate::inspect::prune::PrunePlan;
 use crate::limits::{Limits, SaveRate};
 use crate::location::OpenLocation;
@@ -196,18 +199,18 @@ impl Attempt {
         target: impl TreeTarget,
         existing: Existing,
     ) -> Result<Option<u64>> {
-        let Some((mut checkpoint, mut _lease)) = self.lease_newest(Purpose::Restore).await? else {
-            return Ok(None);
-        };
-        self.limits.check_tree(checkpoint.tree())?;
         let call = self.begin_work();
-        let prepared = restore::prepare(target, &checkpoint, existing, &call).await?;
-        let Some(mut target) = prepared else {
-            return Ok(Some(checkpoint.sequence));
-        };
-        loop {
-            let written;
-            (target, written) = restore::write(target, &checkpoint, existing, &call).await?;
+        let (mut unprepared, mut prepared) = (Some(target), None);
+        while let Some((checkpoint, description, _lease)) = self.newest(Purpose::Restore).await? {
+            if let Some(target) = unprepared.take() {
+                let at = &checkpoint.location;
+                prepared = restore::prepare(target, at, &description, existing, &call).await?;
+            }
+            let Some(target) = prepared.take() else {
+                return Ok(Some(checkpoint.sequence));
+            };
+            let (target, written) =
+                restore::write(target, &checkpoint.location, description, existing, &call).await?;
             match written {
                 Ok(()) => {
                     self.given(&checkpoint).await;
@@ -215,12 +218,9 @@ impl Attempt {
                 }
                 Err(error) => self.fall_back(&checkpoint, error).await?,
             }
-            match self.lease_newest(Purpose::Restore).await? {
-                Some(older) => (checkpoint, _lease) = older,
-                None => return Ok(None),
-            }
-            self.limits.check_tree(checkpoint.tree())?;
+            prepared = Some(target);
         }
+        Ok(None)
     }
 
     /// Commits the newest checkpoint that the plan keeps again, without storing its contents again,
@@ -239,10 +239,9 @@ impl Attempt {
         let commit = newest.commit.as_ref().clone();
         let draft = Draft {
             saved_at: commit.saved_at,
-            tree: commit.tree,
-            metadata: commit.metadata,
+            metadata: commit.metadata.clone(),
         };
-        let stored = state.writer.stage(self.limits).again(commit.contents);
+        let stored = state.writer.stage(self.limits).again(&commit);
         let (checkpoint, _) = state.commit(draft, stored, Place::OfNewest).await?;
         if !plan.given_up.is_empty() {
             state.writer.sweep().await?;
@@ -323,6 +322,21 @@ impl Attempt {
         }))
     }
 
+    /// Returns the checkpoint that a read would return now, with its description and a lease on it. Falls back past
+    /// damaged descriptions.
+    pub(crate) async fn newest(
+        &self,
+        purpose: Purpose,
+    ) -> Result<Option<(Checkpoint, Arc<Description>, Lease)>> {
+        while let Some((checkpoint, lease)) = self.lease_newest(purpose).await? {
+            match checkpoint.describe(&self.limits).await {
+                Ok(description) => return Ok(Some((checkpoint, description, lease))),
+                Err(error) => self.fall_back(&checkpoint, error).await?,
+            }
+        }
+        Ok(None)
+    }
+
     /// Returns the checkpoint that this attempt resumes from, with a lease on it, if it may be given
     /// and has not been read in full.
     async fn lease_unverified(&self) -> Result<Option<(Checkpoint, Lease)>> {
@@ -361,14 +375,8 @@ impl Attempt {
         Ok(state.writer.stage(self.limits))
     }
 
-    pub(crate) async fn commit(&self, draft: Draft, stored: StoredContents) -> Result<Saved> {
-        let logical_bytes = draft.tree.size_bytes().unwrap_or(u64::MAX);
-        // Readers would treat such a commit as damaged, so it must never be made.
-        if stored.contents.size_bytes() != logical_bytes {
-            let what = "the stored contents differ in length from the files";
-            return Err(Error::new(ErrorKind::Other, what));
-        }
-        self.limits.check_tree(&draft.tree)?;
+    pub(crate) async fn commit(&self, draft: Draft, stored: Stored) -> Result<Saved> {
+        let logical_bytes = stored.description.contents_bytes();
         let mut state = self.state.lock().await;
         let (checkpoint, uploaded_bytes) = state.commit(draft, stored, Place::OnTop).await?;
         let mut totals = self.lock_totals();

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
+use futures::TryFutureExt;
 use futures::stream::{BoxStream, StreamExt};
 
 use crate::contents::read::{self, READS};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::Commit;
+use crate::format::{Chunk, Commit, Described, Description};
 use crate::limits::Limits;
 use crate::location::OpenLocation;
 use crate::log::history::History;
@@ -55,9 +56,15 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Returns the files that it holds.
-    pub fn tree(&self) -> &Tree {
-        &self.commit.tree
+    /// Returns the files that it holds, after checking that they are within the limits. Reads the description of the
+    /// checkpoint, if that is not small.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`] if it exceeds the limits; [`ErrorKind::Corrupt`] if it is damaged;
+    /// [`ErrorKind::Unavailable`], also if a running attempt has pruned it meanwhile.
+    pub async fn tree(&self, limits: &Limits) -> Result<Tree> {
+        let description = self.explained(self.describe(limits).await).await?;
+        Ok(Arc::unwrap_or_clone(description).tree)
     }
 
     /// Returns what is known of it without reading its contents.
@@ -65,7 +72,7 @@ impl Checkpoint {
         let Commit {
             attempt,
             saved_at,
-            tree,
+            description,
             metadata,
             ..
         } = &*self.commit;
@@ -73,8 +80,8 @@ impl Checkpoint {
             sequence: self.sequence,
             attempt: *attempt,
             saved_at: *saved_at,
-            logical_bytes: tree.size_bytes().unwrap_or(u64::MAX),
-            files: tree.file_count(),
+            logical_bytes: description.contents_bytes(),
+            files: description.files(),
             location: self.location.url().to_owned(),
             metadata: metadata.clone(),
         }
@@ -94,9 +101,35 @@ impl Checkpoint {
 
     /// Checks what [`read`](Self::read) checks before anything is fetched.
     pub(crate) fn check_read(&self, limits: &Limits) -> Result<()> {
-        limits.check_tree(&self.commit.tree)?;
+        self.check_limits(limits)?;
         self.check_single()?;
-        limits.check_read(self.commit.tree.size_bytes().unwrap_or(u64::MAX))
+        limits.check_read(self.commit.description.contents_bytes())
+    }
+
+    /// Checks the limits, as far as they can be checked before anything is fetched.
+    fn check_limits(&self, limits: &Limits) -> Result<()> {
+        match &self.commit.description {
+            Described::Here(description) => limits.check_tree(&description.tree),
+            Described::Stored { root, .. } => {
+                limits.check_entries(usize::try_from(root.entries).unwrap_or(usize::MAX))?;
+                // An entry takes less to encode than what it counts as.
+                limits.check_description(root.entries_bytes)?;
+                limits.check_size(root.contents_bytes)
+            }
+        }
+    }
+
+    /// Reads its description.
+    pub(crate) async fn load(&self, nodes: &mut Vec<Chunk>) -> Result<Arc<Description>> {
+        read::description(&self.location, &self.commit, nodes).await
+    }
+
+    /// Reads its description, if it is within the limits.
+    pub(crate) async fn describe(&self, limits: &Limits) -> Result<Arc<Description>> {
+        self.check_limits(limits)?;
+        let description = self.load(&mut Vec::new()).await?;
+        limits.check_tree(&description.tree)?;
+        Ok(description)
     }
 
     /// Reads and verifies its contents without returning them.
@@ -108,10 +141,11 @@ impl Checkpoint {
         self.explained(self.read_through().await).await
     }
 
-    /// Reads and verifies its contents, each stored chunk once. To a caller that does not own the location, a checkpoint that was
-    /// pruned meanwhile looks damaged.
+    /// Reads and verifies its description and its contents, each stored block once. To a caller that does not own the
+    /// location, a checkpoint that was pruned meanwhile looks damaged.
     pub(crate) async fn read_through(&self) -> Result<()> {
-        read::verify(&self.location, &self.commit).await
+        let description = self.load(&mut Vec::new()).await?;
+        read::verify(&self.location, description.contents.chunks()).await
     }
 
     /// Returns whether its location has pruned it.
@@ -142,7 +176,7 @@ impl Checkpoint {
     /// # Errors
     /// `NotSingle` if it does not hold exactly one file.
     pub(crate) fn check_single(&self) -> Result<()> {
-        match self.commit.tree.file_count() {
+        match self.commit.description.files() {
             1 => Ok(()),
             files => Err(Error::new(
                 ErrorKind::NotSingle(files),
@@ -157,8 +191,8 @@ impl Checkpoint {
     /// Reads the contents of the only file.
     pub(crate) async fn read_single(&self) -> Result<Bytes> {
         self.check_single()?;
-        let size = self.commit.tree.size_bytes();
-        let size = size.filter(|size| *size <= MAX_WHOLE_BYTES);
+        let size = self.commit.description.contents_bytes();
+        let size = Some(size).filter(|size| *size <= MAX_WHOLE_BYTES);
         let Some(size) = size.and_then(|size| usize::try_from(size).ok()) else {
             return Err(Error::new(
                 ErrorKind::QuotaExceeded,
@@ -182,16 +216,15 @@ impl Checkpoint {
         Ok(whole.freeze())
     }
 
-    /// Returns the contents of all files, concatenated, several pieces at a time. See
-    /// [`read::runs`].
-    pub(crate) fn runs(&self) -> BoxStream<'static, Result<Vec<Bytes>>> {
-        read::runs(&self.location, &self.commit)
-    }
-
     /// Returns the contents of all its files, concatenated in the order of [`tree`](Self::tree), in
     /// pieces of a few MiB at most. Each piece is verified before it is returned. The stream ends
     /// at the first error, which is one of those of [`read`](Self::read).
     pub fn contents(&self) -> BoxStream<'static, Result<Bytes>> {
-        read::pieces(&self.location, &self.commit)
+        let this = self.clone();
+        let description = async move {
+            let description = this.load(&mut Vec::new()).await?;
+            Ok::<_, Error>(read::pieces(&this.location, description))
+        };
+        description.try_flatten_stream().boxed()
     }
 }

@@ -1,23 +1,32 @@
 //! The bytes of records and data objects, as `FORMAT.md` specifies them. No I/O happens here.
 
 mod canonical;
+mod chunk;
 mod claim;
 mod commit;
+mod description;
+mod entries;
 mod frame;
 pub(crate) mod pack;
 mod payload;
 
 pub(crate) use claim::{Claim, Found, LocationId, Predecessor};
-pub(crate) use commit::{Chunk, Codec, Commit, Contents, ObjectName, ObjectRef, by_place};
+pub(crate) use chunk::{Block, Chunk, Codec, ObjectName, ObjectRef, Objects, blocks, size_of};
+pub(crate) use commit::{Commit, Described};
+pub(crate) use description::{
+    Contents, Description, MAX_DESCRIPTION_BYTES, decode_list, encode_list,
+};
+#[cfg(test)]
+pub(crate) use description::Root;
 pub(crate) use payload::WriteId;
 
 use std::num::NonZeroUsize;
 
 use crate::error::Result;
 
-/// The largest record that is written or read. The record of a 4 TiB checkpoint in 1 MiB chunks, or
-/// of some two million files, is smaller.
-pub(crate) const MAX_RECORD_BYTES: u64 = 256 << 20;
+/// The largest record that is written or read. What is large about a checkpoint does not lie in its record: a commit
+/// of 1 TiB lists 65,536 data objects or more, in a record of this size.
+pub(crate) const MAX_RECORD_BYTES: u64 = 1 << 20;
 
 /// The most checkpoints that a commit retains: reading a location reads that many records.
 pub(crate) const MAX_RETAINED: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not zero");

@@ -1,13 +1,17 @@
 //! Restores a checkpoint to a tree outside the storage.
 
+use std::sync::Arc;
+
 use futures::TryStreamExt;
 
 use crate::blocking;
 use crate::cancel::{Cancel, CancelOnDrop, Running};
 use crate::checkpoint::Checkpoint;
+use crate::contents::read;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Commit, Contents};
+use crate::format::{Contents, Description};
 use crate::limits::Limits;
+use crate::location::OpenLocation;
 use crate::log::history::Damage;
 use crate::log::predecessors::Resumable;
 use crate::tree::target::{Existing, TargetState};
@@ -27,12 +31,14 @@ impl Checkpoint {
         existing: Existing,
         limits: &Limits,
     ) -> Result<()> {
-        limits.check_tree(&self.commit.tree)?;
         let call = CancelOnDrop::new();
-        match prepare(target, self, existing, &call).await? {
+        let description = self.explained(self.describe(limits).await).await?;
+        let prepared = prepare(target, &self.location, &description, existing, &call);
+        match prepared.await? {
             None => Ok(()),
             Some(target) => {
-                let (_, written) = write(target, self, existing, &call).await?;
+                let (_, written) =
+                    write(target, &self.location, description, existing, &call).await?;
                 self.explained(written).await
             }
         }
@@ -56,23 +62,34 @@ impl Resumable {
         existing: Existing,
         limits: &Limits,
     ) -> Result<Option<Checkpoint>> {
-        let Some(newest) = self.checkpoints.first() else {
+        if self.checkpoints.is_empty() {
             return match self.damaged.first() {
                 Some(damage) => Err(damage.error()),
                 None => Ok(None),
             };
-        };
-        limits.check_tree(newest.tree())?;
+        }
         let call = CancelOnDrop::new();
-        let Some(mut target) = prepare(target, newest, existing, &call).await? else {
-            return Ok(Some(newest.clone()));
-        };
+        let (mut unprepared, mut prepared) = (Some(target), None);
         let mut pruned = 0;
         while let Some(checkpoint) = self.checkpoints.first().cloned() {
-            limits.check_tree(checkpoint.tree())?;
-            let written;
-            (target, written) = write(target, &checkpoint, existing, &call).await?;
-            let Err(error) = checkpoint.explained(written).await else {
+            let described = checkpoint.describe(limits).await;
+            let restored = match checkpoint.explained(described).await {
+                Err(error) => Err(error),
+                Ok(description) => {
+                    let at = &checkpoint.location;
+                    if let Some(target) = unprepared.take() {
+                        prepared = prepare(target, at, &description, existing, &call).await?;
+                    }
+                    let Some(target) = prepared.take() else {
+                        return Ok(Some(checkpoint));
+                    };
+                    let (target, written) =
+                        write(target, at, description, existing, &call).await?;
+                    prepared = Some(target);
+                    checkpoint.explained(written).await
+                }
+            };
+            let Err(error) = restored else {
                 return Ok(Some(checkpoint));
             };
             if error.kind() == ErrorKind::Unavailable && checkpoint.is_pruned().await? {
@@ -110,12 +127,13 @@ impl Resumable {
 /// `InvalidPath` if it has other content and may not be replaced.
 pub(crate) async fn prepare<T: TreeTarget>(
     target: T,
-    checkpoint: &Checkpoint,
+    location: &OpenLocation,
+    description: &Arc<Description>,
     existing: Existing,
     call: &CancelOnDrop,
 ) -> Result<Option<T>> {
     let cancel = call.token();
-    let (target, state) = blocking::run(checkpoint.location.threads(), move || {
+    let (target, state) = blocking::run(location.threads(), move || {
         cancel.check()?;
         let state = target.state()?;
         Ok::<_, Error>((target, state))
@@ -124,7 +142,7 @@ pub(crate) async fn prepare<T: TreeTarget>(
     if !matches!(state, TargetState::Dir | TargetState::File) {
         return Ok(Some(target));
     }
-    let (target, equal) = equals(target, checkpoint, call.token()).await?;
+    let (target, equal) = equals(target, location, description, call.token()).await?;
     if equal {
         return Ok(None);
     }
@@ -143,12 +161,13 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// Compares the target with the checkpoint by its hashes, without fetching any contents.
 async fn equals<T: TreeTarget>(
     target: T,
-    checkpoint: &Checkpoint,
+    location: &OpenLocation,
+    description: &Arc<Description>,
     cancel: Cancel,
 ) -> Result<(T, bool)> {
-    let commit = checkpoint.commit.clone();
-    blocking::run(checkpoint.location.threads(), move || {
-        match compare(&target, &commit, &cancel) {
+    let description = description.clone();
+    blocking::run(location.threads(), move || {
+        match compare(&target, &description, &cancel) {
             Ok(equal) => Ok((target, equal)),
             Err(error) => match error.kind() {
                 // The target holds something that no checkpoint can hold, or more than this one
@@ -161,15 +180,15 @@ async fn equals<T: TreeTarget>(
     .await?
 }
 
-fn compare(target: &impl TreeTarget, commit: &Commit, cancel: &Cancel) -> Result<bool> {
+fn compare(target: &impl TreeTarget, expected: &Description, cancel: &Cancel) -> Result<bool> {
     // Anything larger than the checkpoint differs from it, so reading can stop there.
     let limits = Limits {
-        entries: commit.tree.entries().len() as u64,
-        checkpoint_bytes: commit.contents.size_bytes(),
+        entries: expected.tree.entries().len() as u64,
+        checkpoint_bytes: expected.contents.size_bytes(),
         ..Limits::default()
     };
     let mut reader = target.reader(&limits, cancel)?;
-    let mut compare = Compare::new(&commit.contents);
+    let mut compare = Compare::new(&expected.contents);
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         cancel.check()?;
@@ -181,30 +200,31 @@ fn compare(target: &impl TreeTarget, commit: &Commit, cancel: &Cancel) -> Result
         }
     }
     let modes = target.keeps_modes();
-    Ok(compare.finish() && reader.finish()?.equals_but_for_times(&commit.tree, modes))
+    Ok(compare.finish() && reader.finish()?.equals_but_for_times(&expected.tree, modes))
 }
 
 /// Writes the checkpoint. The inner result reports errors of the storage and the target; the target
 /// is returned either way. Stops when `call` is dropped.
 pub(crate) async fn write<T: TreeTarget>(
     target: T,
-    checkpoint: &Checkpoint,
+    location: &OpenLocation,
+    description: Arc<Description>,
     existing: Existing,
     call: &CancelOnDrop,
 ) -> Result<(T, Result<()>)> {
-    let mut runs = checkpoint.runs();
+    let threads = location.threads();
+    let mut runs = read::runs(location, description.clone());
     // If nothing of the checkpoint can be read, remove nothing.
     let first = match runs.try_next().await {
         Ok(first) => first,
         Err(error) => return Ok((target, Err(error))),
     };
-    let commit = checkpoint.commit.clone();
-    let threads = Running::default();
-    let cancel = call.token().among(&threads);
-    let (target, writer) = blocking::run(checkpoint.location.threads(), move || {
+    let running = Running::default();
+    let cancel = call.token().among(&running);
+    let (target, writer) = blocking::run(threads, move || {
         let writer = cancel
             .check()
-            .and_then(|()| target.writer(&commit.tree, existing, &cancel));
+            .and_then(|()| target.writer(&description.tree, existing, &cancel));
         (target, writer)
     })
     .await?;
@@ -213,7 +233,7 @@ pub(crate) async fn write<T: TreeTarget>(
         let mut next = first;
         while let Some(run) = next {
             let cancel = call.token();
-            writer = blocking::run(checkpoint.location.threads(), move || {
+            writer = blocking::run(threads, move || {
                 for piece in run {
                     cancel.check()?;
                     writer.write(&piece)?;
@@ -224,7 +244,7 @@ pub(crate) async fn write<T: TreeTarget>(
             next = runs.try_next().await?;
         }
         let cancel = call.token();
-        blocking::run(checkpoint.location.threads(), move || {
+        blocking::run(threads, move || {
             cancel.check().and_then(|()| writer.finish())
         })
         .await?
@@ -232,7 +252,7 @@ pub(crate) async fn write<T: TreeTarget>(
     let written = writing.await;
     // After an error the writer is dropped, but its threads may take another step. Whatever writes to the target
     // next must not meet them.
-    threads.ended().await;
+    running.ended().await;
     Ok((target, written))
 }
 
@@ -256,7 +276,7 @@ impl<'a> Compare<'a> {
     fn new(contents: &'a Contents) -> Self {
         let expected = match contents {
             Contents::Inline(bytes) => Expected::Bytes(bytes),
-            Contents::Chunks { chunks, .. } => Expected::Hashes {
+            Contents::Chunks(chunks) => Expected::Hashes {
                 chunks: chunks.iter(),
                 hasher: Box::default(),
                 current: None,

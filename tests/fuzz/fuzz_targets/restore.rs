@@ -275,7 +275,10 @@ async fn saved_and_restored(sandbox: &Sandbox, to: &To, place: &Place) {
         .expect("saving the restored tree must succeed");
     let stored = place.location.checkpoints().await.unwrap();
     let saved = copy.location.checkpoints().await.unwrap();
-    let (stored, saved) = (stored[0].tree().entries(), saved[0].tree().entries());
+    let limits = Limits::default();
+    let stored = stored[0].tree(&limits).await.unwrap();
+    let saved = saved[0].tree(&limits).await.unwrap();
+    let (stored, saved) = (stored.entries(), saved.entries());
     assert_eq!(stored.len(), saved.len());
     for (stored, saved) in stored.iter().zip(saved) {
         assert!(is_kept(stored, saved), "{stored:?} was saved as {saved:?}");

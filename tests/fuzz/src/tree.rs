@@ -229,8 +229,8 @@ impl Commit {
         }
     }
 
-    /// Stores the commit in the second slot of a location.
-    pub async fn put(&self, place: &Place) {
+    /// Returns the record of the commit, for the second slot of a location.
+    fn record(&self) -> Vec<u8> {
         let entries = self.entries.iter().map(Entry::encoded).collect();
         let mut fields = vec![(5, Cbor::Array(entries))];
         fields.extend(self.inline.clone().map(|inline| (6, Cbor::Bytes(inline))));
@@ -244,11 +244,13 @@ impl Commit {
             let encoded = chunks.iter().map(Chunk::encoded);
             (8, Cbor::Array(encoded.collect()))
         }));
+        forge::record(1, COMMIT, &forge::commit(fields))
+    }
+
+    /// Stores the commit in the second slot of a location.
+    pub async fn put(&self, place: &Place) {
         place.put_record(1, forge::claim(1)).await;
-        let payload = forge::commit(fields);
-        place
-            .put_record(2, forge::record(1, COMMIT, &payload))
-            .await;
+        place.put_record(2, self.record()).await;
         for ((epoch, counter), object) in &self.objects {
             place.put_data(*epoch, *counter, object.clone()).await;
         }

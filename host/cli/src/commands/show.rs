@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use checkpoint_storage::Node;
+use checkpoint_storage::{Limits, Node};
 use serde::Serialize;
 
 use super::{CheckpointRow, DamageRow, rfc3339};
@@ -48,7 +48,8 @@ struct Row {
 impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         let (checkpoint, damaged) = super::find(&self.location, self.sequence).await?;
-        let rows = checkpoint.tree().entries().iter().map(|entry| {
+        let tree = checkpoint.tree(&Limits::default()).await?;
+        let rows = tree.entries().iter().map(|entry| {
             let (kind, size_bytes, target) = match &entry.node {
                 Node::File { size_bytes } => ("file", Some(*size_bytes), None),
                 Node::Dir => ("dir", None, None),

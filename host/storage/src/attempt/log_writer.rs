@@ -11,11 +11,11 @@ use tracing::{debug, info, warn};
 use crate::blocking::Background;
 use crate::checkpoint::Checkpoint;
 use crate::contents::lease::{Lease, Leases, Purpose};
-use crate::contents::objects::{Objects, SizedObject};
-use crate::contents::stage::{Stage, StoredContents};
+use crate::contents::objects::{Objects, SizedObject, StagedObjects};
+use crate::contents::stage::{Stage, Stored};
 use crate::contents::usage::{Usage, sum};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Commit, Contents, LocationId, MAX_RETAINED, ObjectRef, Record};
+use crate::format::{Chunk, Commit, LocationId, MAX_RETAINED, ObjectRef, Record};
 use crate::inspect::prune::PrunePlan;
 use crate::limits::Limits;
 use crate::location::OpenLocation;
@@ -42,6 +42,8 @@ pub(crate) struct LogWriter {
     objects: Arc<Objects>,
     /// The commits of the log that the newest one retains, newest first.
     retained: Vec<Checkpoint>,
+    /// The chunks of the newest retained commit, if this attempt knows them.
+    newest_chunks: Option<(u64, Arc<Vec<Chunk>>)>,
     /// Commits that no later one names: those that are no longer among the newest, those that
     /// landed after their save had failed, and those that were committed again.
     dead: Vec<Checkpoint>,
@@ -57,11 +59,10 @@ pub(crate) struct LogWriter {
     deletion: Background,
 }
 
-/// A commit without its contents' positions.
+/// What a commit says besides what is stored.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
     pub(crate) saved_at: SystemTime,
-    pub(crate) tree: crate::tree::Tree,
     pub(crate) metadata: crate::metadata::Metadata,
 }
 
@@ -110,6 +111,7 @@ impl LogWriter {
             last: epoch,
             objects: Objects::new(epoch),
             retained,
+            newest_chunks: None,
             dead,
             damaged: !own.damaged.is_empty(),
             generation: 0,
@@ -140,17 +142,16 @@ impl LogWriter {
     /// Returns what a save needs to store contents while the attempt continues.
     pub(crate) fn stage(&mut self, limits: Limits) -> Stage {
         // Reuse nothing once damage was found: data that looks whole beside it may not be.
-        let reused = match self.damaged {
-            true => &[],
-            false => self.retained.as_slice(),
-        };
-        let lease = reused.iter().map(|c| c.sequence);
+        let reused = self.retained.first().filter(|_| !self.damaged);
+        let lease = reused.map(|c| c.sequence);
+        let chunks = self.newest_chunks.as_ref();
+        let chunks = chunks.filter(|(sequence, _)| lease == Some(*sequence));
         Stage {
             location: self.location.clone(),
             limits,
             staged: self.objects.stage(),
+            reusable: reused.map(|c| (c.clone(), chunks.map(|(_, chunks)| chunks.clone()))),
             lease: self.leases.take(Purpose::Reuse, lease),
-            reusable: reused.iter().map(|c| c.commit.clone()).collect(),
             generation: self.generation,
         }
     }
@@ -192,11 +193,11 @@ impl LogWriter {
     pub(crate) async fn commit(
         &mut self,
         draft: Draft,
-        mut stored: StoredContents,
+        mut stored: Stored,
         place: Place,
     ) -> Result<(Checkpoint, u64)> {
         self.check_unfenced()?;
-        self.check_reused(&stored)?;
+        self.check_reused(stored.generation, &stored.objects, &stored.staged)?;
         let write_id = self.location.environment().write_id()?;
         let mut commit = Commit {
             epoch: self.epoch,
@@ -204,8 +205,8 @@ impl LogWriter {
             attempt: self.attempt,
             saved_at: draft.saved_at,
             retains: Vec::new(),
-            tree: draft.tree,
-            contents: stored.contents,
+            description: stored.description,
+            objects: stored.objects,
             metadata: draft.metadata,
             location_id: self.location_id,
             keep: self.keep,
@@ -231,6 +232,8 @@ impl LogWriter {
                 Put::Committed => {
                     debug!(location = %self.location, sequence, uploaded_bytes, "committed a checkpoint");
                     let checkpoint = self.checkpoint(sequence, Arc::new(commit), record_bytes);
+                    let chunks = stored.chunks.take();
+                    self.newest_chunks = chunks.map(|chunks| (sequence, chunks.into()));
                     self.committed(checkpoint.clone(), place);
                     stored.staged.keep();
                     return Ok((checkpoint, uploaded_bytes));
@@ -413,9 +416,14 @@ impl LogWriter {
 
     /// # Errors
     /// `Unavailable` for a save that reuses data when damage was found since the save began.
-    fn check_reused(&self, stored: &StoredContents) -> Result<()> {
-        let own = |object: &ObjectRef| stored.staged.holds(object.name());
-        if stored.generation == self.generation || stored.contents.objects().iter().all(own) {
+    fn check_reused(
+        &self,
+        generation: u64,
+        objects: &[ObjectRef],
+        staged: &StagedObjects,
+    ) -> Result<()> {
+        let own = |object: &ObjectRef| staged.holds(object.name());
+        if generation == self.generation || objects.iter().all(own) {
             return Ok(());
         }
         Err(Error::reused_corrupt())
@@ -449,6 +457,6 @@ impl LogWriter {
 }
 
 fn objects_of(checkpoint: &Checkpoint) -> impl Iterator<Item = SizedObject> + Clone + '_ {
-    let contents: &Contents = &checkpoint.commit.contents;
-    contents.objects().iter().map(|o| (o.name(), o.size_bytes))
+    let objects = checkpoint.commit.objects.iter();
+    objects.map(|o| (o.name(), o.size_bytes))
 }

@@ -101,14 +101,16 @@ impl<'a> Save<'a> {
 
     async fn try_once(&mut self) -> Result<Saved> {
         let stage = self.attempt.stage().await?;
-        let (tree, stored) = match &self.source {
+        let stored = match &self.source {
             Source::Contents(contents) => {
                 let tree = single_file(self.attempt, &stage, contents.len())?;
-                (tree, stage.store(Chunks::Whole(contents.clone())).await?)
+                let storing = stage.store(Chunks::whole(contents.clone())).await?;
+                storing.describe(tree).await?
             }
             Source::Borrowed(contents) => {
                 let tree = single_file(self.attempt, &stage, contents.len())?;
-                (tree, stage.store(Chunks::Borrowed(contents)).await?)
+                let storing = stage.store(Chunks::borrowed(contents)).await?;
+                storing.describe(tree).await?
             }
             Source::Tree(source) => {
                 let call = self.attempt.begin_work();
@@ -119,13 +121,16 @@ impl<'a> Save<'a> {
                 });
                 let environment = stage.location.environment();
                 let mut chunks = TreeChunks::new(reader.await??, environment, call.token());
-                let stored = stage.store(Chunks::Tree(&mut chunks)).await?;
-                (chunks.finish().await?, stored)
+                let storing = stage.store(Chunks::tree(&mut chunks)).await?;
+                let tree = match chunks.finish().await {
+                    Ok(tree) => tree,
+                    Err(error) => return Err(storing.abandon(error).await),
+                };
+                storing.describe(tree).await?
             }
         };
         let draft = Draft {
             saved_at: self.attempt.now(),
-            tree,
             metadata: self.metadata.clone(),
         };
         self.attempt.commit(draft, stored).await

@@ -3,7 +3,7 @@
 use super::resume::SchemaChange;
 use crate::attempt::log_writer::{Draft, LogWriter, Place};
 use crate::checkpoint::{Checkpoint, CheckpointInfo};
-use crate::contents::stage::StoredContents;
+use crate::contents::stage::Stored;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Record;
 use crate::log::history::Damage;
@@ -38,7 +38,7 @@ impl State {
     pub(super) async fn commit(
         &mut self,
         mut draft: Draft,
-        stored: StoredContents,
+        stored: Stored,
         place: Place,
     ) -> Result<(Checkpoint, u64)> {
         if let (Some((declared, _)), None) = (&self.schema, &draft.metadata.schema) {

@@ -15,7 +15,8 @@ use crate::blocking;
 use crate::checkpoint::{Checkpoint, CheckpointInfo};
 use crate::contents::chunks::{self, Chunks, StreamWriter};
 use crate::contents::lease::{Lease, Purpose};
-use crate::contents::stage::{Stage, StoredContents};
+use crate::contents::read;
+use crate::contents::stage::{Stage, Storing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::Metadata;
 use crate::tree::Tree;
@@ -39,12 +40,13 @@ impl Attempt {
     /// # Errors
     /// Those of [`read`](Self::read).
     pub async fn read_stream(self: &Arc<Self>) -> Result<Option<ReadStream>> {
-        let Some((checkpoint, lease)) = self.lease_newest(Purpose::Read).await? else {
+        let Some((checkpoint, description, lease)) = self.newest(Purpose::Read).await? else {
             return Ok(None);
         };
-        self.limits.check_tree(checkpoint.tree())?;
         checkpoint.check_single()?;
-        Ok(Some(ReadStream::begin(self.clone(), checkpoint, lease)))
+        let contents = read::pieces(&checkpoint.location, description);
+        let attempt = self.clone();
+        Ok(Some(ReadStream::begin(attempt, checkpoint, lease, contents)))
     }
 }
 
@@ -56,7 +58,7 @@ impl Attempt {
 pub struct SaveStream {
     attempt: Arc<Attempt>,
     writer: StreamWriter,
-    storing: BoxFuture<'static, Result<StoredContents>>,
+    storing: BoxFuture<'static, Result<Storing>>,
     metadata: Metadata,
     /// A piece is in flight, or was lost.
     broken: bool,
@@ -65,7 +67,7 @@ pub struct SaveStream {
 impl SaveStream {
     pub(crate) fn begin(attempt: Arc<Attempt>, stage: Stage, metadata: Metadata) -> Self {
         let (writer, mut chunks) = chunks::stream(stage.location.environment());
-        let storing = async move { stage.store(Chunks::Stream(&mut chunks)).await };
+        let storing = async move { stage.store(Chunks::stream(&mut chunks)).await };
         Self {
             attempt,
             writer,
@@ -111,15 +113,18 @@ impl SaveStream {
             Either::Left((_, storing)) => storing.await,
             Either::Right((stored, _)) => stored,
         };
-        let stored = match stored {
+        let saved_at = self.attempt.now();
+        let stored = async {
+            let storing = stored?;
+            let tree = Tree::single_file(storing.size_bytes(), saved_at);
+            storing.describe(tree).await
+        };
+        let stored = match stored.await {
             Ok(stored) => stored,
             Err(error) => return Err(not_stored(&self.attempt, error).await),
         };
-        let saved_at = self.attempt.now();
-        let tree = Tree::single_file(stored.contents.size_bytes(), saved_at);
         let draft = Draft {
             saved_at,
-            tree,
             metadata: self.metadata,
         };
         self.attempt.commit(draft, stored).await
@@ -159,10 +164,15 @@ pub struct ReadStream {
 }
 
 impl ReadStream {
-    pub(crate) fn begin(attempt: Arc<Attempt>, checkpoint: Checkpoint, lease: Lease) -> Self {
+    fn begin(
+        attempt: Arc<Attempt>,
+        checkpoint: Checkpoint,
+        lease: Lease,
+        contents: BoxStream<'static, Result<Bytes>>,
+    ) -> Self {
         Self {
             attempt,
-            contents: checkpoint.contents(),
+            contents,
             checkpoint,
             _lease: lease,
             failed: false,

@@ -16,7 +16,13 @@ use crate::tree::Tree;
 use crate::tree::walk::TreeReader;
 
 /// Contents that are consumed chunk by chunk.
-pub(crate) enum Chunks<'a> {
+pub(crate) struct Chunks<'a> {
+    source: Source<'a>,
+    /// The size of the chunks that were taken.
+    position: u64,
+}
+
+enum Source<'a> {
     /// In memory; cut without a copy.
     Whole(Bytes),
     /// In borrowed memory that no other thread may access.
@@ -25,15 +31,53 @@ pub(crate) enum Chunks<'a> {
     Stream(&'a mut StreamChunks),
 }
 
-impl Chunks<'_> {
-    /// Returns the next chunk, which is not empty; `None` at the end.
-    pub(crate) async fn next(&mut self, sizes: &Sizes) -> Result<Option<Bytes>> {
-        match self {
-            Self::Whole(rest) => Ok(cutter::next_chunk(rest, sizes)),
-            Self::Borrowed(rest) => Ok(cutter::copy_next_chunk(rest, sizes)),
-            Self::Tree(tree) => tree.next().await,
-            Self::Stream(stream) => stream.next().await,
+impl<'a> Chunks<'a> {
+    fn of(source: Source<'a>) -> Self {
+        Self {
+            source,
+            position: 0,
         }
+    }
+
+    pub(crate) fn whole(contents: Bytes) -> Self {
+        Self::of(Source::Whole(contents))
+    }
+
+    pub(crate) fn borrowed(contents: &'a [u8]) -> Self {
+        Self::of(Source::Borrowed(contents))
+    }
+
+    pub(crate) fn tree(chunks: &'a mut TreeChunks) -> Self {
+        Self::of(Source::Tree(chunks))
+    }
+
+    pub(crate) fn stream(chunks: &'a mut StreamChunks) -> Self {
+        Self::of(Source::Stream(chunks))
+    }
+
+    /// Returns the next chunks, as many as a thread takes at a time; none at the end.
+    pub(crate) async fn next_batch(&mut self, sizes: &Sizes) -> Result<Vec<Bytes>> {
+        let (mut batch, mut batch_bytes) = (Vec::new(), 0);
+        while batch_bytes < sizes.batch {
+            let Some(chunk) = self.next(sizes).await? else {
+                break;
+            };
+            batch_bytes += chunk.len();
+            batch.push(chunk);
+        }
+        Ok(batch)
+    }
+
+    async fn next(&mut self, sizes: &Sizes) -> Result<Option<Bytes>> {
+        let cut = sizes.chunks_at(self.position);
+        let chunk = match &mut self.source {
+            Source::Whole(rest) => cutter::next_piece(rest, cut),
+            Source::Borrowed(rest) => cutter::copy_next_piece(rest, cut),
+            Source::Tree(tree) => tree.next().await?,
+            Source::Stream(stream) => stream.next().await?,
+        };
+        self.position += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        Ok(chunk)
     }
 }
 
@@ -208,8 +252,7 @@ impl StreamChunks {
     }
 
     async fn cut(&mut self) -> Result<()> {
-        let next = Cutter::new(*self.cutter.sizes());
-        let mut cutter = std::mem::replace(&mut self.cutter, next);
+        let mut cutter = std::mem::take(&mut self.cutter);
         let ended = self.ended;
         let cut = blocking::run(self.threads, move || {
             let chunks = match ended {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use lz4_flex::block;
 
 use crate::error::{Error, Result};
-use crate::format::Codec;
+use crate::format::{Chunk, Codec};
 
 /// The part of a chunk that is compressed to see whether it is worth it. Numbers and text show
 /// within this much; data that is already compressed or encrypted then costs only a sixteenth of a
@@ -19,71 +19,106 @@ const WORTH: usize = 16;
 /// No byte of an LZ4 block stands for more bytes than this.
 const LZ4_MAX_RATIO: u64 = 255;
 
-/// A chunk as it will be stored.
+/// A block as it will be stored.
 #[derive(Clone, Debug)]
 pub(crate) struct Packed {
     pub(crate) stored: Bytes,
     pub(crate) codec: Codec,
     /// BLAKE3 of `stored`.
     pub(crate) stored_hash: [u8; 32],
+    /// Its uncompressed size.
+    pub(crate) size_bytes: u32,
+    /// The hashes and sizes of the chunks in it, one after the other.
+    pub(crate) chunks: Vec<([u8; 32], u32)>,
 }
 
-/// Compresses a chunk if that helps.
-pub(crate) fn pack(contents: Bytes, hash: [u8; 32]) -> Packed {
-    match compress(&contents) {
-        Some(stored) => Packed {
+/// A chunk that is to be stored, and its hash.
+pub(crate) type Hashed = (Bytes, [u8; 32]);
+
+/// Compresses chunks that follow one another together, if that helps. Otherwise each is a block of its own.
+pub(crate) fn pack(chunks: &[Hashed]) -> Vec<Packed> {
+    let sizes = |(chunk, hash): &Hashed| (*hash, to_u32(chunk.len()));
+    match compress(chunks) {
+        Some((stored, size_bytes)) => vec![Packed {
             stored_hash: blake3::hash(&stored).into(),
             stored: stored.into(),
             codec: Codec::Lz4,
-        },
-        None => Packed {
-            stored: contents,
-            codec: Codec::Raw,
-            stored_hash: hash,
-        },
+            size_bytes: to_u32(size_bytes),
+            chunks: chunks.iter().map(sizes).collect(),
+        }],
+        None => chunks
+            .iter()
+            .map(|(chunk, hash)| Packed {
+                stored: chunk.clone(),
+                codec: Codec::Raw,
+                stored_hash: *hash,
+                size_bytes: to_u32(chunk.len()),
+                chunks: vec![sizes(&(chunk.clone(), *hash))],
+            })
+            .collect(),
     }
 }
 
-fn compress(contents: &[u8]) -> Option<Vec<u8>> {
+/// Returns the compressed chunks and their uncompressed size.
+fn compress(chunks: &[Hashed]) -> Option<(Vec<u8>, usize)> {
     let worth = |whole: usize, compressed: usize| compressed <= whole - whole / WORTH;
     // Sample the middle: files begin with headers that compress better than the rest.
-    let start = (contents.len() / 2).saturating_sub(SAMPLE_BYTES / 2);
-    let sample = &contents[start..contents.len().min(start + SAMPLE_BYTES)];
+    let (middle, _) = chunks.get(chunks.len() / 2)?;
+    let start = (middle.len() / 2).saturating_sub(SAMPLE_BYTES / 2);
+    let sample = &middle[start..middle.len().min(start + SAMPLE_BYTES)];
     if !worth(sample.len(), block::compress(sample).len()) {
         return None;
     }
+    let joined: Vec<u8>;
+    let contents: &[u8] = match chunks {
+        [(only, _)] => only,
+        several => {
+            joined = several.iter().map(|(chunk, _)| &chunk[..]).collect::<Vec<_>>().concat();
+            &joined
+        }
+    };
     let compressed = block::compress(contents);
     (compressed.len() < contents.len() && worth(contents.len(), compressed.len()))
-        .then_some(compressed)
+        .then_some((compressed, contents.len()))
 }
 
-/// Decodes a chunk and checks that its contents have exactly the expected length and hash.
-pub(crate) fn unpack(
-    stored: Bytes,
-    codec: Codec,
-    size_bytes: u32,
-    hash: [u8; 32],
-) -> Result<Bytes> {
+/// Chunks and blocks are far shorter than 4 GiB.
+fn to_u32(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// Decodes a block.
+pub(crate) fn unpack(stored: Bytes, codec: Codec, size_bytes: u32) -> Result<Bytes> {
     let contents = match codec {
         Codec::Raw => stored,
         Codec::Lz4 => {
             // Allocate no more than the commit says, whatever the block says, and no more than such a block can hold,
             // whatever the commit says.
             if u64::from(size_bytes) > stored.len() as u64 * LZ4_MAX_RATIO {
-                return Err(Error::corrupt("a chunk that is too short for its contents"));
+                return Err(Error::corrupt("a block that is too short for its contents"));
             }
             let mut contents = vec![0; size_bytes as usize];
             let size = block::decompress_into(&stored, &mut contents).map_err(|e| {
-                Error::corrupt("a chunk that cannot be decompressed").with_source(e)
+                Error::corrupt("a block that cannot be decompressed").with_source(e)
             })?;
             contents.truncate(size);
             contents.into()
         }
     };
-    if contents.len() != size_bytes as usize || blake3::hash(&contents) != hash {
-        return Err(Error::corrupt("a chunk that does not match its hash"));
+    match contents.len() == size_bytes as usize {
+        true => Ok(contents),
+        false => Err(Error::corrupt("a block of another size")),
     }
-    Ok(contents)
+}
+
+/// Returns a chunk of a decoded block, after checking its hash.
+pub(crate) fn chunk_of(block: &Bytes, chunk: &Chunk) -> Result<Bytes> {
+    let start = chunk.start as usize;
+    let end = start.saturating_add(chunk.size_bytes as usize);
+    match end <= block.len() && blake3::hash(&block[start..end]) == chunk.hash {
+        true => Ok(block.slice(start..end)),
+        false => Err(Error::corrupt("a chunk that does not match its hash")),
+    }
 }
 
 #[cfg(test)]
@@ -96,17 +131,33 @@ mod tests {
     fn only_compressible_chunks_are_compressed_and_all_round_trip() {
         let text = Bytes::from("all work and no play ".repeat(10_000));
         for (contents, codec) in [(noise(1, 1 << 20).into(), Codec::Raw), (text, Codec::Lz4)] {
-            let hash = blake3::hash(&contents).into();
-            let packed = pack(contents.clone(), hash);
-            assert_eq!(packed.codec, codec);
             let size = contents.len() as u32;
-            let back = unpack(packed.stored.clone(), codec, size, hash).unwrap();
+            let chunks = [(contents.clone(), blake3::hash(&contents).into())];
+            let [packed] = &pack(&chunks)[..] else {
+                panic!("one block");
+            };
+            assert_eq!((packed.codec, packed.size_bytes), (codec, size));
+            let back = unpack(packed.stored.clone(), codec, size).unwrap();
             assert_eq!(back, contents);
             // A wrong size is reported as damage, and no more memory than that size is allocated.
             for wrong in [0, size - 1, size + 1] {
-                let error = unpack(packed.stored.clone(), codec, wrong, hash).unwrap_err();
+                let error = unpack(packed.stored.clone(), codec, wrong).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Corrupt);
             }
         }
+    }
+
+    #[test]
+    fn chunks_that_follow_one_another_are_compressed_together() {
+        let text = Bytes::from("all work and no play ".repeat(1000));
+        let parts = [text.slice(..5000), text.slice(5000..9000)];
+        let chunks = parts.map(|part| (part.clone(), blake3::hash(&part).into()));
+        let packed = pack(&chunks);
+        let [block] = &packed[..] else {
+            panic!("{packed:?}");
+        };
+        assert_eq!(block.chunks, [(chunks[0].1, 5000), (chunks[1].1, 4000)]);
+        let back = unpack(block.stored.clone(), Codec::Lz4, 9000).unwrap();
+        assert_eq!(back, text.slice(..9000));
     }
 }

@@ -6,28 +6,30 @@ use std::collections::VecDeque;
 use bytes::{Buf, Bytes, BytesMut};
 use fastcdc::v2020;
 
-use super::sizes::Sizes;
+use super::sizes::{CutSizes, Sizes};
 use crate::error::Result;
 
-/// Cuts the next chunk from contents in memory, without a copy.
-pub(crate) fn next_chunk(rest: &mut Bytes, sizes: &Sizes) -> Option<Bytes> {
+/// Cuts the next piece from bytes in memory, without a copy.
+pub(crate) fn next_piece(rest: &mut Bytes, sizes: CutSizes) -> Option<Bytes> {
     (!rest.is_empty()).then(|| rest.split_to(length(rest, sizes)))
 }
 
-/// Cuts the next chunk from borrowed contents and copies it.
-pub(crate) fn copy_next_chunk(rest: &mut &[u8], sizes: &Sizes) -> Option<Bytes> {
-    let (chunk, after) = rest.split_at_checked(length(rest, sizes))?;
+/// Cuts the next piece from borrowed bytes and copies it.
+pub(crate) fn copy_next_piece(rest: &mut &[u8], sizes: CutSizes) -> Option<Bytes> {
+    let (piece, after) = rest.split_at_checked(length(rest, sizes))?;
     *rest = after;
-    (!chunk.is_empty()).then(|| Bytes::copy_from_slice(chunk))
+    (!piece.is_empty()).then(|| Bytes::copy_from_slice(piece))
 }
 
 /// Cuts contents that arrive in parts. The boundaries of the parts do not affect the cuts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Cutter {
     sizes: Sizes,
     /// The first `filled` bytes hold contents; the rest is zero.
     segment: BytesMut,
     filled: usize,
+    /// The size of the contents before the segment.
+    position: u64,
 }
 
 impl Cutter {
@@ -36,11 +38,8 @@ impl Cutter {
             sizes,
             segment: BytesMut::new(),
             filled: 0,
+            position: 0,
         }
-    }
-
-    pub(crate) fn sizes(&self) -> &Sizes {
-        &self.sizes
     }
 
     /// Returns whether it must be [`cut`](Self::cut) before it takes more.
@@ -75,7 +74,7 @@ impl Cutter {
 
     /// Returns the chunks that more bytes would not change.
     pub(crate) fn cut(&mut self) -> VecDeque<Bytes> {
-        self.cut_while(|length, rest, sizes| length < rest || length >= sizes.max_chunk)
+        self.cut_while(|length, rest, sizes| length < rest || length >= sizes.max)
     }
 
     /// Returns all chunks that are left, because the contents have ended.
@@ -84,15 +83,17 @@ impl Cutter {
     }
 
     /// Cuts chunks for as long as a chunk of this length, of so many bytes that are left, is final.
-    fn cut_while(&mut self, is_final: impl Fn(usize, usize, &Sizes) -> bool) -> VecDeque<Bytes> {
+    fn cut_while(&mut self, is_final: impl Fn(usize, usize, CutSizes) -> bool) -> VecDeque<Bytes> {
         let mut rest = std::mem::take(&mut self.segment);
         rest.truncate(self.filled);
         let mut chunks = VecDeque::new();
         while !rest.is_empty() {
-            let length = length(&rest, &self.sizes);
-            if !is_final(length, rest.len(), &self.sizes) {
+            let sizes = self.sizes.chunks_at(self.position);
+            let length = length(&rest, sizes);
+            if !is_final(length, rest.len(), sizes) {
                 break;
             }
+            self.position += length as u64;
             chunks.push_back(rest.split_to(length).freeze());
         }
         self.filled = rest.len();
@@ -115,8 +116,8 @@ impl Cutter {
 }
 
 /// Returns the length of the first chunk; 0 only if `rest` is empty.
-fn length(rest: &[u8], sizes: &Sizes) -> usize {
-    let cutter = v2020::FastCDC::new(rest, sizes.min_chunk, sizes.average_chunk, sizes.max_chunk);
+fn length(rest: &[u8], sizes: CutSizes) -> usize {
+    let cutter = v2020::FastCDC::new(rest, sizes.min, sizes.average, sizes.max);
     let (_, end) = cutter.cut(0, rest.len());
     end.max(1).min(rest.len())
 }
@@ -128,10 +129,20 @@ mod tests {
 
     #[test]
     fn chunk_boundaries_do_not_depend_on_read_sizes() {
-        let sizes = Sizes::default();
+        let sizes = Sizes {
+            coarser_after: 5 << 20,
+            ..Sizes::default()
+        };
         let contents = Bytes::from(noise(1, 40 << 20));
         let mut rest = contents.clone();
-        let whole: Vec<_> = std::iter::from_fn(|| next_chunk(&mut rest, &sizes)).collect();
+        let mut position = 0;
+        let whole: Vec<_> = std::iter::from_fn(|| {
+            let chunk = next_piece(&mut rest, sizes.chunks_at(position))?;
+            position += chunk.len() as u64;
+            Some(chunk)
+        })
+        .collect();
+        assert!(whole.iter().any(|chunk| chunk.len() > sizes.chunks.max));
 
         let mut cutter = Cutter::new(sizes);
         let mut parts = Vec::new();
@@ -148,7 +159,13 @@ mod tests {
         assert!(parts == whole);
 
         let mut rest = &contents[..];
-        let copied: Vec<_> = std::iter::from_fn(|| copy_next_chunk(&mut rest, &sizes)).collect();
+        let mut position = 0;
+        let copied: Vec<_> = std::iter::from_fn(|| {
+            let chunk = copy_next_piece(&mut rest, sizes.chunks_at(position))?;
+            position += chunk.len() as u64;
+            Some(chunk)
+        })
+        .collect();
         assert!(copied == whole);
     }
 }

@@ -1,44 +1,35 @@
-//! Deduplication: finds chunks that the retained commits already store.
+//! Deduplication: finds chunks that the newest checkpoint already stores.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use crate::format::{Chunk, Commit, Contents, ObjectRef};
+use crate::format::{Chunk, Commit, ObjectName};
 
-/// A chunk that is already stored. The index of its object in a commit means nothing here.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Known {
-    pub(crate) object: ObjectRef,
-    pub(crate) chunk: Chunk,
+/// The chunks of a checkpoint and of its description, by their hashes.
+///
+/// Only of the newest one: its data lives longest, and a map of every retained checkpoint would grow with their number.
+#[derive(Debug, Default)]
+pub(crate) struct KnownChunks {
+    chunks: HashMap<[u8; 32], Chunk>,
+    objects: HashMap<ObjectName, u64>,
 }
 
-/// The chunks of retained commits, by the hash of their contents.
-#[derive(Debug, Default)]
-pub(crate) struct KnownChunks(HashMap<[u8; 32], Known>);
-
 impl KnownChunks {
-    /// Collects the chunks of these commits, newest first. The newest copy of a chunk wins, because
-    /// it will live longest.
-    pub(crate) fn of(retained: &[Arc<Commit>]) -> Self {
-        let mut known = HashMap::new();
-        for commit in retained {
-            let Contents::Chunks { objects, chunks } = &commit.contents else {
-                continue;
-            };
-            for chunk in chunks {
-                if let Some(object) = objects.get(chunk.object as usize) {
-                    known.entry(chunk.hash).or_insert(Known {
-                        object: *object,
-                        chunk: *chunk,
-                    });
-                }
-            }
+    /// Collects the chunks of a commit.
+    pub(crate) fn of<'a>(commit: &Commit, chunks: impl IntoIterator<Item = &'a Chunk>) -> Self {
+        let objects = commit.objects.iter().map(|o| (o.name(), o.size_bytes));
+        Self {
+            chunks: chunks.into_iter().map(|c| (c.hash, *c)).collect(),
+            objects: objects.collect(),
         }
-        Self(known)
     }
 
-    pub(crate) fn get(&self, hash: &[u8; 32], size_bytes: usize) -> Option<Known> {
-        let known = self.0.get(hash).copied();
-        known.filter(|known| known.chunk.size_bytes as usize == size_bytes)
+    pub(crate) fn get(&self, hash: &[u8; 32], size_bytes: usize) -> Option<Chunk> {
+        let known = self.chunks.get(hash).copied();
+        known.filter(|known| known.size_bytes as usize == size_bytes)
+    }
+
+    /// Returns the size of a data object that a known chunk lies in.
+    pub(crate) fn object_bytes(&self, name: ObjectName) -> Option<u64> {
+        self.objects.get(&name).copied()
     }
 }

@@ -1,17 +1,19 @@
 //! Packs chunks into data objects and uploads them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use object_store::{ObjectStoreExt, PutPayload};
 use tokio::task::JoinSet;
 
 use crate::contents::codec::{self, Packed};
-use crate::contents::dedup::Known;
+use crate::contents::dedup::KnownChunks;
 use crate::contents::objects::StagedObjects;
-use crate::contents::read::get_range;
+use crate::contents::read;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Chunk, Contents, ObjectName, ObjectRef, by_place, pack};
+use crate::format::{Block, Chunk, ObjectName, ObjectRef, blocks, pack};
 use crate::limits::Limits;
 use crate::location::OpenLocation;
 use crate::{blocking, paths};
@@ -19,95 +21,254 @@ use crate::{blocking, paths};
 /// How many data objects are uploaded at once.
 const UPLOADS: usize = 4;
 
+/// How many data objects may be less than half full. Beyond that, the smallest of them are merged: a commit lists every
+/// data object that it needs, and restoring reads each of them.
+const SMALL_OBJECTS: usize = 64;
+
+/// How many small data objects are merged at a time. What is merged is not small any more, or is merged again with as
+/// many others, so a byte is copied a few times at the most.
+const MERGED_OBJECTS: usize = 32;
+
 /// The contents of one checkpoint while they are being stored. At most [`UPLOADS`] + 1 data objects
 /// are in memory.
-pub(crate) struct Packer<'a> {
-    location: &'a OpenLocation,
+pub(crate) struct Packer {
+    location: OpenLocation,
     staged: StagedObjects,
     limits: Limits,
-    objects: Vec<ObjectRef>,
-    index_of: HashMap<ObjectName, u32>,
-    chunks: Vec<Chunk>,
+    known: Arc<KnownChunks>,
     /// The chunks that this save has stored, by the hash of their contents.
     fresh: HashMap<[u8; 32], Chunk>,
-    /// The data objects of this save.
-    own: HashSet<ObjectName>,
+    /// The data objects of this save, with their sizes once they are sealed.
+    own: BTreeMap<ObjectName, u64>,
+    /// Other data objects that this save refers to.
+    reused: BTreeMap<ObjectName, u64>,
     open: Option<Open>,
     uploads: JoinSet<Result<()>>,
     uploaded_bytes: u64,
 }
 
-/// A chunk, and what to do with it.
+/// Chunks, and what to do with them.
 pub(crate) enum Prepared {
-    /// It is already stored.
-    Known(Known),
-    New {
-        hash: [u8; 32],
-        size_bytes: usize,
-        packed: Packed,
-    },
+    /// A chunk that is already stored.
+    Known(Chunk),
+    /// A chunk that came before.
+    Repeated([u8; 32]),
+    New(Packed),
 }
 
 /// A data object that is not full.
 struct Open {
-    index: u32,
     name: ObjectName,
     parts: Vec<Bytes>,
     stored: Vec<pack::StoredChunk>,
     size_bytes: u64,
 }
 
-impl<'a> Packer<'a> {
-    pub(crate) fn new(location: &'a OpenLocation, staged: StagedObjects, limits: Limits) -> Self {
+/// Hashes and compresses chunks, unless they are known. Takes long.
+pub(crate) fn prepare(batch: Vec<Bytes>, known: &KnownChunks, block_bytes: usize) -> Vec<Prepared> {
+    let mut prepared = Vec::new();
+    let mut seen = HashSet::new();
+    // New chunks that follow one another.
+    let (mut run, mut run_bytes) = (Vec::new(), 0);
+    let flush = |run: &mut Vec<codec::Hashed>, prepared: &mut Vec<Prepared>| {
+        let packed = codec::pack(&std::mem::take(run));
+        prepared.extend(packed.into_iter().map(Prepared::New));
+    };
+    for chunk in batch {
+        let hash: [u8; 32] = blake3::hash(&chunk).into();
+        let stored = match known.get(&hash, chunk.len()) {
+            Some(known) => Some(Prepared::Known(known)),
+            None if !seen.insert(hash) => Some(Prepared::Repeated(hash)),
+            None => None,
+        };
+        if stored.is_some() || run_bytes + chunk.len() > block_bytes {
+            flush(&mut run, &mut prepared);
+            run_bytes = 0;
+        }
+        match stored {
+            Some(stored) => prepared.push(stored),
+            None => {
+                run_bytes += chunk.len();
+                run.push((chunk, hash));
+            }
+        }
+    }
+    flush(&mut run, &mut prepared);
+    prepared
+}
+
+impl Packer {
+    pub(crate) fn new(
+        location: OpenLocation,
+        staged: StagedObjects,
+        limits: Limits,
+        known: Arc<KnownChunks>,
+    ) -> Self {
         Self {
             location,
             staged,
             limits,
-            objects: Vec::new(),
-            index_of: HashMap::new(),
-            chunks: Vec::new(),
+            known,
             fresh: HashMap::new(),
-            own: HashSet::new(),
+            own: BTreeMap::new(),
+            reused: BTreeMap::new(),
             open: None,
             uploads: JoinSet::new(),
             uploaded_bytes: 0,
         }
     }
 
-    /// Adds the next chunk of the contents.
-    pub(crate) async fn add(&mut self, prepared: Prepared) -> Result<()> {
-        let chunk = match prepared {
-            Prepared::Known(known) => Chunk {
-                object: self.intern(known.object)?,
-                ..known.chunk
+    pub(crate) fn known(&self) -> &Arc<KnownChunks> {
+        &self.known
+    }
+
+    /// Stores chunks, and adds them to `list`.
+    pub(crate) async fn add(&mut self, prepared: Prepared, list: &mut Vec<Chunk>) -> Result<()> {
+        match prepared {
+            Prepared::Known(chunk) => list.push(chunk),
+            Prepared::Repeated(hash) => match self.fresh.get(&hash) {
+                Some(chunk) => list.push(*chunk),
+                None => return Err(Error::new(ErrorKind::Other, "a chunk repeats none")),
             },
-            Prepared::New {
-                hash,
-                size_bytes,
-                packed,
-            } => match self.fresh.get(&hash) {
-                Some(chunk) => *chunk,
-                None => {
-                    let chunk = self.append(packed, to_u32(size_bytes)?, hash).await?;
-                    self.fresh.insert(hash, chunk);
-                    chunk
+            Prepared::New(packed) => {
+                let fresh = packed.chunks.iter();
+                let fresh: Option<Vec<_>> = fresh
+                    .map(|(hash, _)| self.fresh.get(hash).copied())
+                    .collect();
+                match fresh {
+                    Some(mut chunks) => list.append(&mut chunks),
+                    None => self.append(packed, list).await?,
                 }
-            },
-        };
-        self.chunks.push(chunk);
+            }
+        }
         Ok(())
     }
 
-    /// Waits until everything is durable.
-    pub(crate) async fn finish(&mut self) -> Result<()> {
-        self.salvage().await?;
+    /// Decides which of the data objects that a list refers to the commit will need. Copies the chunks of the others to
+    /// new ones:
+    ///
+    /// - of mostly dead objects. At least half of every object that a commit refers to is therefore used by that commit
+    ///   alone, and a location never holds more than twice what its checkpoints need.
+    /// - of small objects, if there are many.
+    ///
+    /// Call it for each list once, when it is complete.
+    pub(crate) async fn settle_list(&mut self, list: &mut [Chunk]) -> Result<()> {
+        let left = self.objects_to_leave(list)?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let mut seen = HashSet::new();
+        let moving = list.iter().filter(|c| left.contains(&c.block.object));
+        let moving: Vec<Chunk> = moving.filter(|c| seen.insert(**c)).copied().collect();
+        let moved = self.copy(&moving).await?;
+        for chunk in list {
+            if let Some(copy) = moved.get(chunk) {
+                *chunk = *copy;
+            }
+        }
+        Ok(())
+    }
+
+    /// Chooses the data objects whose chunks are copied, and takes the others of the list into use.
+    fn objects_to_leave(&mut self, list: &[Chunk]) -> Result<BTreeSet<ObjectName>> {
+        let mut seen = HashSet::new();
+        // The bytes that the list needs, and in how many blocks.
+        let mut live: BTreeMap<ObjectName, (u64, HashSet<Block>)> = BTreeMap::new();
+        for chunk in list {
+            let name = chunk.block.object;
+            let is_settled = self.own.contains_key(&name) || self.reused.contains_key(&name);
+            if !is_settled && seen.insert((chunk.block, chunk.start, chunk.size_bytes)) {
+                let (live, blocks) = live.entry(name).or_default();
+                *live += live_bytes(chunk);
+                blocks.insert(chunk.block);
+            }
+        }
+        let half = self.location.environment().sizes().object as u64 / 2;
+        let before = self.reused.values().filter(|size| **size < half).count();
+        let (mut left, mut small) = (BTreeSet::new(), Vec::new());
+        for (name, (live_bytes, blocks)) in live {
+            let Some(size_bytes) = self.known.object_bytes(name) else {
+                return Err(Error::corrupt("a chunk lies in an unknown data object"));
+            };
+            if live_bytes + pack::index_bytes(blocks.len()) < size_bytes / 2 {
+                left.insert(name);
+                continue;
+            }
+            self.reused.insert(name, size_bytes);
+            if size_bytes < half {
+                small.push((size_bytes, name));
+            }
+        }
+        if before + small.len() > SMALL_OBJECTS {
+            small.sort_unstable();
+            for (_, name) in small.into_iter().take(MERGED_OBJECTS) {
+                self.reused.remove(&name);
+                left.insert(name);
+            }
+        }
+        Ok(left)
+    }
+
+    /// Stores chunks again. Returns where each is now; not those that cannot be read now, which stay where they are.
+    ///
+    /// # Errors
+    /// `Corrupt` if one is damaged: a commit must not refer to data that is known to be damaged.
+    async fn copy(&mut self, chunks: &[Chunk]) -> Result<HashMap<Chunk, Chunk>> {
+        let mut moved = HashMap::new();
+        let mut rest = chunks;
+        let mut read = read::chunks(&self.location, chunks.to_vec());
+        let block_bytes = self.location.environment().sizes().block;
+        while let Some(window) = read.next().await {
+            let window = match window {
+                Ok(window) => window,
+                Err(error) if error.kind() == ErrorKind::Corrupt => return Err(error),
+                Err(_) => break,
+            };
+            let from;
+            (from, rest) = rest.split_at_checked(window.len()).unwrap_or((rest, &[]));
+            let nothing = KnownChunks::default();
+            let prepared = blocking::run(self.location.threads(), move || {
+                prepare(window, &nothing, block_bytes)
+            });
+            let mut to = Vec::with_capacity(from.len());
+            for prepared in prepared.await? {
+                self.add(prepared, &mut to).await?;
+            }
+            moved.extend(from.iter().copied().zip(to));
+        }
+        for chunk in rest {
+            let name = chunk.block.object;
+            let size_bytes = self.known.object_bytes(name);
+            self.reused.insert(name, size_bytes.unwrap_or_default());
+        }
+        Ok(moved)
+    }
+
+    /// Waits until everything is durable. `lists` are all chunks that the commit refers to. Returns the data objects that
+    /// they lie in, by name.
+    pub(crate) async fn finish<'a>(
+        &mut self,
+        lists: impl IntoIterator<Item = &'a Chunk> + Clone,
+    ) -> Result<Vec<ObjectRef>> {
         self.seal().await?;
         while let Some(uploaded) = self.uploads.join_next().await {
             ended(uploaded)?;
         }
-        self.drop_unused()?;
-        // Forged commits may have given chunks that overlap. Readers would not accept this commit.
-        by_place(&self.chunks).map(drop)
+        // Forged commits may have given blocks that overlap. Readers would not accept this commit.
+        blocks(lists.clone())?;
+        let used: BTreeSet<_> = lists.into_iter().map(|chunk| chunk.block.object).collect();
+        let size_of = |name: &ObjectName| self.own.get(name).or_else(|| self.reused.get(name));
+        let objects = used.iter().map(|name| {
+            let size_bytes = size_of(name);
+            let size_bytes = size_bytes
+                .ok_or_else(|| Error::new(ErrorKind::Other, "a chunk lies in no data object"))?;
+            Ok(ObjectRef {
+                epoch: name.epoch,
+                counter: name.counter,
+                size_bytes: *size_bytes,
+            })
+        });
+        objects.collect()
     }
 
     /// Waits until no upload is in flight, whether uploads succeed or fail.
@@ -115,93 +276,37 @@ impl<'a> Packer<'a> {
         while self.uploads.join_next().await.is_some() {}
     }
 
-    /// Returns the contents, the bytes uploaded and the objects, once finished.
-    pub(crate) fn into_parts(self) -> (Contents, u64, StagedObjects) {
-        let contents = Contents::Chunks {
-            objects: self.objects,
-            chunks: self.chunks,
-        };
-        (contents, self.uploaded_bytes, self.staged)
+    /// Returns the bytes uploaded and the objects, once finished.
+    pub(crate) fn into_parts(self) -> (u64, StagedObjects) {
+        (self.uploaded_bytes, self.staged)
     }
 
-    /// Copies the chunks of mostly dead objects to new ones. At least half of every object that a
-    /// commit refers to is therefore used by that commit alone, and a location never holds more
-    /// than twice what its checkpoints need.
-    async fn salvage(&mut self) -> Result<()> {
-        // Key by hash too: a forged commit may claim that one place holds two different chunks.
-        // Sort by offset, so that chunks are fetched in the order in which they are stored.
-        let mut used: HashMap<u32, BTreeMap<(u64, [u8; 32]), Chunk>> = HashMap::new();
-        for chunk in &self.chunks {
-            let chunks = used.entry(chunk.object).or_default();
-            chunks.insert((chunk.offset, chunk.hash), *chunk);
-        }
-        let mut moved: HashMap<(u32, u64, [u8; 32]), Chunk> = HashMap::new();
-        for (index, object) in self.objects.clone().into_iter().enumerate() {
-            // Objects of this save hold only what it needs.
-            if self.own.contains(&object.name()) {
-                continue;
-            }
-            let index = to_u32(index)?;
-            let Some(chunks) = used.remove(&index) else {
-                continue;
-            };
-            let live: u64 = chunks.values().map(|c| u64::from(c.stored_bytes)).sum();
-            if live + pack::index_bytes(chunks.len()) >= object.size_bytes / 2 {
-                continue;
-            }
-            for ((offset, hash), chunk) in chunks {
-                let packed = match fetch(self.location, object, chunk).await {
-                    Ok(packed) => packed,
-                    // A commit must not refer to data that is known to be damaged.
-                    Err(error) if error.kind() == ErrorKind::Corrupt => return Err(error),
-                    // Leave data that cannot be read now where it is: the commit is still correct.
-                    Err(_) => continue,
-                };
-                let copy = self.append(packed, chunk.size_bytes, chunk.hash).await?;
-                moved.insert((index, offset, hash), copy);
-            }
-        }
-        for chunk in &mut self.chunks {
-            if let Some(copy) = moved.get(&(chunk.object, chunk.offset, chunk.hash)) {
-                *chunk = *copy;
-            }
-        }
-        Ok(())
-    }
-
-    async fn append(&mut self, packed: Packed, size_bytes: u32, hash: [u8; 32]) -> Result<Chunk> {
+    async fn append(&mut self, packed: Packed, list: &mut Vec<Chunk>) -> Result<()> {
         let stored_bytes = to_u32(packed.stored.len())?;
         let most = self.location.environment().sizes().object as u64;
         let full = |open: &Open| open.size_bytes + u64::from(stored_bytes) > most;
         if self.open.as_ref().is_some_and(full) {
             self.seal().await?;
         }
-        if self.open.is_none() {
-            let name = self.staged.next_name();
-            self.own.insert(name);
-            let index = self.intern(ObjectRef {
-                epoch: name.epoch,
-                counter: name.counter,
-                size_bytes: 0,
-            })?;
-            self.open = Some(Open {
-                index,
-                name,
-                parts: Vec::new(),
-                stored: Vec::new(),
-                size_bytes: 0,
-            });
-        }
-        let Some(open) = &mut self.open else {
-            return Err(Error::new(ErrorKind::Other, "no data object is open"));
+        let open = match &mut self.open {
+            Some(open) => open,
+            None => {
+                let name = self.staged.next_name();
+                self.own.insert(name, 0);
+                self.open.insert(Open {
+                    name,
+                    parts: Vec::new(),
+                    stored: Vec::new(),
+                    size_bytes: 0,
+                })
+            }
         };
-        let chunk = Chunk {
-            object: open.index,
-            offset: open.size_bytes,
+        let block = Block {
+            object: open.name,
+            offset: u32::try_from(open.size_bytes).map_err(|_| too_many())?,
             stored_bytes,
-            size_bytes,
+            size_bytes: packed.size_bytes,
             codec: packed.codec,
-            hash,
         };
         open.size_bytes += u64::from(stored_bytes);
         open.parts.push(packed.stored);
@@ -209,7 +314,19 @@ impl<'a> Packer<'a> {
             bytes: stored_bytes,
             hash: packed.stored_hash,
         });
-        Ok(chunk)
+        let mut start = 0;
+        for (hash, size_bytes) in packed.chunks {
+            let chunk = Chunk {
+                block,
+                start,
+                size_bytes,
+                hash,
+            };
+            start += size_bytes;
+            self.fresh.insert(hash, chunk);
+            list.push(chunk);
+        }
+        Ok(())
     }
 
     /// Starts to upload the open object.
@@ -220,9 +337,7 @@ impl<'a> Packer<'a> {
         let index = pack::encode_index(&open.stored);
         open.size_bytes += index.len() as u64;
         open.parts.push(index.into());
-        if let Some(object) = self.objects.get_mut(open.index as usize) {
-            object.size_bytes = open.size_bytes;
-        }
+        self.own.insert(open.name, open.size_bytes);
         self.uploaded_bytes += open.size_bytes;
         let (name, size_bytes) = (open.name, open.size_bytes);
         self.staged.grow(name, size_bytes, &self.limits).await?;
@@ -236,50 +351,17 @@ impl<'a> Packer<'a> {
         self.uploads.spawn(upload(location, open.name, payload));
         Ok(())
     }
-
-    /// Returns the index of an object in the list, and adds it if it is missing.
-    fn intern(&mut self, object: ObjectRef) -> Result<u32> {
-        if let Some(index) = self.index_of.get(&object.name()) {
-            return Ok(*index);
-        }
-        let index = to_u32(self.objects.len())?;
-        self.objects.push(object);
-        self.index_of.insert(object.name(), index);
-        Ok(index)
-    }
-
-    /// Removes objects that no chunk refers to any more from the list.
-    fn drop_unused(&mut self) -> Result<()> {
-        let mut objects = Vec::new();
-        let mut renumbered: HashMap<u32, u32> = HashMap::new();
-        for chunk in &mut self.chunks {
-            chunk.object = match renumbered.get(&chunk.object) {
-                Some(index) => *index,
-                None => {
-                    let index = to_u32(objects.len())?;
-                    objects.extend(self.objects.get(chunk.object as usize));
-                    renumbered.insert(chunk.object, index);
-                    index
-                }
-            };
-        }
-        self.objects = objects;
-        Ok(())
-    }
 }
 
-/// Fetches a chunk in its stored form and verifies it.
-async fn fetch(location: &OpenLocation, object: ObjectRef, chunk: Chunk) -> Result<Packed> {
-    let stored = get_range(location, object.name(), chunk.offset..chunk.end()).await?;
-    blocking::run(location.threads(), move || {
-        codec::unpack(stored.clone(), chunk.codec, chunk.size_bytes, chunk.hash)?;
-        Ok(Packed {
-            stored_hash: blake3::hash(&stored).into(),
-            stored,
-            codec: chunk.codec,
-        })
-    })
-    .await?
+/// Returns the share of a chunk in its object.
+fn live_bytes(chunk: &Chunk) -> u64 {
+    let Block {
+        stored_bytes,
+        size_bytes,
+        ..
+    } = chunk.block;
+    let share = u64::from(stored_bytes) * u64::from(chunk.size_bytes);
+    share.div_ceil(u64::from(size_bytes).max(1))
 }
 
 /// Uploads with a plain put: only this attempt uses the name, so a retry writes the same bytes.
@@ -296,10 +378,12 @@ fn ended(upload: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
 }
 
 fn to_u32(n: usize) -> Result<u32> {
-    u32::try_from(n).map_err(|_| {
-        Error::new(
-            ErrorKind::QuotaExceeded,
-            "too many chunks in one checkpoint",
-        )
-    })
+    u32::try_from(n).map_err(|_| too_many())
+}
+
+fn too_many() -> Error {
+    Error::new(
+        ErrorKind::QuotaExceeded,
+        "too many chunks in one checkpoint",
+    )
 }

@@ -1,5 +1,6 @@
 //! Reads contents back and verifies them.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,7 +12,10 @@ use object_store::{
 
 use super::codec;
 use crate::error::{Error, Result};
-use crate::format::{Chunk, Commit, Contents, ObjectName, by_place};
+use crate::format::{
+    Block, Chunk, Commit, Contents, Described, Description, MAX_DESCRIPTION_BYTES, ObjectName, Objects,
+    decode_list, size_of,
+};
 use crate::location::OpenLocation;
 use crate::{blocking, paths};
 
@@ -19,26 +23,28 @@ use crate::{blocking, paths};
 /// store.
 pub(crate) const READS: usize = 4;
 
-/// Returns the contents of all files, concatenated, several pieces at a time. Each piece is
-/// verified before it is returned. Reading continues while pieces are consumed.
+/// How far apart blocks of one data object may lie to be read with one request. Reading as much in vain takes less time
+/// than another request.
+const GAP_BYTES: u64 = 64 << 10;
+
+/// Returns contents, several pieces at a time. Each piece is verified before it is returned. Reading continues while
+/// pieces are consumed.
 pub(crate) fn runs(
     location: &OpenLocation,
-    commit: &Arc<Commit>,
+    description: Arc<Description>,
 ) -> BoxStream<'static, Result<Vec<Bytes>>> {
-    match &commit.contents {
+    match &description.contents {
         Contents::Inline(bytes) => {
             let piece = (!bytes.is_empty()).then(|| Ok(vec![bytes.clone()]));
             stream::iter(piece).boxed()
         }
-        Contents::Chunks { chunks, .. } => {
-            let (location, commit) = (location.clone(), commit.clone());
-            stream::iter(adjoining(chunks, location.environment().sizes().read))
-                .map(move |run| {
-                    let chunks = match &commit.contents {
-                        Contents::Chunks { chunks, .. } => chunks.get(run).unwrap_or_default(),
-                        Contents::Inline(_) => &[],
-                    };
-                    blocking::start(read_run(location.clone(), commit.clone(), chunks.to_vec()))
+        Contents::Chunks(chunks) => {
+            let location = location.clone();
+            let windows = windows(chunks, location.environment().sizes().read);
+            stream::iter(windows)
+                .map(move |window| {
+                    let chunks = description.contents.chunks().get(window).unwrap_or_default();
+                    blocking::start(read_window(location.clone(), chunks.to_vec()))
                 })
                 .buffered(READS)
                 .boxed()
@@ -49,84 +55,186 @@ pub(crate) fn runs(
 /// Like [`runs`], but returns single pieces.
 pub(crate) fn pieces(
     location: &OpenLocation,
-    commit: &Arc<Commit>,
+    description: Arc<Description>,
 ) -> BoxStream<'static, Result<Bytes>> {
-    let pieces = runs(location, commit)
+    let pieces = runs(location, description)
         .map_ok(|pieces| stream::iter(pieces).map(Ok))
         .try_flatten();
     pieces.boxed()
 }
 
-/// Verifies the contents without returning them. Reads each stored chunk once, however often the contents repeat it.
-pub(crate) async fn verify(location: &OpenLocation, commit: &Arc<Commit>) -> Result<()> {
-    let Contents::Chunks { chunks, .. } = &commit.contents else {
-        return Ok(());
-    };
-    let distinct: Vec<Chunk> = by_place(chunks)?.into_iter().copied().collect();
-    let runs = adjoining(&distinct, location.environment().sizes().read);
-    let runs = runs.into_iter().map(|run| {
-        let chunks = distinct.get(run).unwrap_or_default().to_vec();
-        blocking::start(read_run(location.clone(), commit.clone(), chunks))
-    });
-    let mut verified = stream::iter(runs).buffered(READS);
-    while let Some(run) = verified.next().await {
-        run?;
+/// Returns the contents of chunks, one after the other. Each is verified.
+pub(crate) fn chunks(
+    location: &OpenLocation,
+    chunks: Vec<Chunk>,
+) -> BoxStream<'static, Result<Vec<Bytes>>> {
+    let location = location.clone();
+    let windows = windows(&chunks, location.environment().sizes().read);
+    stream::iter(windows)
+        .map(move |window| {
+            let chunks = chunks.get(window).unwrap_or_default();
+            blocking::start(read_window(location.clone(), chunks.to_vec()))
+        })
+        .buffered(READS)
+        .boxed()
+}
+
+/// Verifies chunks without returning them. Reads each stored block once, however often it is referred to.
+pub(crate) async fn verify(location: &OpenLocation, all: &[Chunk]) -> Result<()> {
+    let mut distinct = all.to_vec();
+    distinct.sort_unstable_by_key(|c| (c.block, c.start, c.size_bytes, c.hash));
+    distinct.dedup();
+    let mut verified = chunks(location, distinct);
+    while let Some(window) = verified.next().await {
+        window?;
     }
     Ok(())
 }
 
-/// Reads chunks that are adjacent in one object with one request.
-async fn read_run(
-    location: OpenLocation,
-    commit: Arc<Commit>,
-    chunks: Vec<Chunk>,
-) -> Result<Vec<Bytes>> {
-    let Some((first, last)) = chunks.first().zip(chunks.last()) else {
-        return Ok(Vec::new());
-    };
-    // Decoding has checked that each chunk lies in an object of the list.
-    let Some(object) = commit.contents.objects().get(first.object as usize) else {
-        return Err(Error::corrupt("a chunk without an object"));
-    };
-    let range = first.offset..last.end();
-    let mut bytes = get_range(&location, object.name(), range).await?;
-    let name = object.name();
-    blocking::run(location.threads(), move || {
-        let unpack = |chunk: &Chunk| {
-            let stored = bytes.split_to(chunk.stored_bytes as usize);
-            codec::unpack(stored, chunk.codec, chunk.size_bytes, chunk.hash).map_err(|e| {
-                let (epoch, counter) = (name.epoch, name.counter);
-                let what = format!("data object {epoch}-{counter} is damaged");
-                Error::corrupt(what).with_source(e)
-            })
-        };
-        chunks.iter().map(unpack).collect()
-    })
-    .await?
-}
-
-/// Groups adjacent chunks into runs, each read with one request.
-fn adjoining(chunks: &[Chunk], most: usize) -> Vec<Range<usize>> {
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    let most = most as u64;
-    let (mut stored, mut size) = (0, 0);
+/// Splits chunks into windows, each read at once. Blocks that repeat one after the other count once.
+fn windows(chunks: &[Chunk], most: usize) -> Vec<Range<usize>> {
+    let mut windows: Vec<Range<usize>> = Vec::new();
+    let (most, mut size, mut contents) = (most as u64, 0, 0);
+    let mut before = None;
     for (index, chunk) in chunks.iter().enumerate() {
-        let before = index.checked_sub(1).and_then(|before| chunks.get(before));
-        let adjoins = before
-            .is_some_and(|before| before.object == chunk.object && before.end() == chunk.offset);
-        stored += u64::from(chunk.stored_bytes);
-        size += u64::from(chunk.size_bytes);
-        match runs.last_mut() {
-            Some(run) if adjoins && stored <= most && size <= most => {
-                run.end = index + 1;
-            }
+        let new_block = before.replace(chunk.block) != Some(chunk.block);
+        size += match new_block {
+            true => u64::from(chunk.block.size_bytes),
+            false => 0,
+        };
+        contents += u64::from(chunk.size_bytes);
+        match windows.last_mut() {
+            Some(window) if size <= most && contents <= most => window.end = index + 1,
             _ => {
-                runs.push(index..index + 1);
-                (stored, size) = (chunk.stored_bytes.into(), chunk.size_bytes.into());
+                windows.push(index..index + 1);
+                (size, contents) = (chunk.block.size_bytes.into(), chunk.size_bytes.into());
             }
         }
     }
-    runs
+    windows
+}
+
+/// Reads chunks. Each of their blocks is read and decoded once; those that lie near one another, with one request.
+async fn read_window(location: OpenLocation, chunks: Vec<Chunk>) -> Result<Vec<Bytes>> {
+    let mut blocks: Vec<Block> = chunks.iter().map(|chunk| chunk.block).collect();
+    blocks.sort_unstable();
+    blocks.dedup();
+    let most = location.environment().sizes().read as u64;
+    let ranges = ranges(&blocks, most).into_iter();
+    let reads = ranges.map(|(object, range)| {
+        let location = &location;
+        async move {
+            let bytes = get_range(location, object, range.clone()).await?;
+            Ok::<_, Error>((object, range.start, bytes))
+        }
+    });
+    let read: Vec<_> = stream::iter(reads).buffered(READS).try_collect().await?;
+    blocking::run(location.threads(), move || decode(&blocks, read, &chunks)).await?
+}
+
+/// Groups blocks, in the order of their places, into ranges to read.
+fn ranges(blocks: &[Block], most: u64) -> Vec<(ObjectName, Range<u64>)> {
+    let mut ranges: Vec<(ObjectName, Range<u64>)> = Vec::new();
+    for block in blocks {
+        let start = u64::from(block.offset);
+        match ranges.last_mut() {
+            Some((object, range))
+                if *object == block.object
+                    && start <= range.end + GAP_BYTES
+                    && block.end().saturating_sub(range.start) <= most =>
+            {
+                range.end = range.end.max(block.end());
+            }
+            _ => ranges.push((block.object, start..block.end())),
+        }
+    }
+    ranges
+}
+
+/// Returns the contents of chunks, given what was read of their objects: in the same order as the blocks.
+fn decode(
+    blocks: &[Block],
+    read: Vec<(ObjectName, u64, Bytes)>,
+    chunks: &[Chunk],
+) -> Result<Vec<Bytes>> {
+    let mut read = read.into_iter().peekable();
+    let mut decoded: HashMap<Block, Bytes> = HashMap::with_capacity(blocks.len());
+    for block in blocks {
+        let is_before = |(object, start, bytes): &(ObjectName, u64, Bytes)| {
+            *object != block.object || start + (bytes.len() as u64) < block.end()
+        };
+        while read.next_if(is_before).is_some() {}
+        let stored = read.peek().and_then(|(_, start, bytes)| {
+            let from = usize::try_from(u64::from(block.offset).checked_sub(*start)?).ok()?;
+            let to = from + block.stored_bytes as usize;
+            (to <= bytes.len()).then(|| bytes.slice(from..to))
+        });
+        let Some(stored) = stored else {
+            return Err(damaged(block, Error::corrupt("a block was not read")));
+        };
+        let contents = codec::unpack(stored, block.codec, block.size_bytes);
+        decoded.insert(*block, contents.map_err(|e| damaged(block, e))?);
+    }
+    let contents = chunks.iter().map(|chunk| match decoded.get(&chunk.block) {
+        Some(block) => codec::chunk_of(block, chunk).map_err(|e| damaged(&chunk.block, e)),
+        None => Err(damaged(&chunk.block, Error::corrupt("a block was not read"))),
+    });
+    contents.collect()
+}
+
+fn damaged(block: &Block, error: Error) -> Error {
+    let ObjectName { epoch, counter } = block.object;
+    Error::corrupt(format!("data object {epoch}-{counter} is damaged")).with_source(error)
+}
+
+/// Reads the description of a checkpoint. Adds the nodes of its lists to `nodes`, before they are read.
+///
+/// # Errors
+/// `Corrupt` if it is damaged.
+pub(crate) async fn description(
+    location: &OpenLocation,
+    commit: &Commit,
+    nodes: &mut Vec<Chunk>,
+) -> Result<Arc<Description>> {
+    let (root, inline) = match &commit.description {
+        Described::Here(description) => return Ok(description.clone()),
+        Described::Stored { root, inline } => (root, inline.clone()),
+    };
+    let objects = commit.objects.iter().map(|o| (o.name(), o.size_bytes));
+    let objects: Arc<Objects> = Arc::new(objects.collect());
+    let mut list = root.nodes.clone();
+    nodes.extend_from_slice(&list);
+    for _ in 1..root.levels {
+        let bytes = concatenate(location, list).await?;
+        let objects = objects.clone();
+        let decoded = blocking::run(location.threads(), move || decode_list(&bytes, &objects));
+        list = decoded.await??;
+        nodes.extend_from_slice(&list);
+    }
+    if size_of(&list) != root.size_bytes() {
+        return Err(Error::corrupt(
+            "the description differs in length from what its commit says",
+        ));
+    }
+    let bytes = concatenate(location, list).await?;
+    let (root, nodes) = (root.clone(), nodes.clone());
+    let decoded = blocking::run(location.threads(), move || {
+        root.decode(&bytes, &objects, inline.as_ref(), &nodes)
+    });
+    Ok(Arc::new(decoded.await??))
+}
+
+/// Reads nodes into memory.
+async fn concatenate(location: &OpenLocation, nodes: Vec<Chunk>) -> Result<Vec<u8>> {
+    if size_of(&nodes) > MAX_DESCRIPTION_BYTES {
+        return Err(Error::corrupt("the description is too long"));
+    }
+    let mut read = chunks(location, nodes);
+    let mut bytes = Vec::new();
+    while let Some(window) = read.try_next().await? {
+        window.iter().for_each(|piece| bytes.extend_from_slice(piece));
+    }
+    Ok(bytes)
 }
 
 /// Reads an answer to its end. Returns `None` if it is longer than `most` bytes. Takes memory for what has arrived:

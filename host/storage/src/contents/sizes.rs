@@ -9,17 +9,23 @@ pub(crate) struct Sizes {
     /// Contents up to this size are stored in the commit, so that a small save takes one request.
     /// Larger ones would make the log slow to read.
     pub(crate) inline: usize,
-    /// The smallest chunk: half the average. The cutter skips this much of each chunk, which makes
-    /// it nearly twice as fast.
-    pub(crate) min_chunk: usize,
-    /// The average chunk: large enough that a request, a hash and an index entry are cheap by
-    /// comparison; small enough that changing one byte is cheap.
-    pub(crate) average_chunk: usize,
-    /// The largest chunk, where the contents suggest no cut. Several chunks are in memory at a
-    /// time.
-    pub(crate) max_chunk: usize,
+    /// How the contents are cut, as far as they are shorter than `coarser_after`.
+    pub(crate) chunks: CutSizes,
+    /// From here on, chunks are four times as long, and after four times as much, sixteen times. The list of the chunks
+    /// is in memory during a save, so it must not grow in proportion to the contents.
+    pub(crate) coarser_after: u64,
+    /// How many bytes of chunks are compressed together, if that many follow one another. A longer block takes longer to
+    /// read for the sake of one chunk; a shorter one compresses worse.
+    pub(crate) block: usize,
+    /// How many bytes of chunks one thread takes at a time.
+    pub(crate) batch: usize,
+    /// How descriptions are cut. What changes in a description is a few numbers, so nodes are short.
+    pub(crate) nodes: CutSizes,
+    /// A description up to this size, or a list of nodes, is part of the commit. Together with the contents that are part
+    /// of it, a commit stays small.
+    pub(crate) root: usize,
     /// The memory to fill before cutting. What is left after the cuts is copied to the next
-    /// segment, so it is several times `max_chunk`.
+    /// segment, so it is several times the largest chunk.
     pub(crate) segment: usize,
     /// The first size of a segment, which doubles until it is whole, so that a small tree takes
     /// little memory.
@@ -32,13 +38,47 @@ pub(crate) struct Sizes {
     pub(crate) read: usize,
 }
 
+/// How bytes are cut into pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CutSizes {
+    /// The smallest piece: half the average. The cutter skips this much of each piece, which makes
+    /// it nearly twice as fast.
+    pub(crate) min: usize,
+    /// The average piece. A changed byte costs one piece, and each piece costs an entry of about 50 bytes in the list of
+    /// pieces.
+    pub(crate) average: usize,
+    /// The largest piece, where the bytes suggest no cut.
+    pub(crate) max: usize,
+}
+
+impl CutSizes {
+    const fn around(average: usize) -> Self {
+        Self {
+            min: average / 2,
+            average,
+            max: 4 * average,
+        }
+    }
+
+    fn times(self, factor: usize) -> Self {
+        Self {
+            min: self.min * factor,
+            average: self.average * factor,
+            max: self.max * factor,
+        }
+    }
+}
+
 impl Default for Sizes {
     fn default() -> Self {
         Self {
             inline: 64 << 10,
-            min_chunk: 512 << 10,
-            average_chunk: 1 << 20,
-            max_chunk: 4 << 20,
+            chunks: CutSizes::around(32 << 10),
+            coarser_after: 4 << 30,
+            block: 128 << 10,
+            batch: 1 << 20,
+            nodes: CutSizes::around(2 << 10),
+            root: 16 << 10,
             segment: 16 << 20,
             first_segment: 256 << 10,
             object: 16 << 20,
@@ -47,30 +87,35 @@ impl Default for Sizes {
     }
 }
 
+impl Sizes {
+    /// Returns how to cut the contents at this position.
+    pub(crate) fn chunks_at(&self, position: u64) -> CutSizes {
+        let factor = match position / self.coarser_after {
+            0 => 1,
+            1..4 => 4,
+            _ => 16,
+        };
+        self.chunks.times(factor)
+    }
+}
+
 #[cfg(test)]
 impl Sizes {
-    /// Returns all sizes divided by 256; the cutter permits no smaller chunks.
+    /// Returns sizes by which a few KiB make as many chunks, nodes and data objects as a few MiB do otherwise. The cutter
+    /// permits no smaller ones.
     pub(crate) fn small() -> Self {
-        const SCALE: usize = 256;
-        let Self {
-            inline,
-            min_chunk,
-            average_chunk,
-            max_chunk,
-            segment,
-            first_segment,
-            object,
-            read,
-        } = Self::default();
         Self {
-            inline: inline / SCALE,
-            min_chunk: min_chunk / SCALE,
-            average_chunk: average_chunk / SCALE,
-            max_chunk: max_chunk / SCALE,
-            segment: segment / SCALE,
-            first_segment: first_segment / SCALE,
-            object: object / SCALE,
-            read: read / SCALE,
+            inline: 256,
+            chunks: CutSizes::around(2 << 10),
+            coarser_after: 48 << 10,
+            block: 8 << 10,
+            batch: 8 << 10,
+            nodes: CutSizes::around(256),
+            root: 256,
+            segment: 128 << 10,
+            first_segment: 1 << 10,
+            object: 64 << 10,
+            read: 32 << 10,
         }
     }
 }

@@ -9,16 +9,21 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::blocking::{self, Threads};
+use crate::checkpoint::Checkpoint;
 use crate::contents::chunks::Chunks;
-use crate::contents::codec;
+use crate::contents::cutter;
 use crate::contents::dedup::KnownChunks;
 use crate::contents::lease::Lease;
 use crate::contents::objects::StagedObjects;
-use crate::contents::packer::{Packer, Prepared};
-use crate::error::Result;
-use crate::format::{Commit, Contents};
+use crate::contents::packer::{self, Packer, Prepared};
+use crate::environment::Environment;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{
+    Chunk, Commit, Contents, Described, Description, MAX_DESCRIPTION_BYTES, ObjectRef, encode_list,
+};
 use crate::limits::Limits;
 use crate::location::OpenLocation;
+use crate::tree::Tree;
 
 /// How many chunks are hashed and compressed at once. More threads than this would only wait for
 /// the uploads.
@@ -30,18 +35,31 @@ pub(crate) struct Stage {
     pub(crate) location: OpenLocation,
     pub(crate) limits: Limits,
     pub(crate) staged: StagedObjects,
-    /// The commits whose chunks may be reused.
-    pub(crate) reusable: Vec<Arc<Commit>>,
-    /// The lease on those commits.
+    /// The checkpoint whose chunks may be reused, and those chunks if they are known.
+    pub(crate) reusable: Option<(Checkpoint, Option<Arc<Vec<Chunk>>>)>,
+    /// The lease on that checkpoint.
     pub(crate) lease: Lease,
     /// The writer's generation when the stage began.
     pub(crate) generation: u64,
 }
 
-/// Contents that are durable, or that the commit will hold.
+/// Contents that are stored, or that the commit will hold. Their tree is not stored yet.
+pub(crate) struct Storing {
+    contents: Contents,
+    packer: Packer,
+    environment: Environment,
+    limits: Limits,
+    generation: u64,
+    lease: Lease,
+}
+
+/// A checkpoint that is durable, except for its commit.
 #[derive(Debug)]
-pub(crate) struct StoredContents {
-    pub(crate) contents: Contents,
+pub(crate) struct Stored {
+    pub(crate) description: Described,
+    pub(crate) objects: Vec<ObjectRef>,
+    /// All chunks that it refers to, if they are known.
+    pub(crate) chunks: Option<Vec<Chunk>>,
     pub(crate) uploaded_bytes: u64,
     pub(crate) staged: StagedObjects,
     pub(crate) limits: Limits,
@@ -52,60 +70,60 @@ pub(crate) struct StoredContents {
 
 impl Stage {
     /// Stores contents.
-    pub(crate) async fn store(self, mut chunks: Chunks<'_>) -> Result<StoredContents> {
+    pub(crate) async fn store(self, mut chunks: Chunks<'_>) -> Result<Storing> {
         let environment = self.location.environment().clone();
         let (sizes, threads) = (*environment.sizes(), environment.threads());
-        let Some(first) = chunks.next(&sizes).await? else {
-            return Ok(self.inline(Bytes::new()));
-        };
-        let second = chunks.next(&sizes).await?;
-        if second.is_none() && first.len() <= sizes.inline {
-            return Ok(self.inline(first));
+        let first = chunks.next_batch(&sizes).await?;
+        let first_bytes: usize = first.iter().map(Bytes::len).sum();
+        if first_bytes <= sizes.inline && first_bytes < sizes.batch {
+            let contents = match &first[..] {
+                [only] => only.clone(),
+                several => several.concat().into(),
+            };
+            return Ok(self.begin(Contents::Inline(contents), Arc::default()));
         }
-        let known = Arc::new(KnownChunks::of(&self.reusable));
+        let known = self.known().await?;
+        let mut storing = self.begin(Contents::Chunks(Vec::new()), known.clone());
         let rest = stream::try_unfold(chunks, async |mut chunks| {
-            Ok(chunks.next(&sizes).await?.map(|chunk| (chunk, chunks)))
+            let batch = chunks.next_batch(&sizes).await?;
+            Ok((!batch.is_empty()).then_some((batch, chunks)))
         });
-        let limits = self.limits;
+        let limits = storing.limits;
         let mut size_bytes: u64 = 0;
-        let mut prepared = stream::iter([Some(first), second])
-            .filter_map(|chunk| std::future::ready(chunk.map(Ok)))
+        let mut prepared = stream::iter([Ok(first)])
             .chain(rest)
-            .and_then(|chunk: Bytes| {
-                size_bytes = size_bytes.saturating_add(chunk.len() as u64);
-                std::future::ready(limits.check_size(size_bytes).map(|()| chunk))
+            .and_then(|batch: Vec<Bytes>| {
+                let batch_bytes: usize = batch.iter().map(Bytes::len).sum();
+                size_bytes = size_bytes.saturating_add(batch_bytes as u64);
+                std::future::ready(limits.check_size(size_bytes).map(|()| batch))
             })
-            .map_ok(|chunk| prepare(threads, chunk, known.clone()))
+            .map_ok(|batch| prepare(threads, batch, known.clone(), sizes.block))
             .try_buffered(PREPARING)
             .boxed();
-        let mut packer = Packer::new(&self.location, self.staged, limits);
+        let mut list = Vec::new();
         let packed = async {
-            while let Some(prepared) = prepared.try_next().await? {
-                packer.add(prepared).await?;
+            while let Some(batch) = prepared.try_next().await? {
+                for prepared in batch {
+                    storing.packer.add(prepared, &mut list).await?;
+                }
             }
-            packer.finish().await
+            storing.packer.settle_list(&mut list).await
         };
         let packed = packed.await;
-        if packed.is_err() {
-            // Otherwise uploads in flight would land after their deletion.
-            packer.settle().await;
+        drop(prepared);
+        storing.contents = Contents::Chunks(list);
+        match packed {
+            Ok(()) => Ok(storing),
+            Err(error) => Err(storing.abandon(error).await),
         }
-        packed?;
-        let (contents, uploaded_bytes, staged) = packer.into_parts();
-        Ok(StoredContents {
-            contents,
-            uploaded_bytes,
-            staged,
-            limits,
-            generation: self.generation,
-            _lease: self.lease,
-        })
     }
 
-    /// Returns contents that are already stored: those of a checkpoint that the stage may reuse.
-    pub(crate) fn again(self, contents: Contents) -> StoredContents {
-        StoredContents {
-            contents,
+    /// Returns a checkpoint that is stored already: the one that the stage may reuse.
+    pub(crate) fn again(self, commit: &Commit) -> Stored {
+        Stored {
+            description: commit.description.clone(),
+            objects: commit.objects.clone(),
+            chunks: None,
             uploaded_bytes: 0,
             staged: self.staged,
             limits: self.limits,
@@ -114,26 +132,146 @@ impl Stage {
         }
     }
 
-    fn inline(self, contents: Bytes) -> StoredContents {
-        self.again(Contents::Inline(contents))
+    fn begin(self, contents: Contents, known: Arc<KnownChunks>) -> Storing {
+        let environment = self.location.environment().clone();
+        Storing {
+            contents,
+            packer: Packer::new(self.location, self.staged, self.limits, known),
+            environment,
+            limits: self.limits,
+            generation: self.generation,
+            lease: self.lease,
+        }
     }
+
+    /// Returns the chunks that may be reused.
+    async fn known(&self) -> Result<Arc<KnownChunks>> {
+        let Some((checkpoint, chunks)) = &self.reusable else {
+            return Ok(Arc::default());
+        };
+        let known = match chunks {
+            Some(chunks) => KnownChunks::of(&checkpoint.commit, chunks.iter()),
+            None => {
+                let mut nodes = Vec::new();
+                let description = checkpoint.load(&mut nodes).await?;
+                let chunks = description.contents.chunks().iter().chain(&nodes);
+                KnownChunks::of(&checkpoint.commit, chunks)
+            }
+        };
+        Ok(Arc::new(known))
+    }
+}
+
+impl Storing {
+    /// Returns the size of the contents.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.contents.size_bytes()
+    }
+
+    /// Stores the description of a tree with these contents, unless the commit can hold it, and waits until everything
+    /// is durable.
+    pub(crate) async fn describe(mut self, tree: Tree) -> Result<Stored> {
+        let contents = std::mem::replace(&mut self.contents, Contents::Inline(Bytes::new()));
+        let described = self.store_description(Description { tree, contents }).await;
+        let (description, objects, chunks) = match described {
+            Ok(described) => described,
+            Err(error) => return Err(self.abandon(error).await),
+        };
+        let (uploaded_bytes, staged) = self.packer.into_parts();
+        Ok(Stored {
+            description,
+            objects,
+            chunks: Some(chunks),
+            uploaded_bytes,
+            staged,
+            limits: self.limits,
+            generation: self.generation,
+            _lease: self.lease,
+        })
+    }
+
+    async fn store_description(
+        &mut self,
+        description: Description,
+    ) -> Result<(Described, Vec<ObjectRef>, Vec<Chunk>)> {
+        self.limits.check_tree(&description.tree)?;
+        // Readers would treat such a commit as damaged, so it must never be made.
+        if description.tree.size_bytes() != Some(description.contents.size_bytes()) {
+            let what = "the stored contents differ in length from the files";
+            return Err(Error::new(ErrorKind::Other, what));
+        }
+        let sizes = *self.environment.sizes();
+        let (mut root, bytes) = description.encode();
+        let mut chunks = description.contents.chunks().to_vec();
+        let described = match bytes.len() <= sizes.root {
+            true => Described::Here(description.into()),
+            false => {
+                check_description(bytes.len())?;
+                let inline = match description.contents {
+                    Contents::Inline(bytes) => Some(bytes),
+                    Contents::Chunks(_) => None,
+                };
+                drop(description.tree);
+                let mut bytes = bytes;
+                loop {
+                    root.nodes = self.store_nodes(bytes).await?;
+                    chunks.extend_from_slice(&root.nodes);
+                    root.levels += 1;
+                    bytes = encode_list(&root.nodes);
+                    if bytes.len() <= sizes.root {
+                        break;
+                    }
+                }
+                Described::Stored { root, inline }
+            }
+        };
+        let objects = self.packer.finish(&chunks).await?;
+        Ok((described, objects, chunks))
+    }
+
+    /// Cuts a description, or a list of nodes, and stores the pieces.
+    async fn store_nodes(&mut self, bytes: Vec<u8>) -> Result<Vec<Chunk>> {
+        let (nodes, threads) = (self.environment.sizes().nodes, self.environment.threads());
+        let known = self.packer.known().clone();
+        let prepared = blocking::run(threads, move || {
+            let mut rest = Bytes::from(bytes);
+            let nodes = std::iter::from_fn(|| cutter::next_piece(&mut rest, nodes));
+            // Each is compressed alone, so that it can be read alone.
+            packer::prepare(nodes.collect(), &known, 0)
+        });
+        let mut list = Vec::new();
+        for prepared in prepared.await? {
+            self.packer.add(prepared, &mut list).await?;
+        }
+        self.packer.settle_list(&mut list).await?;
+        Ok(list)
+    }
+
+    /// Ends storing because of an error, which it returns. Waits for the uploads in flight, which would land after their
+    /// deletion.
+    pub(crate) async fn abandon(mut self, error: Error) -> Error {
+        self.packer.settle().await;
+        error
+    }
+}
+
+/// # Errors
+/// `QuotaExceeded` if readers would not read such a description.
+fn check_description(size_bytes: usize) -> Result<()> {
+    if size_bytes as u64 <= MAX_DESCRIPTION_BYTES {
+        return Ok(());
+    }
+    let what = format!(
+        "the files of the checkpoint take {size_bytes} bytes to describe, more than the {MAX_DESCRIPTION_BYTES} that a checkpoint may have; save fewer"
+    );
+    Err(Error::new(ErrorKind::QuotaExceeded, what))
 }
 
 fn prepare(
     threads: Threads,
-    contents: Bytes,
+    batch: Vec<Bytes>,
     known: Arc<KnownChunks>,
-) -> impl Future<Output = Result<Prepared>> + Send + 'static {
-    blocking::run(threads, move || {
-        let hash = blake3::hash(&contents).into();
-        let size_bytes = contents.len();
-        match known.get(&hash, size_bytes) {
-            Some(known) => Prepared::Known(known),
-            None => Prepared::New {
-                hash,
-                size_bytes,
-                packed: codec::pack(contents, hash),
-            },
-        }
-    })
+    block_bytes: usize,
+) -> impl Future<Output = Result<Vec<Prepared>>> + Send + 'static {
+    blocking::run(threads, move || packer::prepare(batch, &known, block_bytes))
 }

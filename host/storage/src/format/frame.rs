@@ -5,7 +5,9 @@ use crate::format::MAX_RECORD_BYTES;
 
 /// As in PNG: a non-text byte, line ends and an end-of-file character, which careless copying
 /// changes.
-const MAGIC: [u8; 8] = *b"\x93TCKP\r\n\x1a";
+const MAGIC: [u8; 8] = *b"\x93CKPT\r\n\x1a";
+/// The magic of records that were written before the first release.
+const OLD_MAGIC: [u8; 8] = *b"\x93TCKP\r\n\x1a";
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 16;
 const HASH_BYTES: usize = 32;
@@ -22,7 +24,10 @@ pub(super) fn encode(kind: Kind, payload: &[u8]) -> Result<Vec<u8>> {
     let Some(length) = length.filter(|_| total as u64 <= MAX_RECORD_BYTES) else {
         return Err(Error::new(
             ErrorKind::QuotaExceeded,
-            format!("the record would be {total} bytes long: too many files for one checkpoint"),
+            format!(
+                "the record would have {total} bytes, more than the {MAX_RECORD_BYTES} that a record may have; \
+                 use smaller annotations, keep fewer checkpoints or save less in one checkpoint"
+            ),
         ));
     };
     let mut bytes = Vec::with_capacity(total);
@@ -43,6 +48,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Kind, &[u8])> {
     let Some((body, hash, (header, payload))) = parts else {
         return Err(Error::corrupt("the record is cut short"));
     };
+    if header[..8] == OLD_MAGIC {
+        return Err(Error::new(
+            ErrorKind::Other,
+            "the record was written by a version before 0.1.0, whose format is not read any more; use that version, or begin in a new location",
+        ));
+    }
     if header[..8] != MAGIC {
         return Err(Error::corrupt("not a record"));
     }

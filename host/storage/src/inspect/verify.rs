@@ -5,7 +5,7 @@ mod permanent;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use self::data::{Examined, Uses};
+use self::data::{Examined, Undescribed, Uses};
 use self::permanent::Sums;
 use crate::checkpoint::Checkpoint;
 use crate::contents::read::list_objects;
@@ -70,10 +70,15 @@ impl OpenLocation {
         let listed = slot::list(self).await?;
         let checkpoints = report.read_records(self, &listed, history).await?;
         let objects = list_objects(self).await?;
-        report
-            .read_objects(self, &objects, &checkpoints, &mut watch)
-            .await?;
+        let read = report.read_objects(self, &objects, &checkpoints, &mut watch);
+        let undescribed = read.await?;
         report.compare_objects(&objects, &checkpoints);
+        for (sequence, error) in undescribed {
+            // In most cases, because of a data object that is damaged or missing.
+            if !report.findings.iter().any(|f| f.costs.contains(&sequence)) {
+                report.find(record_name(self, sequence), &error, vec![sequence]);
+            }
+        }
         let lost: HashSet<_> = report.findings.iter().flat_map(|f| &f.costs).collect();
         let whole = checkpoints.iter().map(|c| c.sequence);
         report.checkpoints = whole.filter(|s| !lost.contains(s)).collect();
@@ -155,18 +160,18 @@ impl Verification {
         Ok(checkpoints)
     }
 
-    /// Reads every data object.
+    /// Reads every data object. Returns the checkpoints whose description cannot be read.
     async fn read_objects(
         &mut self,
         location: &OpenLocation,
         objects: &[(ObjectName, u64)],
         checkpoints: &[Checkpoint],
         watch: &mut (impl FnMut(u64, u64) + Send),
-    ) -> Result<()> {
+    ) -> Result<Undescribed> {
         let sizes = objects.iter().map(|(_, size_bytes)| *size_bytes);
         let total = sizes.fold(0, u64::saturating_add);
         watch(0, total);
-        let mut uses = Uses::of(checkpoints);
+        let (mut uses, undescribed) = Uses::of(checkpoints).await?;
         for &(name, size_bytes) in objects {
             self.objects += 1;
             self.object_bytes = self.object_bytes.saturating_add(size_bytes);
@@ -180,7 +185,7 @@ impl Verification {
             }
             watch(self.object_bytes, total);
         }
-        Ok(())
+        Ok(undescribed)
     }
 
     /// Finds data objects that are missing or whose size differs from that in a commit.
@@ -188,7 +193,7 @@ impl Verification {
         let present: BTreeMap<_, _> = objects.iter().copied().collect();
         let mut wrong: BTreeMap<(ObjectName, u64), Vec<u64>> = BTreeMap::new();
         for checkpoint in checkpoints {
-            for object in checkpoint.commit.contents.objects() {
+            for object in &checkpoint.commit.objects {
                 if present.get(&object.name()) != Some(&object.size_bytes) {
                     let costs = wrong.entry((object.name(), object.size_bytes));
                     costs.or_default().push(checkpoint.sequence);

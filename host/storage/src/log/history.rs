@@ -236,7 +236,7 @@ impl History {
     /// Moves checkpoints with a missing or short data object to the damaged ones. Damage inside an
     /// object is found when it is read.
     async fn check_objects(&mut self, location: &OpenLocation) -> Result<()> {
-        let refers = |c: &Checkpoint| !c.commit.contents.objects().is_empty();
+        let refers = |c: &Checkpoint| !c.commit.objects.is_empty();
         if !self.checkpoints.iter().any(refers) {
             return Ok(());
         }
@@ -244,8 +244,7 @@ impl History {
         self.checkpoints.retain(|checkpoint| {
             let lost = checkpoint
                 .commit
-                .contents
-                .objects()
+                .objects
                 .iter()
                 .find(|object| sizes.get(&object.name()) != Some(&object.size_bytes));
             let Some(lost) = lost else { return true };

@@ -87,7 +87,7 @@ pub(crate) async fn sweep_data(
 ) -> Result<()> {
     let referred: HashSet<_> = retained
         .iter()
-        .flat_map(|checkpoint| checkpoint.commit.contents.objects())
+        .flat_map(|checkpoint| &checkpoint.commit.objects)
         .map(|object| object.name())
         .collect();
     let orphans: Vec<_> = list_objects(location)

@@ -83,7 +83,7 @@ pub const KEEP: u64 = 3;
 
 /// A record whose length and hash are correct.
 pub fn record(version: u16, kind: u16, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = b"\x93TCKP\r\n\x1a".to_vec();
+    let mut bytes = b"\x93CKPT\r\n\x1a".to_vec();
     bytes.extend(version.to_le_bytes());
     bytes.extend(kind.to_le_bytes());
     bytes.extend((payload.len() as u32).to_le_bytes());
@@ -114,7 +114,7 @@ pub fn claim_with(epoch: u64, fields: impl IntoIterator<Item = (u64, Cbor)>) -> 
 }
 
 /// The payload of a commit for slot 2, made under the claim in slot 1. `fields` are added to the mandatory
-/// fields or replace them.
+/// fields or replace them. The times of entries in field 5 become field 15.
 pub fn commit(fields: impl IntoIterator<Item = (u64, Cbor)>) -> Vec<u8> {
     let mut all = BTreeMap::from([
         (0, Cbor::Uint(1)),
@@ -127,7 +127,28 @@ pub fn commit(fields: impl IntoIterator<Item = (u64, Cbor)>) -> Vec<u8> {
         (14, Cbor::Uint(claim(1).len() as u64)),
     ]);
     all.extend(fields);
+    if let Some(Cbor::Array(entries)) = all.get_mut(&5) {
+        let times = entries.iter_mut().flat_map(take_time).collect();
+        all.entry(15).or_insert(Cbor::Bytes(times));
+    }
     Cbor::Map(all.into_iter().collect()).encode()
+}
+
+/// Takes the modification time out of an entry, as the nanoseconds since 1970.
+fn take_time(entry: &mut Cbor) -> [u8; 8] {
+    let mut nanoseconds = 0i64;
+    if let Cbor::Map(fields) = entry {
+        fields.retain(|(key, value)| {
+            let (unit, n) = match (key, value) {
+                (2, Cbor::Int(seconds)) => (1_000_000_000, *seconds),
+                (3, Cbor::Uint(n)) => (1, *n as i64),
+                _ => return true,
+            };
+            nanoseconds = nanoseconds.wrapping_add(n.wrapping_mul(unit));
+            false
+        });
+    }
+    nanoseconds.to_le_bytes()
 }
 
 /// An entry of a tree. `node` is what makes it a file or a link.
@@ -154,12 +175,12 @@ pub fn object_ref(epoch: u64, counter: u64, size_bytes: u64) -> Cbor {
 /// A chunk of the contents.
 #[derive(Clone, Debug)]
 pub struct Chunk {
-    /// Index in the commit's list of data objects.
+    /// The counter of its data object, which is of epoch 1.
     pub object: u64,
     pub offset: u64,
     pub stored_bytes: u64,
     pub size_bytes: u64,
-    /// 0 for raw bytes, 1 for an LZ4 block.
+    /// 0 for raw bytes, 1 for an LZ4 block of this chunk.
     pub codec: u64,
     pub hash: [u8; 32],
 }
@@ -187,8 +208,14 @@ impl Chunk {
             codec,
             hash,
         } = self;
-        let numbers = [object, offset, stored_bytes, size_bytes, codec];
-        let numbers = numbers.into_iter().copied().map(Cbor::Uint);
+        let numbers = match codec {
+            0 => vec![1, *object, *offset, *size_bytes],
+            _ => {
+                let block = [1, *object, *offset, *stored_bytes, *size_bytes];
+                [&block[..], &[0, *size_bytes]].concat()
+            }
+        };
+        let numbers = numbers.into_iter().map(Cbor::Uint);
         Cbor::Array(numbers.chain([Cbor::Bytes(hash.to_vec())]).collect())
     }
 }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use crate::format::{
-    Chunk, Claim, Codec, Commit, Contents, Found, LocationId, ObjectRef, Predecessor, Record,
-    WriteId, pack,
+    Block, Chunk, Claim, Codec, Commit, Contents, Described, Description, Found, LocationId,
+    ObjectName, ObjectRef, Predecessor, Record, Root, WriteId, pack,
 };
 use crate::metadata::Metadata;
 use crate::tree::{Entry, Node, Tree};
@@ -24,6 +24,10 @@ fn entry(path: &str, node: Node) -> Entry {
         mode: 0o750,
         modified: time(1_700_000_000, 5),
     }
+}
+
+fn described(tree: Tree, contents: Contents) -> Described {
+    Described::Here(Description { tree, contents }.into())
 }
 
 fn records() -> Vec<(&'static str, Record)> {
@@ -57,23 +61,23 @@ fn records() -> Vec<(&'static str, Record)> {
         predecessor: None,
         ..claim.clone()
     };
+    let tree = Tree::new(vec![
+        entry("", Node::Dir),
+        entry("a", Node::File { size_bytes: 3 }),
+        entry("ü", Node::Link { target: "a".into() }),
+        Entry {
+            modified: SystemTime::UNIX_EPOCH - Duration::new(1, 1),
+            ..entry("z", Node::Dir)
+        },
+    ]);
     let inline = Commit {
         epoch: 7,
         write_id: WriteId([3; 16]),
         attempt: 2,
         saved_at: time(1_700_000_001, 2_000_000),
         retains: vec![5, 8],
-        tree: Tree::new(vec![
-            entry("", Node::Dir),
-            entry("a", Node::File { size_bytes: 3 }),
-            entry("ü", Node::Link { target: "a".into() }),
-            Entry {
-                modified: SystemTime::UNIX_EPOCH - Duration::new(1, 1),
-                ..entry("z", Node::Dir)
-            },
-        ])
-        .unwrap(),
-        contents: Contents::Inline("abc".into()),
+        description: described(tree.unwrap(), Contents::Inline("abc".into())),
+        objects: Vec::new(),
         metadata: Metadata::default(),
         location_id: LocationId([6; 16]),
         keep: NonZeroUsize::new(3).unwrap(),
@@ -93,33 +97,71 @@ fn records() -> Vec<(&'static str, Record)> {
         },
         ..inline.clone()
     };
-    let chunk = Chunk {
-        object: 0,
-        offset: 0,
-        stored_bytes: 100,
+    let object = ObjectName {
+        epoch: 7,
+        counter: 0,
+    };
+    let raw = Chunk {
+        block: Block {
+            object,
+            offset: 0,
+            stored_bytes: 100,
+            size_bytes: 100,
+            codec: Codec::Raw,
+        },
+        start: 0,
         size_bytes: 100,
-        codec: Codec::Raw,
         hash: [4; 32],
     };
-    let chunked = Commit {
-        tree: Tree::new(vec![entry("", Node::File { size_bytes: 1100 })]).unwrap(),
-        contents: Contents::Chunks {
-            objects: vec![ObjectRef {
-                epoch: 7,
-                counter: 0,
-                size_bytes: 1_000,
-            }],
-            chunks: vec![
-                chunk,
-                Chunk {
-                    offset: 100,
-                    size_bytes: 1_000,
-                    codec: Codec::Lz4,
-                    hash: [5; 32],
-                    ..chunk
-                },
-            ],
+    let compressed = Chunk {
+        block: Block {
+            offset: 100,
+            size_bytes: 1_000,
+            codec: Codec::Lz4,
+            ..raw.block
         },
+        start: 300,
+        size_bytes: 700,
+        hash: [5; 32],
+    };
+    let file = Tree::new(vec![entry("", Node::File { size_bytes: 800 })]);
+    let objects = vec![ObjectRef {
+        epoch: 7,
+        counter: 0,
+        size_bytes: 1_000,
+    }];
+    let chunked = Commit {
+        description: described(file.unwrap(), Contents::Chunks(vec![raw, compressed])),
+        objects: objects.clone(),
+        ..inline.clone()
+    };
+    let root = Root {
+        levels: 2,
+        entries: 1_000,
+        files: 900,
+        entries_bytes: 40_000,
+        chunks_bytes: 2_000,
+        contents_bytes: 50_000_000,
+        nodes: vec![raw, compressed],
+    };
+    let stored = Commit {
+        description: Described::Stored {
+            root: root.clone(),
+            inline: None,
+        },
+        objects: objects.clone(),
+        ..inline.clone()
+    };
+    let stored_inline = Commit {
+        description: Described::Stored {
+            root: Root {
+                chunks_bytes: 0,
+                contents_bytes: 3,
+                ..root
+            },
+            inline: Some("abc".into()),
+        },
+        objects,
         ..inline.clone()
     };
     vec![
@@ -128,6 +170,8 @@ fn records() -> Vec<(&'static str, Record)> {
         ("claim-fresh", Record::Claim(empty)),
         ("commit-inline", Record::Commit(inline.into())),
         ("commit-chunks", Record::Commit(chunked.into())),
+        ("commit-stored", Record::Commit(stored.into())),
+        ("commit-stored-inline", Record::Commit(stored_inline.into())),
         ("commit-labelled", Record::Commit(labelled.into())),
         ("commit-given-up", Record::Commit(given_up.into())),
     ]

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use super::{begin, keep, memory, noise};
 use crate::Attempt;
 use crate::contents::read::list_objects;
-use crate::format::Contents;
 use crate::location::OpenLocation;
 use crate::log::history::History;
 
@@ -23,11 +22,11 @@ async fn stored_and_live(location: &OpenLocation) -> (u64, u64) {
     let history = History::load(location).await.unwrap();
     let mut live = HashMap::new();
     for checkpoint in &history.checkpoints {
-        if let Contents::Chunks { objects, chunks } = &checkpoint.commit.contents {
-            for chunk in chunks {
-                let object = objects[chunk.object as usize].name();
-                live.insert((object, chunk.offset), u64::from(chunk.stored_bytes));
-            }
+        let mut chunks = Vec::new();
+        let description = checkpoint.load(&mut chunks).await.unwrap();
+        chunks.extend_from_slice(description.contents.chunks());
+        for chunk in chunks {
+            live.insert(chunk.block, u64::from(chunk.block.stored_bytes));
         }
     }
     (stored, live.into_values().sum())

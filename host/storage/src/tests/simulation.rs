@@ -173,7 +173,7 @@ async fn settle(process: &Process, habits: &Habits, dice: &mut Dice) -> Result<(
     let found = process.location.checkpoints().await.map_err(failed)?;
     let mut needed: Vec<_> = found
         .iter()
-        .flat_map(|checkpoint| checkpoint.commit.contents.objects())
+        .flat_map(|checkpoint| &checkpoint.commit.objects)
         .map(|object| object.name())
         .collect();
     needed.sort_unstable();

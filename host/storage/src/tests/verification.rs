@@ -38,7 +38,7 @@ fn chunked(chunks: &[Chunk], object_bytes: usize) -> Vec<u8> {
 #[tokio::test]
 async fn verifying_reads_each_stored_byte_once_however_often_it_is_referred_to() {
     let (store, location) = faulty();
-    // 20,000 references each to noise and to compressed zeros: 100 GiB of contents in 1 MiB.
+    // 5,000 references each to noise and to compressed zeros: 25 GiB of contents in 1 MiB.
     let stored = [noise(1, MIB), lz4_flex::block::compress(&vec![0; 4 * MIB])];
     let object = data_object(stored.iter().map(Vec::as_slice));
     let zeros = Chunk {
@@ -47,7 +47,7 @@ async fn verifying_reads_each_stored_byte_once_however_often_it_is_referred_to()
         codec: 1,
         ..Chunk::raw(&vec![0; 4 * MIB])
     };
-    let chunks = vec![[Chunk::raw(&stored[0]), zeros]; 20_000].concat();
+    let chunks = vec![[Chunk::raw(&stored[0]), zeros]; 5_000].concat();
     let commit = chunked(&chunks, object.len());
     let (claim_bytes, commit_bytes, data_bytes) = (claim(1).len(), commit.len(), object.len());
     put_record(&store.inner, &location, 1, claim(1)).await;
@@ -88,7 +88,7 @@ async fn verifying_many_checkpoints_of_the_same_data_reads_it_once() {
     let report = location.verify().await.unwrap();
     assert_eq!(report.findings, []);
     assert_eq!(report.checkpoints, [2, 3, 4]);
-    assert!(store.take_fetched() < 3 * MIB as u64 + 10_000);
+    assert!(store.take_fetched() < 3 * MIB as u64 + 40_000);
 }
 
 #[tokio::test]

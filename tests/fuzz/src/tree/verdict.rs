@@ -21,6 +21,9 @@ pub enum Verdict {
     WrongData,
 }
 
+/// The most bytes that a record may have.
+const MAX_RECORD: usize = 1 << 20;
+
 /// Times that every file system can hold, in seconds.
 const PLAIN_TIMES: std::ops::Range<i64> = 0..1 << 33;
 
@@ -28,7 +31,8 @@ impl Commit {
     pub fn verdict(&self, limits: &Limits) -> Verdict {
         let sizes = self.entries.iter().filter_map(|entry| entry.size);
         let size = sizes.fold(0, u64::saturating_add);
-        if !self.is_tree() || !self.holds(size) || !self.objects_are_there() {
+        let fits = self.record().len() <= MAX_RECORD;
+        if !fits || !self.is_tree() || !self.holds(size) || !self.objects_are_there() {
             Verdict::Damaged
         } else if self.entries.len() as u64 > limits.entries || size > limits.checkpoint_bytes {
             Verdict::TooLarge
@@ -80,6 +84,7 @@ impl Commit {
                 let used: BTreeSet<u64> = chunks.iter().map(|chunk| chunk.object).collect();
                 sum == size
                     && references.iter().all(|(epoch, ..)| *epoch <= 1)
+                    && references.is_sorted_by(|a, b| (a.0, a.1) < (b.0, b.1))
                     && references.iter().all(|(.., size)| *size <= 64 << 20)
                     && used.len() == references.len()
                     && chunks.iter().all(|chunk| chunk.can_be(references))
@@ -98,9 +103,8 @@ impl Commit {
     }
 
     fn is_right(&self, chunk: &Chunk) -> bool {
-        let (epoch, counter, _) = self.references.as_ref().unwrap()[chunk.object as usize];
-        let (start, size) = (chunk.offset as usize, chunk.stored_bytes as usize);
-        let stored = &self.objects[&(epoch, counter)][start..start + size];
+        let (start, size) = (chunk.offset as usize, chunk.stored() as usize);
+        let stored = &self.objects[&(1, chunk.object)][start..start + size];
         let contents = match chunk.codec {
             0 => stored.to_vec(),
             _ => match lz4_flex::block::decompress(stored, chunk.size_bytes as usize) {
@@ -136,9 +140,9 @@ impl Commit {
                 );
                 assert_eq!(Some(contents.len() as u64), entry.size);
             }
-            if PLAIN_TIMES.contains(&entry.modified.0) {
-                let (s, ns) = entry.modified;
-                assert_eq!(item.modified, (s, ns.into()), "{:?}", entry.path);
+            let (s, ns) = entry.stored_time();
+            if PLAIN_TIMES.contains(&s) {
+                assert_eq!(item.modified, (s, ns), "{:?}", entry.path);
             }
         }
     }
@@ -150,10 +154,21 @@ impl Entry {
         let target = self.target.as_ref();
         !(self.size.is_some() && target.is_some())
             && target.is_none_or(|target| !target.is_empty() && !target.contains('\0'))
-            && self.modified.1 < 1_000_000_000
             && self.path.len() <= 3072
             && !self.path.contains('\0')
             && !self.path.starts_with('/')
+    }
+
+    /// Returns the seconds and nanoseconds that the record states. It has 8 bytes for them.
+    fn stored_time(&self) -> (i64, i64) {
+        let (seconds, nanoseconds) = self.modified;
+        let time = seconds
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(nanoseconds.into());
+        (
+            time.div_euclid(1_000_000_000),
+            time.rem_euclid(1_000_000_000),
+        )
     }
 
     fn is_holdable(&self) -> bool {
@@ -167,27 +182,30 @@ impl Entry {
 }
 
 impl Chunk {
+    /// Returns the size of its block. A record does not state that of a block which is stored as it is.
+    fn stored(&self) -> u64 {
+        match self.codec {
+            0 => self.size_bytes,
+            _ => self.stored_bytes,
+        }
+    }
+
     fn can_be(&self, references: &[(u64, u64, u64)]) -> bool {
-        let object = usize::try_from(self.object)
-            .ok()
-            .and_then(|at| references.get(at));
-        let end = self.offset.checked_add(self.stored_bytes);
+        let object = |reference: &&(u64, u64, u64)| (reference.0, reference.1) == (1, self.object);
+        let object = references.iter().find(object);
+        let end = self.offset.checked_add(self.stored());
         object.is_some_and(|(.., size)| end.is_some_and(|end| end <= *size))
-            && self.stored_bytes > 0
+            && self.stored() > 0
             && (1..=16 << 20).contains(&self.size_bytes)
-            && match self.codec {
-                0 => self.stored_bytes == self.size_bytes,
-                1 => self.stored_bytes < self.size_bytes,
-                _ => false,
-            }
+            && (self.codec == 0 || self.stored_bytes < self.size_bytes)
     }
 }
 
-/// Returns whether any two chunks in one object are the same or lie apart.
+/// Returns whether any two blocks in one object are the same or lie apart.
 fn do_not_overlap(chunks: &[Chunk]) -> bool {
     let fields = |chunk: &Chunk| {
-        let place = (chunk.object, chunk.offset, chunk.stored_bytes);
-        (place, chunk.size_bytes, chunk.codec, chunk.hash)
+        let place = (chunk.object, chunk.offset, chunk.stored());
+        (place, chunk.size_bytes, chunk.codec != 0)
     };
     let distinct: BTreeSet<_> = chunks.iter().map(fields).collect();
     let mut ends = std::collections::BTreeMap::new();

@@ -9,7 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::contents::codec;
 use crate::contents::read::collect;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Chunk, Codec, Contents, ObjectName, by_place, pack};
+use crate::format::{Block, Chunk, Codec, ObjectName, pack};
 use crate::location::OpenLocation;
 use crate::{blocking, paths};
 
@@ -22,7 +22,6 @@ pub(super) struct Uses(HashMap<ObjectName, Vec<Use>>);
 struct Use {
     /// The sequence number of the checkpoint.
     by: u64,
-    /// The index of its object means nothing here.
     chunk: Chunk,
 }
 
@@ -35,30 +34,30 @@ pub(super) enum Examined {
     Damaged(Error, Vec<u64>),
 }
 
+/// The checkpoints whose description cannot be read, and why.
+pub(super) type Undescribed = Vec<(u64, Error)>;
+
 impl Uses {
-    /// Collects the distinct chunks of each checkpoint.
-    pub(super) fn of(checkpoints: &[Checkpoint]) -> Self {
+    /// Collects the distinct chunks of each checkpoint, and of its description as far as it can be read.
+    pub(super) async fn of(checkpoints: &[Checkpoint]) -> Result<(Self, Undescribed)> {
         let mut uses: HashMap<_, Vec<Use>> = HashMap::new();
+        let mut undescribed = Vec::new();
         for checkpoint in checkpoints {
-            let Contents::Chunks { objects, chunks } = &checkpoint.commit.contents else {
-                continue;
-            };
-            // Decoding has checked that no chunks overlap.
-            for chunk in by_place(chunks).unwrap_or_default() {
-                let Some(object) = objects.get(chunk.object as usize) else {
-                    continue;
-                };
-                let chunk = Chunk {
-                    object: 0,
-                    ..*chunk
-                };
-                let by = checkpoint.sequence;
-                uses.entry(object.name())
-                    .or_default()
-                    .push(Use { by, chunk });
+            let by = checkpoint.sequence;
+            let mut chunks = Vec::new();
+            match checkpoint.load(&mut chunks).await {
+                Ok(description) => chunks.extend_from_slice(description.contents.chunks()),
+                Err(error) if error.kind() == ErrorKind::Corrupt => undescribed.push((by, error)),
+                Err(error) => return Err(error),
+            }
+            chunks.sort_unstable_by_key(place);
+            chunks.dedup();
+            for chunk in chunks {
+                let uses = uses.entry(chunk.block.object).or_default();
+                uses.push(Use { by, chunk });
             }
         }
-        Self(uses)
+        Ok((Self(uses), undescribed))
     }
 
     /// Reads a data object, which was listed with this size.
@@ -109,44 +108,46 @@ async fn read(location: &OpenLocation, name: ObjectName, size_bytes: u64) -> Res
 
 /// Returns the checkpoints that misstate chunks of an object which holds these, and a reason for each.
 ///
-/// Decodes each stored chunk at most once for each way to state it rightly, and once more for each checkpoint that
+/// Decodes each stored block at most once for each way to state it rightly, and once more for each checkpoint that
 /// states it wrongly. References that cut across the stored chunks cost nothing: they are wrong.
 fn misstated(
     object: &Bytes,
     stored: &[pack::StoredChunk],
     mut uses: Vec<Use>,
 ) -> Vec<(u64, Error)> {
-    // References to the same chunk follow one another.
-    uses.sort_unstable_by_key(|Use { by, chunk }| {
-        let Chunk {
-            object: _,
-            offset,
-            stored_bytes,
-            size_bytes,
-            codec,
-            hash,
-        } = *chunk;
-        (offset, stored_bytes, size_bytes, codec as u8, hash, *by)
-    });
+    // References to the same chunk follow one another, and so do those to the same block.
+    uses.sort_unstable_by_key(|Use { by, chunk }| (place(chunk), *by));
     let mut starts = starts(stored).peekable();
     let mut found: HashMap<u64, Error> = HashMap::new();
     let mut right: Option<Chunk> = None;
+    let mut decoded: Option<(Block, Bytes)> = None;
     for Use { by, chunk } in uses {
         if right == Some(chunk) || found.contains_key(&by) {
             continue;
         }
-        while starts.next_if(|(start, _)| *start < chunk.offset).is_some() {}
+        let block = chunk.block;
+        let offset = u64::from(block.offset);
+        while starts.next_if(|(start, _)| *start < offset).is_some() {}
         let listed = starts
             .peek()
-            .filter(|(start, stored)| *start == chunk.offset && stored.bytes == chunk.stored_bytes);
-        let checked = match listed {
-            None => Err(Error::corrupt("it does not list a chunk of a commit")),
+            .filter(|(start, stored)| *start == offset && stored.bytes == block.stored_bytes);
+        let checked = match (listed, &decoded) {
+            (None, _) => Err(Error::corrupt("it does not list a block of a commit")),
             // Its index was checked.
-            Some((_, stored)) if chunk.codec == Codec::Raw => match stored.hash == chunk.hash {
-                true => Ok(()),
-                false => Err(Error::corrupt("a chunk that does not match its hash")),
-            },
-            Some(_) => decode(object, &chunk),
+            (Some((_, stored)), _) if block.codec == Codec::Raw => {
+                match stored.hash == chunk.hash {
+                    true => Ok(()),
+                    false => Err(Error::corrupt("a chunk that does not match its hash")),
+                }
+            }
+            (Some(_), Some((last, contents))) if *last == block => {
+                codec::chunk_of(contents, &chunk).map(drop)
+            }
+            (Some(_), _) => decode(object, &block).and_then(|contents| {
+                let checked = codec::chunk_of(&contents, &chunk).map(drop);
+                decoded = Some((block, contents));
+                checked
+            }),
         };
         match checked {
             Ok(()) => right = Some(chunk),
@@ -168,13 +169,17 @@ fn starts(stored: &[pack::StoredChunk]) -> impl Iterator<Item = (u64, pack::Stor
     starts.filter(|(_, chunk)| chunk.bytes > 0)
 }
 
-fn decode(object: &Bytes, chunk: &Chunk) -> Result<()> {
-    let place = usize::try_from(chunk.offset)
+fn decode(object: &Bytes, block: &Block) -> Result<Bytes> {
+    let place = usize::try_from(block.offset)
         .ok()
-        .zip(usize::try_from(chunk.end()).ok());
+        .zip(usize::try_from(block.end()).ok());
     let Some((start, end)) = place.filter(|(_, end)| *end <= object.len()) else {
-        return Err(Error::corrupt("a chunk beyond the end"));
+        return Err(Error::corrupt("a block beyond the end"));
     };
-    let stored = object.slice(start..end);
-    codec::unpack(stored, chunk.codec, chunk.size_bytes, chunk.hash).map(drop)
+    codec::unpack(object.slice(start..end), block.codec, block.size_bytes)
+}
+
+/// Where a chunk is, and what it says of itself.
+fn place(chunk: &Chunk) -> (Block, u32, u32, [u8; 32]) {
+    (chunk.block, chunk.start, chunk.size_bytes, chunk.hash)
 }

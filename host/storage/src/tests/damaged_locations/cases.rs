@@ -219,7 +219,10 @@ pub(super) fn whole() -> Files {
         let size_bytes = contents.len() as u64;
         let object = data_object([contents.as_bytes()]);
         let reference = object_ref(1, counter, object.len() as u64);
-        let chunk = Chunk::raw(contents.as_bytes());
+        let chunk = Chunk {
+            object: counter,
+            ..Chunk::raw(contents.as_bytes())
+        };
         let payload = commit([
             (4, Cbor::uints(retains.iter().copied())),
             (5, Cbor::Array(vec![file("", size_bytes)])),

@@ -101,9 +101,9 @@ fn decoding_a_record_takes_memory_in_proportion_to_its_size() {
 }
 
 #[test]
-fn a_chunk_that_is_too_short_for_its_size_takes_no_memory() {
+fn a_block_that_is_too_short_for_its_size_takes_no_memory() {
     let stored = Bytes::from_static(&[0x1f; 100]);
-    let (unpacked, peak) = peak_of(|| codec::unpack(stored, Codec::Lz4, 16 << 20, [0; 32]));
+    let (unpacked, peak) = peak_of(|| codec::unpack(stored, Codec::Lz4, 16 << 20));
     assert_eq!(unpacked.unwrap_err().kind(), ErrorKind::Corrupt);
     assert!(peak < 4096, "{peak}");
 }

@@ -94,8 +94,20 @@ fn invalid_entries() -> Vec<Case> {
         ),
         ("an empty entry", in_a_dir([Map(vec![])])),
         (
-            "a full second of nanoseconds",
-            in_a_dir([entry("a", 0, (0, 1_000_000_000), [(4, Uint(0))])]),
+            "fewer times than entries",
+            commit([
+                (5, Array(vec![file("", 0)])),
+                (6, Bytes(Vec::new())),
+                (15, Bytes(Vec::new())),
+            ]),
+        ),
+        (
+            "half a time more than entries",
+            commit([
+                (5, Array(vec![file("", 0)])),
+                (6, Bytes(Vec::new())),
+                (15, Bytes(vec![0; 12])),
+            ]),
         ),
     ]
 }
@@ -188,6 +200,20 @@ fn not_canonical() -> Vec<Case> {
             ]),
         ),
         (
+            "data objects out of order",
+            commit([
+                (5, Array(vec![file("", 8)])),
+                (7, Array(vec![object_ref(1, 1, 84), object_ref(1, 0, 84)])),
+                (
+                    8,
+                    Array(vec![
+                        Chunk::raw(b"data").encoded(),
+                        chunk(|c| c.object = 1).encoded(),
+                    ]),
+                ),
+            ]),
+        ),
+        (
             "a data object of more than 64 MiB",
             commit([
                 (5, Array(vec![file("", 4)])),
@@ -211,6 +237,22 @@ fn chunked(size_bytes: u64, chunks: Vec<Chunk>) -> Vec<u8> {
         (5, Array(vec![file("", size_bytes)])),
         (7, Array(vec![object_ref(1, 0, 84)])),
         (8, Array(chunks.iter().map(Chunk::encoded).collect())),
+    ])
+}
+
+/// A file in chunks of one compressed block of the data object `1-0`, given with their places in the block and their
+/// sizes.
+fn in_block<const N: usize>(stored: u64, block: u64, chunks: [[u64; 2]; N]) -> Vec<u8> {
+    let hash = || Bytes(vec![1; 32]);
+    let size_bytes = chunks.iter().map(|[_, size]| size).sum();
+    let chunks = chunks.map(|[start, size]| {
+        let numbers = [1, 0, 0, stored, block, start, size];
+        Array(numbers.into_iter().map(Uint).chain([hash()]).collect())
+    });
+    commit([
+        (5, Array(vec![file("", size_bytes)])),
+        (7, Array(vec![object_ref(1, 0, 84)])),
+        (8, Array(chunks.to_vec())),
     ])
 }
 
@@ -249,10 +291,6 @@ fn invalid_chunks() -> Vec<Case> {
             chunked(0, vec![chunk(|c| (c.stored_bytes, c.size_bytes) = (0, 0))]),
         ),
         (
-            "a raw chunk whose two sizes differ",
-            chunked(5, vec![chunk(|c| c.size_bytes = 5)]),
-        ),
-        (
             "a compressed chunk that is no smaller",
             chunked(4, vec![chunk(|c| c.codec = 1)]),
         ),
@@ -270,15 +308,30 @@ fn invalid_chunks() -> Vec<Case> {
                 })],
             ),
         ),
-        ("an unknown codec", chunked(4, vec![chunk(|c| c.codec = 2)])),
-        ("chunks that overlap", {
+        ("a chunk of an unknown form", {
+            let hash = Bytes(Chunk::raw(b"data").hash.to_vec());
+            commit([
+                (5, Array(vec![file("", 4)])),
+                (7, Array(vec![object_ref(1, 0, 84)])),
+                (8, Array(vec![Array(vec![Uint(1), Uint(0), hash])])),
+            ])
+        }),
+        (
+            "a chunk beyond the end of its block",
+            in_block(4, 10, [[4, 7]]),
+        ),
+        (
+            "chunks far smaller than their block",
+            in_block(4, 16 << 20, [[0, 1]; 40]),
+        ),
+        ("blocks that overlap", {
             let within = |c: &mut Chunk| (c.offset, c.stored_bytes, c.size_bytes) = (1, 3, 3);
             chunked(7, vec![chunk(|_| ()), chunk(within)])
         }),
-        (
-            "two chunks in one place",
-            chunked(8, vec![chunk(|_| ()), chunk(|c| c.hash = [1; 32])]),
-        ),
+        ("two blocks in one place", {
+            let compressed = |c: &mut Chunk| (c.codec, c.size_bytes) = (1, 5);
+            chunked(9, vec![chunk(|_| ()), chunk(compressed)])
+        }),
         (
             "a negative size of the permanent records",
             commit([

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Forged, dir, dir_with_canary, file, in_a_dir, inline, kind, link};
 use crate::error::ErrorKind;
-use crate::tests::forge::Cbor::{Array, Text, Uint};
+use crate::tests::forge::Cbor::{Array, Bytes, Text, Uint};
 use crate::tests::forge::{Chunk, commit, data_object, entry, object_ref};
 use crate::tree::dir::DirTree;
 use crate::tree::target::Existing;
@@ -14,13 +14,6 @@ use crate::tree::walk::TreeTarget;
 #[tokio::test]
 async fn a_checkpoint_over_the_limits_is_refused_before_anything_is_written() {
     let quota = ErrorKind::QuotaExceeded;
-    let many = (0..1_000_000).map(|n| file(&format!("{n:06}"), 0));
-    let forged = Forged::put(&in_a_dir(many), None).await;
-    forged
-        .assert_refused("a million and one entries", quota)
-        .await;
-
-    // Slightly more than 64 GiB of zeros, from a data object of 64 KiB.
     let zeros = vec![0; 16 << 20];
     let stored = lz4_flex::block::compress(&zeros);
     let chunk = Chunk {
@@ -29,6 +22,30 @@ async fn a_checkpoint_over_the_limits_is_refused_before_anything_is_written() {
         ..Chunk::raw(&zeros)
     };
     let object = data_object([&stored[..]]);
+    // A description of 32 MiB, in two nodes, with eight bytes for the time of each entry.
+    let entries = 1_000_001;
+    let many = commit([
+        (6, Bytes(Vec::new())),
+        (7, Array(vec![object_ref(1, 0, object.len() as u64)])),
+        (
+            16,
+            Array(vec![
+                Uint(1),
+                Uint(entries),
+                Uint(entries - 1),
+                Uint((32 << 20) - 8 * entries),
+                Uint(0),
+                Uint(0),
+                Array(vec![chunk.encoded(); 2]),
+            ]),
+        ),
+    ]);
+    let forged = Forged::put(&many, Some(object.clone())).await;
+    forged
+        .assert_refused("a million and one entries", quota)
+        .await;
+
+    // Slightly more than 64 GiB of zeros, from a data object of 64 KiB.
     let bomb = commit([
         (5, Array(vec![file("", 4097 * (16 << 20))])),
         (7, Array(vec![object_ref(1, 0, object.len() as u64)])),
@@ -42,7 +59,7 @@ async fn a_checkpoint_over_the_limits_is_refused_before_anything_is_written() {
 async fn a_tree_that_no_directory_can_hold_is_refused_and_changes_nothing() {
     let levels = |most: usize| (1..=most).map(|n| dir(&vec!["d"; n].join("/")));
     for (name, payload) in [
-        ("1,500 levels", in_a_dir(levels(1500))),
+        ("900 levels", in_a_dir(levels(900))),
         ("a name of 300 bytes", in_a_dir([file(&"n".repeat(300), 0)])),
         (
             "a link of 4,096 bytes",

@@ -120,7 +120,7 @@ impl Ledger {
             let Some(Record::Commit(retained)) = self.log.get(sequence) else {
                 return Some(format!("{newest} retains {sequence}, which does not exist"));
             };
-            for object in retained.contents.objects() {
+            for object in &retained.objects {
                 let path = paths::object(&Path::from("task"), object.name());
                 let size = objects.get(path.as_ref()).map(|bytes| bytes.len() as u64);
                 if size != Some(object.size_bytes) {
