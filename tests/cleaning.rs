@@ -6,10 +6,6 @@ use std::path::PathBuf;
 use crate::support::cli::{Cli, Outcome};
 use crate::support::{Place, tree};
 
-fn record(place: &Place, sequence: u64) -> PathBuf {
-    place.store().join(format!("log/{sequence:020}"))
-}
-
 /// A location that holds the checkpoints 2 and 3.
 fn two_checkpoints() -> Place {
     let place = Place::new();
@@ -51,7 +47,7 @@ fn nothing_is_given_up_where_there_is_no_checkpoint_to_keep() {
     {
         let place = Place::new();
         place.run(before);
-        fs::write(record(&place, damaged), "damaged").unwrap();
+        fs::write(place.record(damaged), "damaged").unwrap();
         place.cli().options(options).verbs("exit=3").outcome();
         let stored = tree(&place.store());
         let refused = prune(&place, &["--keep", "3", "--give-up"]);
@@ -71,7 +67,7 @@ fn nothing_is_given_up_where_there_is_no_checkpoint_to_keep() {
 fn a_damaged_newest_claim_is_given_up_and_the_next_attempt_resumes() {
     let place = two_checkpoints();
     place.run("exit=3");
-    fs::write(record(&place, 4), "damaged").unwrap();
+    fs::write(place.record(4), "damaged").unwrap();
     prune(&place, &["--keep", "3"]).failed(65);
     let pruned = prune(&place, &["--keep", "3", "--give-up"]);
     assert_eq!(pruned.code, Some(0), "{}", pruned.text());
@@ -89,7 +85,7 @@ fn damage_in_a_predecessor_is_given_up_there() {
         .cli()
         .options(["--prev".as_ref(), old.store().as_os_str()]);
     cli.verbs("exit=3").outcome();
-    fs::write(record(&old, 3), "damaged").unwrap();
+    fs::write(old.record(3), "damaged").unwrap();
     assert_verifies(&new, 65);
     let stored = tree(&old.store());
     // Cleaning the one does not touch the other.

@@ -149,7 +149,7 @@ fn damage_to_the_attempts_own_save_is_reported() {
 fn a_record_too_large_for_memory_is_damage() {
     let place = Place::on(Host::Composed);
     place.run("write=one").printed(["write 2"]);
-    let record = place.store().join("log/00000000000000000003");
+    let record = place.store().join("log/09223372036854775805");
     let file = fs::File::create(record).unwrap();
     file.set_len(6 << 30).unwrap();
     place

@@ -19,10 +19,6 @@ on_each_host![
     a_damaged_claim_costs_no_checkpoint,
 ];
 
-fn record(place: &Place, sequence: u64) -> PathBuf {
-    place.store().join(format!("log/{sequence:020}"))
-}
-
 fn data(place: &Place) -> Vec<PathBuf> {
     let entries = fs::read_dir(place.store().join("data")).unwrap();
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -49,7 +45,7 @@ fn two_checkpoints(host: Host) -> Place {
 fn a_damaged_record_falls_back_to_the_checkpoint_before(host: Host) {
     for seed in 0..8 {
         let place = two_checkpoints(host);
-        flip_a_bit(&record(&place, 3), &mut Random::new(seed));
+        flip_a_bit(&place.record(3), &mut Random::new(seed));
         let outcome = place.run("prev-exists resume read");
         outcome.printed([
             "prev-exists true",
@@ -61,9 +57,9 @@ fn a_damaged_record_falls_back_to_the_checkpoint_before(host: Host) {
 
 fn a_truncated_record_falls_back_to_the_checkpoint_before(host: Host) {
     let place = two_checkpoints(host);
-    let whole = fs::read(record(&place, 3)).unwrap();
+    let whole = fs::read(place.record(3)).unwrap();
     for length in [0, 1, whole.len() / 2, whole.len() - 1] {
-        fs::write(record(&place, 3), &whole[..length]).unwrap();
+        fs::write(place.record(3), &whole[..length]).unwrap();
         place
             .run("resume read")
             .printed(["resume fell-back 2 past 3", "read \"one\""]);
@@ -72,7 +68,7 @@ fn a_truncated_record_falls_back_to_the_checkpoint_before(host: Host) {
 
 fn an_attempt_that_fell_back_can_save_and_the_next_resumes_from_that(host: Host) {
     let place = two_checkpoints(host);
-    flip_a_bit(&record(&place, 3), &mut Random::new(0));
+    flip_a_bit(&place.record(3), &mut Random::new(0));
     place.run("write=three").printed(["write 5"]);
     place
         .run("resume read")
@@ -82,7 +78,7 @@ fn an_attempt_that_fell_back_can_save_and_the_next_resumes_from_that(host: Host)
 fn a_fall_back_is_reported_on_the_terminal(host: Host) {
     let said = "falling back to checkpoint 2";
     let place = two_checkpoints(host);
-    flip_a_bit(&record(&place, 3), &mut Random::new(0));
+    flip_a_bit(&place.record(3), &mut Random::new(0));
     let outcome = place.run("read");
     assert_eq!(
         outcome.stderr.matches(said).count(),
@@ -198,8 +194,8 @@ fn everyone_falls_back_past_damaged_data_and_says_so() {
 #[test]
 fn everyone_falls_back_past_a_damaged_record_and_says_so() {
     let place = two_checkpoints(Host::Native);
-    let whole = fs::read(record(&place, 3)).unwrap();
-    fs::write(record(&place, 3), &whole[..whole.len() / 2]).unwrap();
+    let whole = fs::read(place.record(3)).unwrap();
+    fs::write(place.record(3), &whole[..whole.len() / 2]).unwrap();
     let operate = |verb: &str, args: &[&str]| {
         let line = [verb.into(), place.store().into_os_string()];
         Cli::new(line).options(args).outcome()
@@ -228,10 +224,10 @@ fn everyone_falls_back_past_a_damaged_record_and_says_so() {
         Some(0)
     );
     assert_eq!(operate("verify", &[]).code, Some(0));
-    assert!(record(&place, 3).exists());
+    assert!(place.record(3).exists());
     assert_eq!(operate("ls", &[]).stderr, "");
-    fs::write(record(&place, 5), "damaged").unwrap();
-    fs::write(record(&place, 2), "damaged").unwrap();
+    fs::write(place.record(5), "damaged").unwrap();
+    fs::write(place.record(2), "damaged").unwrap();
     let listed = operate("ls", &[]);
     assert_eq!(listed.code, Some(65), "{}", listed.text());
 }
@@ -273,7 +269,7 @@ fn a_restore_from_damaged_data_falls_back_to_the_checkpoint_before(host: Host) {
 fn a_task_whose_checkpoints_are_all_damaged_is_not_fresh(host: Host) {
     let place = two_checkpoints(host);
     for sequence in [2, 3] {
-        flip_a_bit(&record(&place, sequence), &mut Random::new(sequence));
+        flip_a_bit(&place.record(sequence), &mut Random::new(sequence));
     }
     let outcome = place.run("prev-exists resume read restore=/data/target");
     assert_eq!(outcome.lines, ["error: corrupt"; 4], "{}", outcome.text());
@@ -287,7 +283,7 @@ fn a_task_whose_checkpoints_are_all_damaged_is_not_fresh(host: Host) {
 fn a_task_that_gives_up_on_damage_ends_with_the_code_for_that() {
     let place = two_checkpoints(Host::Native);
     for sequence in [2, 3] {
-        flip_a_bit(&record(&place, sequence), &mut Random::new(sequence));
+        flip_a_bit(&place.record(sequence), &mut Random::new(sequence));
     }
     place.run("strict read").failed(65);
 }
@@ -296,7 +292,7 @@ fn a_task_that_gives_up_on_damage_ends_with_the_code_for_that() {
 fn a_task_that_handles_damage_is_retried_and_resumes_from_its_own_save() {
     let place = two_checkpoints(Host::Native);
     for sequence in [2, 3] {
-        flip_a_bit(&record(&place, sequence), &mut Random::new(sequence));
+        flip_a_bit(&place.record(sequence), &mut Random::new(sequence));
     }
     let cli = place.cli().options(["--retries", "1"]);
     let outcome = cli.verbs("read write=fresh read trap").outcome();
@@ -320,7 +316,7 @@ fn a_task_that_handles_damage_is_retried_and_resumes_from_its_own_save() {
 fn a_task_with_a_damaged_predecessor_is_not_fresh() {
     let place = Place::new();
     place.run("write=one").printed(["write 2"]);
-    flip_a_bit(&record(&place, 2), &mut Random::new(0));
+    flip_a_bit(&place.record(2), &mut Random::new(0));
     let next = Place::new();
     let store = place.store();
     let cli = next.cli().options(["--prev".as_ref(), store.as_os_str()]);
@@ -330,11 +326,11 @@ fn a_task_with_a_damaged_predecessor_is_not_fresh() {
 
 fn a_damaged_claim_costs_no_checkpoint(host: Host) {
     let place = two_checkpoints(host);
-    flip_a_bit(&record(&place, 1), &mut Random::new(0));
+    flip_a_bit(&place.record(1), &mut Random::new(0));
     place
         .run("read write=three")
         .printed(["read \"two\"", "write 5"]);
-    flip_a_bit(&record(&place, 4), &mut Random::new(0));
+    flip_a_bit(&place.record(4), &mut Random::new(0));
     place.run("read").printed(["read \"three\""]);
 }
 

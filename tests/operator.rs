@@ -104,7 +104,7 @@ fn an_export_never_replaces_the_location_that_it_reads() {
         link,
         place.store().join("log"),
         place.store().join("new"),
-        place.store().join("log/00000000000000000009"),
+        place.store().join("log/09223372036854775799"),
         place.work().join("../store"),
         place.store().parent().unwrap().to_owned(),
         previous.store(),

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::cli::{Cli, Host, Outcome};
 use crate::support::s3::Server;
-use crate::support::{Place, tree};
+use crate::support::{Place, record_name, tree};
 
 fn full() -> File {
     File::options().write(true).open("/dev/full").unwrap()
@@ -124,7 +124,7 @@ fn a_report_among_checkpoints_is_refused_and_claims_nothing() {
     let state = place.work().join("state");
     let link = place.work().join("link");
     symlink(place.store(), &link).unwrap();
-    let record = format!("log/{:020}", 2);
+    let record = format!("log/{}", record_name(2));
     let before = [tree(&place.store()), tree(&previous.store())];
     for report in [
         place.store().join(&record),

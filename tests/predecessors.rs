@@ -362,7 +362,7 @@ fn operators_look_through_predecessors_as_a_run_does() {
     assert_eq!(verified["predecessors"][0]["location"], stored_in.as_str());
     assert_eq!(verified["predecessors"][0]["whole_checkpoints"][0], 2);
     // Damage there is damage here.
-    let record = old.store().join(format!("log/{:020}", 2));
+    let record = old.record(2);
     fs::write(record, "damaged").unwrap();
     let line = ["verify".into(), new.store().into_os_string()];
     assert_eq!(Cli::new(line).outcome().code, Some(65));

@@ -71,6 +71,11 @@ impl Place {
         self.dir.path().join("store")
     }
 
+    /// Returns the path of the record in a slot.
+    pub(crate) fn record(&self, sequence: u64) -> PathBuf {
+        self.store().join("log").join(record_name(sequence))
+    }
+
     pub(crate) fn work(&self) -> PathBuf {
         self.dir.path().join("work")
     }
@@ -132,4 +137,9 @@ impl Random {
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
+}
+
+/// Returns the name of the record in a slot, as FORMAT.md says.
+pub(crate) fn record_name(sequence: u64) -> String {
+    format!("{:020}", (1 << 63) - sequence)
 }

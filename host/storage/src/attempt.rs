@@ -23,9 +23,9 @@ use crate::cancel::{CancelOnDrop, Running};
 use crate::checkpoint::Checkpoint;
 use crate::contents::lease::{Lease, Purpose};
 use crate::contents::stage::{Stage, Stored};
-use crate::error::{Error, Result};
 #[cfg(doc)]
 use crate::error::ErrorKind;
+use crate::error::{Error, Result};
 use crate::format::Description;
 use crate::inspect::prune::PrunePlan;
 use crate::limits::{Limits, SaveRate};
@@ -232,6 +232,7 @@ impl Attempt {
     /// [`write`](Self::write).
     pub async fn prune(&self, plan: &PrunePlan) -> Result<Option<u64>> {
         let mut state = self.state.lock().await;
+        state.ready().await?;
         state.writer.follow(plan).await?;
         let Some(newest) = state.writer.newest() else {
             return Ok(None);
@@ -254,7 +255,10 @@ impl Attempt {
     /// whatever is not deleted when the attempt is dropped is swept when the next one begins.
     pub async fn settle(&self) {
         let mut state = self.state.lock().await;
-        state.writer.discard_unused().await;
+        // What cannot be read now is left to the next attempt.
+        if state.ready().await.is_ok() {
+            state.writer.discard_unused().await;
+        }
         state.writer.settle().await;
     }
 
@@ -286,10 +290,14 @@ impl Attempt {
         Ok(())
     }
 
-    /// Returns how many more bytes a save may store now, with the record that describes it.
+    /// Returns how many more bytes a save may store now, with the record that describes it. Returns 0 if that cannot be
+    /// found out now, because the storage cannot be reached or a newer attempt owns it.
     pub async fn bytes_left(&self) -> u64 {
-        let state = self.state.lock().await;
-        state.writer.usage().left(&self.limits)
+        let mut state = self.state.lock().await;
+        match state.ready().await {
+            Ok(()) => state.writer.usage().left(&self.limits),
+            Err(_) => 0,
+        }
     }
 
     /// Returns the limits on what the task may store.
@@ -371,6 +379,7 @@ impl Attempt {
     pub(crate) async fn stage(&self) -> Result<Stage> {
         let mut state = self.state.lock().await;
         state.writer.check_unfenced()?;
+        state.ready().await?;
         state.writer.discard_unused().await;
         Ok(state.writer.stage(self.limits))
     }

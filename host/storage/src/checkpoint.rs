@@ -1,19 +1,23 @@
 //! A committed checkpoint.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
-use futures::TryFutureExt;
+use futures::future::join_all;
 use futures::stream::{BoxStream, StreamExt};
+use futures::{FutureExt, TryFutureExt};
+use object_store::ObjectStoreExt;
 
 use crate::contents::read::{self, READS};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Chunk, Commit, Described, Description};
+use crate::format::{Chunk, Commit, Described, Description, ObjectRef};
 use crate::limits::Limits;
 use crate::location::OpenLocation;
 use crate::log::history::History;
 use crate::metadata::Metadata;
+use crate::paths;
 use crate::tree::Tree;
 
 /// The largest contents that are read into memory as a whole: what a 32-bit guest can address. If
@@ -22,6 +26,9 @@ const MAX_WHOLE_BYTES: u64 = match cfg!(target_pointer_width = "32") {
     true => 1 << 29,
     false => u32::MAX as u64,
 };
+
+/// How many data objects are looked for one by one, all at once. More are listed instead.
+const MAX_HEADS: usize = 16;
 
 /// The facts about a checkpoint that are known without reading its contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +153,26 @@ impl Checkpoint {
     pub(crate) async fn read_through(&self) -> Result<()> {
         let description = self.load(&mut Vec::new()).await?;
         read::verify(&self.location, description.contents.chunks()).await
+    }
+
+    /// Returns whether its data objects are known to be there, each with its size.
+    pub(crate) async fn has_its_objects(&self) -> bool {
+        let objects = &self.commit.objects;
+        if objects.len() > MAX_HEADS {
+            let listed = read::list_objects(&self.location).await.unwrap_or_default();
+            let listed: BTreeMap<_, _> = listed.into_iter().collect();
+            let is_there = |o: &ObjectRef| listed.get(&o.name()) == Some(&o.size_bytes);
+            return objects.iter().all(is_there);
+        }
+        let heads = objects.iter().map(|o| self.has_object(*o).boxed());
+        let are_there = join_all(heads).await;
+        are_there.into_iter().all(|is_there| is_there)
+    }
+
+    async fn has_object(&self, object: ObjectRef) -> bool {
+        let path = paths::object(self.location.prefix(), object.name());
+        let head = self.location.store().head(&path).await;
+        head.is_ok_and(|found| found.size == object.size_bytes)
     }
 
     /// Returns whether its location has pruned it.

@@ -10,14 +10,14 @@ mod frame;
 pub(crate) mod pack;
 mod payload;
 
-pub(crate) use claim::{Claim, Found, LocationId, Predecessor};
 pub(crate) use chunk::{Block, Chunk, Codec, ObjectName, ObjectRef, Objects, blocks, size_of};
+pub(crate) use claim::{Below, Claim, Found, LocationId, Predecessor};
 pub(crate) use commit::{Commit, Described};
+#[cfg(test)]
+pub(crate) use description::Root;
 pub(crate) use description::{
     Contents, Description, MAX_DESCRIPTION_BYTES, decode_list, encode_list,
 };
-#[cfg(test)]
-pub(crate) use description::Root;
 pub(crate) use payload::WriteId;
 
 use std::num::NonZeroUsize;

@@ -3,6 +3,7 @@
 
 pub(crate) mod claim;
 pub(crate) mod history;
+pub(crate) mod holdings;
 pub(crate) mod predecessors;
 pub(crate) mod slot;
 pub(crate) mod sweep;

@@ -10,8 +10,8 @@ use crate::format::ObjectName;
 /// cannot keep a location from being opened by lying at the end of its log.
 pub(crate) const SLOTS: Range<u64> = 1..1 << 63;
 
-/// The digits of a sequence number in a path: those of `u64::MAX`, so that paths sort as numbers do.
-const SEQUENCE_DIGITS: usize = 20;
+/// The digits of a record's name. All names have as many, so that they sort as numbers do.
+const NAME_DIGITS: usize = 20;
 
 pub(crate) fn log(prefix: &Path) -> Path {
     prefix.clone().join("log")
@@ -25,9 +25,11 @@ pub(crate) fn record(prefix: &Path, sequence: u64) -> Path {
     log(prefix).join(record_name(sequence))
 }
 
-/// Returns the name of a record in the log's folder.
+/// Returns the name of a record in the log's folder. It is the number of slots from this one on, so the newest record
+/// comes first in every list, and finding it takes one page however long the log is.
 pub(crate) fn record_name(sequence: u64) -> String {
-    format!("{sequence:020}")
+    // Forged records may name what is no slot. Its name is no record's.
+    format!("{:020}", SLOTS.end.saturating_sub(sequence))
 }
 
 pub(crate) fn object(prefix: &Path, name: ObjectName) -> Path {
@@ -42,8 +44,9 @@ pub(crate) fn parse_record(prefix: &Path, path: &Path) -> Option<u64> {
 }
 
 pub(crate) fn parse_record_name(name: &str) -> Option<u64> {
-    let digits = name.len() == SEQUENCE_DIGITS && name.bytes().all(|b| b.is_ascii_digit());
-    let sequence = digits.then(|| name.parse().ok())?;
+    let digits = name.len() == NAME_DIGITS && name.bytes().all(|b| b.is_ascii_digit());
+    let number: u64 = digits.then(|| name.parse().ok())??;
+    let sequence = SLOTS.end.checked_sub(number);
     sequence.filter(|sequence| SLOTS.contains(sequence))
 }
 
@@ -70,11 +73,19 @@ mod tests {
     #[test]
     fn paths_parse_back_and_nothing_else_does() {
         let prefix = Path::from("a/b");
-        assert_eq!(record(&prefix, 7).as_ref(), "a/b/log/00000000000000000007");
-        assert_eq!(
-            parse_record(&prefix, &record(&prefix, (1 << 63) - 1)),
-            Some((1 << 63) - 1)
-        );
+        assert_eq!(record(&prefix, 7).as_ref(), "a/b/log/09223372036854775801");
+        let last = SLOTS.end - 1;
+        assert_eq!(record_name(last), "00000000000000000001");
+        for sequence in [1, 2, 7, last] {
+            assert_eq!(
+                parse_record(&prefix, &record(&prefix, sequence)),
+                Some(sequence)
+            );
+        }
+        assert!(record_name(8) < record_name(7) && record_name(last) < record_name(1));
+        for none in [0, SLOTS.end, u64::MAX] {
+            assert_eq!(parse_record_name(&record_name(none)), None);
+        }
         let name = ObjectName {
             epoch: 12,
             counter: 3,
@@ -85,7 +96,7 @@ mod tests {
             "a/b/log/7",
             "a/b/log/0000000000000000000x",
             "a/b/log/99999999999999999999",
-            "a/b/log/x/00000000000000000007",
+            "a/b/log/x/09223372036854775801",
             "a/b/log/00000000000000000000",
             "a/b/log/09223372036854775808",
             "a/b/log/18446744073709551615",

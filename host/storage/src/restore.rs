@@ -83,8 +83,7 @@ impl Resumable {
                     let Some(target) = prepared.take() else {
                         return Ok(Some(checkpoint));
                     };
-                    let (target, written) =
-                        write(target, at, description, existing, &call).await?;
+                    let (target, written) = write(target, at, description, existing, &call).await?;
                     prepared = Some(target);
                     checkpoint.explained(written).await
                 }

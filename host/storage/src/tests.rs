@@ -14,6 +14,7 @@ mod hooked;
 mod leases;
 mod model;
 pub(crate) mod noise;
+mod opening;
 mod properties;
 mod protocol;
 mod pruning;
@@ -57,7 +58,7 @@ fn faulty() -> (Arc<FaultyStore>, OpenLocation) {
 
 /// The location that every test uses, in this store.
 fn at(store: Arc<dyn ObjectStore>) -> OpenLocation {
-    OpenLocation::new(store, ObjectPath::from("task"), "test:///task")
+    OpenLocation::new(store, ObjectPath::from("task"), "test:///task").with_ordered_lists()
 }
 
 async fn begin(location: &OpenLocation) -> Attempt {

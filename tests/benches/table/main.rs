@@ -5,8 +5,8 @@
 //! contain the word. A row shows the median of ratios, because absolute times depend on the machine. The
 //! minimum and the maximum show how noisy the measurement was.
 //!
-//! Two parts need programs that may be missing, and print so: flytekit in `python3` or the Python that
-//! `FLYTEKIT_PYTHON` names, and `wasmtime`, whose path `WASMTIME` may give.
+//! Three parts need programs that may be missing, and print so: flytekit in `python3` or the Python that
+//! `FLYTEKIT_PYTHON` names; `wasmtime`, whose path `WASMTIME` may give; `restic` and `borg`.
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 mod bounded;
@@ -18,6 +18,7 @@ mod local;
 mod measure;
 mod memory;
 mod overhead;
+mod peers;
 mod plugins;
 mod start;
 
@@ -44,10 +45,11 @@ use wasm_checkpoint as _;
 /// A name to select a part of the table by, and the function that prints the part.
 type Part = (&'static str, fn() -> BoxFuture<'static, ()>);
 
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 13] = [
     ("local-gib", || local::gib().boxed()),
     ("local-change", || local::change().boxed()),
     ("local-small", || local::small().boxed()),
+    ("local-peers", || peers::peers().boxed()),
     ("s3-files", || files::files().boxed()),
     ("guest-background", || guest::background().boxed()),
     ("guest-write", || guest::write().boxed()),

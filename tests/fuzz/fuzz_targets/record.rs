@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use checkpoint_fuzz::forge::{self, CLAIM, COMMIT, Cbor};
-use checkpoint_fuzz::{Place, run};
+use checkpoint_fuzz::{Place, record_name, run};
 use checkpoint_storage::{
     Attempt, AttemptSettings, Checkpoint, ErrorKind, Limits, Node, ResumePoint,
 };
@@ -178,7 +178,7 @@ async fn is_refused(place: &Place) -> bool {
         .verify()
         .await
         .expect("verify must report damage instead of failing");
-    let name = format!("log/{:020}", 3);
+    let name = format!("log/{}", record_name(3));
     report.findings.iter().any(|found| found.object == name)
 }
 

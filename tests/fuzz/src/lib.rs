@@ -26,6 +26,11 @@ pub fn run(input: impl Future<Output = ()>) {
     runtime.expect("the runtime must build").block_on(input);
 }
 
+/// Returns the name of the record in a slot, as `FORMAT.md` says.
+pub fn record_name(sequence: u64) -> String {
+    format!("{:020}", (1 << 63) - sequence)
+}
+
 /// A location in memory, and its store.
 pub struct Place {
     pub store: Arc<InMemory>,
@@ -36,7 +41,8 @@ impl Default for Place {
     fn default() -> Self {
         let store = Arc::new(InMemory::new());
         Self {
-            location: OpenLocation::new(store.clone(), Path::from("task"), "memory:///task"),
+            location: OpenLocation::new(store.clone(), Path::from("task"), "memory:///task")
+                .with_ordered_lists(),
             store,
         }
     }
@@ -45,7 +51,8 @@ impl Default for Place {
 impl Place {
     /// Stores a record without checking it.
     pub async fn put_record(&self, sequence: u64, bytes: Vec<u8>) {
-        self.put(format!("log/{sequence:020}"), bytes).await;
+        let name = format!("log/{}", record_name(sequence));
+        self.put(name, bytes).await;
     }
 
     /// Stores a data object without checking it.
@@ -55,7 +62,7 @@ impl Place {
 
     /// Returns whether a slot of the log is in use.
     pub async fn has_record(&self, sequence: u64) -> bool {
-        let path = Path::from(format!("task/log/{sequence:020}"));
+        let path = Path::from(format!("task/log/{}", record_name(sequence)));
         self.store.head(&path).await.is_ok()
     }
 

@@ -1,6 +1,6 @@
 //! The writing side of an attempt: its next slot, its commits, and the garbage they leave behind.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -20,6 +20,7 @@ use crate::inspect::prune::PrunePlan;
 use crate::limits::Limits;
 use crate::location::OpenLocation;
 use crate::log::claim::Claimed;
+use crate::log::holdings::{Held, Holdings};
 use crate::log::slot::{Put, Sized};
 use crate::log::{slot, sweep};
 use crate::paths;
@@ -35,6 +36,8 @@ pub(crate) struct LogWriter {
     permanent_bytes: u64,
     /// How many checkpoints to keep.
     keep: NonZeroUsize,
+    /// What the location holds, until that is [known](Self::ready).
+    unread: Option<Holdings>,
     /// The damaged slots that are no longer reported, ascending.
     given_up: Vec<u64>,
     /// The last record of the log known to this attempt.
@@ -85,42 +88,59 @@ impl LogWriter {
             own,
             resumable: _,
         } = claimed;
-        let epochs = own.checkpoints.iter();
-        let epochs: HashMap<_, _> = epochs.map(|c| (c.sequence, c.commit.epoch)).collect();
-        let followed = |record: &Checkpoint| {
-            let above = own.sequences.partition_point(|s| *s <= record.sequence);
-            let next = own.sequences.get(above);
-            next.and_then(|next| epochs.get(next)) == Some(&record.commit.epoch)
-        };
-        let protected = own.checkpoints.iter().filter(|c| !followed(c));
-        let protected = protected.map(|c| c.sequence).collect();
-        // An attempt that begins afresh keeps the old checkpoints until it has saved.
-        let (retained, dead) = match own.fresh {
-            true => (Vec::new(), own.checkpoints),
-            false => (own.checkpoints, Vec::new()),
-        };
-        let writer = Self {
-            protected,
+        Self {
             location,
             epoch,
             attempt,
             location_id,
             permanent_bytes,
             keep,
-            given_up: own.given_up,
+            unread: Some(own),
+            given_up: Vec::new(),
             last: epoch,
             objects: Objects::new(epoch),
-            retained,
+            retained: Vec::new(),
             newest_chunks: None,
-            dead,
-            damaged: !own.damaged.is_empty(),
+            dead: Vec::new(),
+            protected: HashSet::new(),
+            damaged: false,
             generation: 0,
             fenced: false,
             leases: Leases::default(),
             deletion: Background::default(),
+        }
+    }
+
+    /// Waits until it is known what the location holds, before anything is stored or deleted, and begins to delete what
+    /// earlier attempts left behind. Returns whether it was not known before.
+    ///
+    /// # Errors
+    /// `Fenced` if a newer attempt has claimed the location; otherwise those of reading it, which the next call tries
+    /// again.
+    pub(crate) async fn ready(&mut self) -> Result<bool> {
+        let Some(unread) = &mut self.unread else {
+            return Ok(false);
         };
-        writer.recount();
-        writer
+        let held = match unread.wait().await {
+            Ok(held) => std::mem::take(held),
+            Err(error) => {
+                self.fenced |= error.kind() == ErrorKind::Fenced;
+                return Err(error);
+            }
+        };
+        self.unread = None;
+        let Held { history, leftovers } = held;
+        self.protected = history.protected();
+        self.given_up = history.given_up;
+        self.damaged |= !history.damaged.is_empty();
+        // An attempt that begins afresh keeps the old checkpoints until it has saved.
+        match history.fresh {
+            true => self.dead = history.checkpoints,
+            false => self.retained = history.checkpoints,
+        }
+        self.recount();
+        self.delete(leftovers.records, leftovers.data).await;
+        Ok(true)
     }
 
     pub(crate) fn location(&self) -> &OpenLocation {
@@ -316,8 +336,10 @@ impl LogWriter {
     }
 
     /// Deletes the data that no retained commit refers to. Only for an attempt that saves nothing else.
-    pub(crate) async fn sweep(&self) -> Result<()> {
-        sweep::sweep_data(&self.location, self.epoch, &self.retained).await
+    pub(crate) async fn sweep(&mut self) -> Result<()> {
+        let orphans = sweep::find_data(&self.location, self.epoch, &self.retained).await?;
+        self.delete(Vec::new(), orphans).await;
+        Ok(())
     }
 
     /// Records that a commit succeeded.

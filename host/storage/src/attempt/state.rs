@@ -35,6 +35,39 @@ pub(super) enum Found {
 }
 
 impl State {
+    /// Waits until it is known what the location holds besides the newest checkpoint.
+    ///
+    /// # Errors
+    /// Those of [`LogWriter::ready`].
+    pub(super) async fn ready(&mut self) -> Result<()> {
+        if !self.writer.ready().await? || self.own.is_some() {
+            return Ok(());
+        }
+        // Checkpoints of a predecessor are all known already.
+        let location = self.writer.location().url();
+        if self
+            .found
+            .first()
+            .is_some_and(|newest| newest.location.url() == location)
+        {
+            let known = std::mem::take(&mut self.found);
+            let before = known.first().map_or(0, |newest| newest.sequence);
+            let below = |c: &&Checkpoint| c.sequence <= before;
+            self.found = self
+                .writer
+                .retained()
+                .iter()
+                .filter(below)
+                .cloned()
+                .collect();
+            // The newest has lost data since it was found.
+            if self.found.first().is_none_or(|c| c.sequence < before) {
+                self.found.splice(..0, known);
+            }
+        }
+        Ok(())
+    }
+
     pub(super) async fn commit(
         &mut self,
         mut draft: Draft,
@@ -119,13 +152,14 @@ impl State {
     /// error that prevented the check.
     pub(super) async fn mark_corrupt(&mut self, damage: Error) -> Result<()> {
         self.check_damage(damage).await?;
+        self.ready().await?;
         self.writer.mark_corrupt();
         Ok(())
     }
 
     /// Checks whether a newer attempt deleted the data, which is not damage. Returns the damage if
     /// it is real.
-    async fn check_damage(&self, damage: Error) -> Result<Error> {
+    async fn check_damage(&mut self, damage: Error) -> Result<Error> {
         let location = self.writer.location();
         let newest = slot::list(location).await?.pop().unwrap_or_default();
         if newest > self.writer.last_sequence() {
@@ -144,6 +178,7 @@ impl State {
             return Err(error);
         }
         let error = self.check_damage(error).await?;
+        self.ready().await?;
         let damage = Damage::new(&checkpoint.location, checkpoint.sequence, &error);
         let lost = |c: &Checkpoint| c.is_same(checkpoint);
         if self.own.take_if(|own| lost(own)).is_some() {

@@ -46,7 +46,9 @@ impl Attempt {
         checkpoint.check_single()?;
         let contents = read::pieces(&checkpoint.location, description);
         let attempt = self.clone();
-        Ok(Some(ReadStream::begin(attempt, checkpoint, lease, contents)))
+        Ok(Some(ReadStream::begin(
+            attempt, checkpoint, lease, contents,
+        )))
     }
 }
 

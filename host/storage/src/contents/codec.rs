@@ -73,7 +73,11 @@ fn compress(chunks: &[Hashed]) -> Option<(Vec<u8>, usize)> {
     let contents: &[u8] = match chunks {
         [(only, _)] => only,
         several => {
-            joined = several.iter().map(|(chunk, _)| &chunk[..]).collect::<Vec<_>>().concat();
+            joined = several
+                .iter()
+                .map(|(chunk, _)| &chunk[..])
+                .collect::<Vec<_>>()
+                .concat();
             &joined
         }
     };

@@ -13,8 +13,8 @@ use object_store::{
 use super::codec;
 use crate::error::{Error, Result};
 use crate::format::{
-    Block, Chunk, Commit, Contents, Described, Description, MAX_DESCRIPTION_BYTES, ObjectName, Objects,
-    decode_list, size_of,
+    Block, Chunk, Commit, Contents, Described, Description, MAX_DESCRIPTION_BYTES, ObjectName,
+    Objects, decode_list, size_of,
 };
 use crate::location::OpenLocation;
 use crate::{blocking, paths};
@@ -43,7 +43,11 @@ pub(crate) fn runs(
             let windows = windows(chunks, location.environment().sizes().read);
             stream::iter(windows)
                 .map(move |window| {
-                    let chunks = description.contents.chunks().get(window).unwrap_or_default();
+                    let chunks = description
+                        .contents
+                        .chunks()
+                        .get(window)
+                        .unwrap_or_default();
                     blocking::start(read_window(location.clone(), chunks.to_vec()))
                 })
                 .buffered(READS)
@@ -177,7 +181,10 @@ fn decode(
     }
     let contents = chunks.iter().map(|chunk| match decoded.get(&chunk.block) {
         Some(block) => codec::chunk_of(block, chunk).map_err(|e| damaged(&chunk.block, e)),
-        None => Err(damaged(&chunk.block, Error::corrupt("a block was not read"))),
+        None => Err(damaged(
+            &chunk.block,
+            Error::corrupt("a block was not read"),
+        )),
     });
     contents.collect()
 }
@@ -232,7 +239,9 @@ async fn concatenate(location: &OpenLocation, nodes: Vec<Chunk>) -> Result<Vec<u
     let mut read = chunks(location, nodes);
     let mut bytes = Vec::new();
     while let Some(window) = read.try_next().await? {
-        window.iter().for_each(|piece| bytes.extend_from_slice(piece));
+        window
+            .iter()
+            .for_each(|piece| bytes.extend_from_slice(piece));
     }
     Ok(bytes)
 }

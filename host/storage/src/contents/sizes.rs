@@ -36,6 +36,8 @@ pub(crate) struct Sizes {
     /// The most that one read fetches, before and after decompression. It is half a data object, so
     /// that a restore takes no more memory than a save.
     pub(crate) read: usize,
+    /// How many records the first page of a list has at the most. S3 and its like return as many names for a request.
+    pub(crate) page: usize,
 }
 
 /// How bytes are cut into pieces.
@@ -83,6 +85,7 @@ impl Default for Sizes {
             first_segment: 256 << 10,
             object: 16 << 20,
             read: 8 << 20,
+            page: 1000,
         }
     }
 }
@@ -116,6 +119,7 @@ impl Sizes {
             first_segment: 1 << 10,
             object: 64 << 10,
             read: 32 << 10,
+            page: 3,
         }
     }
 }

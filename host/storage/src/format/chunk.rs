@@ -111,7 +111,15 @@ impl Chunk {
         match codec {
             Codec::Raw => ([epoch, counter, offset, own, 0, 0, 0], 4),
             Codec::Lz4 => {
-                let numbers = [epoch, counter, offset, stored_bytes, block_bytes, start, own];
+                let numbers = [
+                    epoch,
+                    counter,
+                    offset,
+                    stored_bytes,
+                    block_bytes,
+                    start,
+                    own,
+                ];
                 (numbers, 7)
             }
         }
@@ -119,11 +127,7 @@ impl Chunk {
 }
 
 impl<C> Encode<C> for Chunk {
-    fn encode<W: Write>(
-        &self,
-        e: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), EncodeError<W::Error>> {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {
         let (numbers, count) = self.numbers();
         e.array(count as u64 + 1)?;
         for number in numbers.iter().take(count) {

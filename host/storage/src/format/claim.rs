@@ -26,6 +26,19 @@ pub(crate) struct Claim {
     pub(crate) fresh: bool,
     /// The size of the records below this one that are never deleted.
     pub(crate) permanent_bytes: u64,
+    pub(crate) below: Below,
+}
+
+/// What its maker found below a claim. However many claims a task that dies early has put on top of one another, a
+/// reader of the newest knows where the newest commit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Below {
+    /// Claims, if anything.
+    NoCommit,
+    /// The commit in this slot, with nothing but claims above it.
+    Commit(u64),
+    /// Something that could not be read, so a reader must look at every record.
+    Unknown,
 }
 
 /// Identifies a location, wherever it is moved. Its first claim makes it, and every record repeats it. Random,
@@ -58,7 +71,7 @@ pub(crate) struct Found {
 }
 
 /// The last key that this program knows.
-const LAST_KEY: u64 = 8;
+const LAST_KEY: u64 = 9;
 
 #[derive(Encode, Decode, CborLen)]
 #[cbor(map)]
@@ -81,6 +94,9 @@ struct Fields {
     fresh: Option<bool>,
     #[n(8)]
     permanent_bytes: u64,
+    /// The slot of the newest commit, or 0 if there is none.
+    #[n(9)]
+    newest: Option<u64>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -105,6 +121,7 @@ pub(super) fn encode(claim: &Claim) -> Vec<u8> {
         keep,
         fresh,
         permanent_bytes,
+        below,
     } = claim;
     to_vec(&Fields {
         epoch: *epoch,
@@ -116,6 +133,11 @@ pub(super) fn encode(claim: &Claim) -> Vec<u8> {
         keep: keep_field(*keep),
         fresh: fresh.then_some(true),
         permanent_bytes: *permanent_bytes,
+        newest: match below {
+            Below::NoCommit => Some(0),
+            Below::Commit(sequence) => Some(*sequence),
+            Below::Unknown => None,
+        },
     })
 }
 
@@ -132,6 +154,16 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Claim> {
         keep: keep(fields.keep)?,
         fresh: fields.fresh.unwrap_or(false),
         permanent_bytes: fields.permanent_bytes,
+        below: match fields.newest {
+            Some(0) => Below::NoCommit,
+            Some(newest) if newest >= fields.epoch => {
+                return Err(Error::corrupt(
+                    "the claim names a commit that is not below it",
+                ));
+            }
+            Some(newest) => Below::Commit(newest),
+            None => Below::Unknown,
+        },
     };
     canonical::check(bytes, &encode(&claim), LAST_KEY)?;
     Ok(claim)

@@ -1,10 +1,11 @@
 //! Checks whether a storage is fit to hold checkpoints.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
 use futures::future::join_all;
+use futures::{StreamExt, TryFutureExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutOptions};
 
@@ -22,6 +23,9 @@ const WRITERS: usize = 8;
 
 /// How many races are run: a storage that fails only sometimes is unfit too.
 const ROUNDS: usize = 4;
+
+/// How many objects are put at once, where many are needed.
+const PUTS: usize = 32;
 
 /// A check of a storage, and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,16 +54,16 @@ impl OpenLocation {
         let made = self.missing_dirs().await?;
         let probes = self.probe(&folder, &unique).await;
         let left: Result<Vec<_>, _> = self.store().list(Some(&folder)).try_collect().await;
-        for meta in left.unwrap_or_default() {
-            let ours = meta
-                .location
-                .filename()
-                .is_some_and(|name| name.starts_with(&unique));
-            if ours {
-                // Best effort: leftovers do no harm.
-                let _ = self.store().delete(&meta.location).await;
-            }
-        }
+        let left = left.unwrap_or_default().into_iter();
+        let ours = |path: &Path| path.filename().is_some_and(|n| n.starts_with(&unique));
+        let ours: Vec<_> = left
+            .map(|meta| meta.location)
+            .filter(ours)
+            .map(Ok)
+            .collect();
+        // Best effort: leftovers do no harm.
+        let deleted = self.store().delete_stream(stream::iter(ours).boxed());
+        deleted.for_each(|_| async {}).await;
         blocking::run(self.threads(), move || {
             for dir in made {
                 // Only an empty one: an attempt may have begun meanwhile.
@@ -98,12 +102,49 @@ impl OpenLocation {
                 fault: self.race(folder, unique).await,
             },
         ];
+        if self.lists_in_order() {
+            probes.push(self.probe_order(folder, unique).await?);
+        }
         let deleted = self.store().delete(&plain).await;
         probes.push(Probe {
             name: "an object can be deleted",
             fault: deleted.err().map(|error| error.to_string()),
         });
         Ok(probes)
+    }
+
+    /// Lists as many objects as three pages hold, written in the opposite order.
+    async fn probe_order(&self, folder: &Path, unique: &str) -> Result<Probe> {
+        let count = 2 * self.environment().sizes().page + 1;
+        let names = (0..count).rev().map(|n| format!("{unique}-{n:05}"));
+        let paths: Vec<_> = names.map(|name| folder.clone().join(name)).collect();
+        let puts = paths.iter().map(|path| {
+            let put = self
+                .store()
+                .put_opts(path, "".into(), PutOptions::default());
+            put.map_err(|e| self.error("cannot put an object", e))
+        });
+        let puts: Vec<_> = puts.collect();
+        let mut puts = stream::iter(puts).buffer_unordered(PUTS);
+        while puts.try_next().await?.is_some() {}
+        let listed: Vec<_> = self
+            .store()
+            .list(Some(folder))
+            .map_ok(|meta| meta.location)
+            .try_collect()
+            .await
+            .map_err(|e| self.error("cannot list objects", e))?;
+        let written: HashSet<_> = paths.iter().collect();
+        let found = listed.iter().filter(|path| written.contains(path)).count();
+        let fault = match (listed.is_sorted(), found == count) {
+            (true, true) => None,
+            (false, _) => Some("the newest record of a log may be missed".to_owned()),
+            (_, false) => Some(format!("{found} of {count} objects are listed")),
+        };
+        Ok(Probe {
+            name: "objects are listed in the order of their names",
+            fault,
+        })
     }
 
     async fn probe_whole(&self, plain: &Path) -> Result<Probe> {

@@ -36,7 +36,7 @@ pub struct Verification {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// Its path in the location, such as `log/00000000000000000007` or `data/3-14`.
+    /// Its path in the location, such as `log/09223372036854775801` or `data/3-14`.
     pub object: String,
     /// What is wrong with it, for people.
     pub reason: String,

@@ -36,7 +36,9 @@ enum Place {
     },
     Remote(Location),
     /// A store that the caller provided.
-    Caller,
+    Caller {
+        lists_in_order: bool,
+    },
 }
 
 impl Location {
@@ -108,8 +110,21 @@ impl OpenLocation {
             prefix,
             url: url.into().into(),
             environment: Arc::default(),
-            place: Place::Caller,
+            place: Place::Caller {
+                lists_in_order: false,
+            },
         }
+    }
+
+    /// Declares that the caller's store lists names in ascending order, as S3 (but not its directory buckets), Google
+    /// Cloud Storage and Azure do. Finding the newest record then takes one page of a list, however long the log is. Has
+    /// no effect on a location that was opened by its name.
+    #[must_use]
+    pub fn with_ordered_lists(mut self) -> Self {
+        if let Place::Caller { lists_in_order } = &mut self.place {
+            *lists_in_order = true;
+        }
+        self
     }
 
     fn of_directory(path: std::path::PathBuf, is_url: bool) -> Self {
@@ -182,14 +197,18 @@ impl OpenLocation {
                 return Location::from_path(path).open();
             }
             Place::Remote(location) => location,
-            Place::Caller => {
+            Place::Caller { lists_in_order } => {
                 let (storage, key) = split(url);
                 if storage != split(&self.url).0 {
                     return elsewhere();
                 }
                 let prefix = parse::key(key).map_err(|what| parse::invalid(url, &what))?;
                 // The caller's store may be the only way to access it.
-                return Ok(Self::new(self.store.clone(), prefix, url));
+                let named = Self::new(self.store.clone(), prefix, url);
+                return Ok(match lists_in_order {
+                    true => named.with_ordered_lists(),
+                    false => named,
+                });
             }
         };
         match url.parse::<Location>() {
@@ -213,7 +232,7 @@ impl OpenLocation {
     pub fn local_dir(&self) -> Option<&std::path::Path> {
         match &self.place {
             Place::Directory { path, .. } => Some(path),
-            Place::Remote(_) | Place::Caller => None,
+            Place::Remote(_) | Place::Caller { .. } => None,
         }
     }
 
@@ -231,7 +250,21 @@ impl OpenLocation {
         match &self.place {
             Place::Directory { .. } => true,
             Place::Remote(location) => matches!(location.kind, Kind::Memory(_)),
-            Place::Caller => false,
+            Place::Caller { .. } => false,
+        }
+    }
+
+    /// Returns whether lists of the storage are known to ascend by name.
+    pub(crate) fn lists_in_order(&self) -> bool {
+        match &self.place {
+            Place::Directory { .. } => false,
+            Place::Remote(location) => match &location.kind {
+                // The suffix of the names of directory buckets, which list in any order.
+                Kind::S3 { bucket, .. } => !bucket.ends_with("--x-s3"),
+                Kind::Memory(_) | Kind::Gcs { .. } | Kind::Azure { .. } => true,
+                Kind::Local(_) => false,
+            },
+            Place::Caller { lists_in_order } => *lists_in_order,
         }
     }
 

@@ -1,18 +1,21 @@
 //! Begins an attempt with the claim that fences every earlier one.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use object_store::{PutMode, PutOptions};
 use tracing::{debug, info, warn};
 
+use crate::checkpoint::Checkpoint;
 use crate::contents::usage::sum;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Claim, LocationId, MAX_RETAINED, Predecessor, Record};
+use crate::format::{
+    Below, Claim, LocationId, MAX_RECORD_BYTES, MAX_RETAINED, Predecessor, Record,
+};
 use crate::location::OpenLocation;
-use crate::log::history::History;
+use crate::log::holdings::Holdings;
 use crate::log::predecessors::{self, Identity, Resumable};
-use crate::log::slot::{self, Put};
-use crate::log::sweep;
+use crate::log::slot::{self, LogEnd, Put, Sized};
 use crate::paths;
 
 /// How often a claim is retried when other attempts claim at the same time. Each round has a
@@ -46,16 +49,19 @@ pub(crate) struct Claimed {
     pub(crate) keep: NonZeroUsize,
     /// The size of the records up to the claim that are never deleted.
     pub(crate) permanent_bytes: u64,
-    /// What the location itself holds.
-    pub(crate) own: History,
-    /// What the attempt can resume from, predecessors included.
+    /// What the location itself holds. Nothing may be saved or deleted before that is known.
+    pub(crate) own: Holdings,
+    /// What the attempt can resume from, predecessors included. As long as `own` is being read, no more than the newest
+    /// checkpoint.
     pub(crate) resumable: Resumable,
 }
 
-/// The end of a log: its slots, and its newest readable record.
+/// The end of a log: its newest slots, and its newest readable record.
 struct End {
     sequences: Vec<u64>,
-    newest: Option<Record>,
+    newest: Option<(u64, Sized)>,
+    /// What lies below a claim at this end.
+    below: Below,
     /// The size of the records that are never deleted once a claim lies above this end.
     permanent_bytes: u64,
 }
@@ -90,28 +96,38 @@ pub(crate) async fn claim(location: &OpenLocation, claimant: &Claimant<'_>) -> R
             keep: origin.keep,
             fresh: origin.fresh,
             permanent_bytes: end.permanent_bytes,
+            below: end.below,
         };
         let write_id = claim.write_id;
         let bytes = Record::Claim(claim).encode()?;
         let size_bytes = bytes.len() as u64;
-        match slot::put(location, sequence, bytes.clone(), write_id).await {
+        let put = slot::put(location, sequence, bytes.clone(), write_id);
+        let (put, newest) = futures::join!(put, end.newest_checkpoint(location));
+        match put {
             Ok(Put::Committed) => {
                 // The list may predate the last owner's newest commits, and that owner may have
                 // pruned this very slot. Then a record lies above the claim, and the claim fences
                 // nobody.
-                let history = History::load_claimed(location);
-                let ran_other = end.ran_other_than(location, claimant.component);
-                let (history, ran_other) = futures::join!(history, ran_other);
-                let history = history?;
-                if history.sequences.last() == Some(&sequence) {
-                    check_conditions(location, sequence, bytes).await?;
+                let (listed, conditions, ran_other, newest) = futures::join!(
+                    slot::list_end(location),
+                    check_conditions(location, sequence, bytes),
+                    end.ran_other_than(location, claimant.component),
+                    whole(newest),
+                );
+                if listed?.records.last().map(|(last, _)| *last) == Some(sequence) {
+                    conditions?;
                     let attempt = claimant.number;
                     info!(%location, epoch = sequence, attempt, "claimed the location");
                     if ran_other {
                         warn!(%location, "the last attempt here ran another component; if that was another task, give each task a location of its own");
                     }
                     let own = end.permanent_bytes.saturating_add(size_bytes);
-                    return finish(location, claimant, (sequence, own), origin, history).await;
+                    let finished = finish(location, claimant, (sequence, own), origin, newest);
+                    match finished.await {
+                        // By an attempt that claimed meanwhile.
+                        Err(error) if error.kind() == ErrorKind::Fenced => {}
+                        finished => return finished,
+                    }
                 }
             }
             // Or the owner has pruned the record already. Either way the end of the log is
@@ -139,15 +155,34 @@ impl End {
     /// `Other` if the newest record needs a newer program: a claim would fence that program's tasks, and could
     /// not resume from their checkpoints.
     async fn read(location: &OpenLocation) -> Result<Self> {
-        let mut listed = slot::list_sized(location).await?;
+        let listed = slot::list_end(location).await?;
+        let (end, is_complete) = Self::of(location, &listed).await?;
+        if is_complete {
+            return Ok(end);
+        }
+        let whole = LogEnd {
+            records: slot::list_sized(location).await?,
+            is_whole: true,
+        };
+        let (end, _) = Self::of(location, &whole).await?;
+        Ok(end)
+    }
+
+    /// Returns the end of a log, and whether the records that are not listed would change nothing about it.
+    async fn of(location: &OpenLocation, listed: &LogEnd) -> Result<(Self, bool)> {
+        let records = &listed.records;
         let mut end = Self {
-            sequences: listed.iter().map(|(sequence, _)| *sequence).collect(),
+            sequences: records.iter().map(|(sequence, _)| *sequence).collect(),
             newest: None,
+            below: match records.is_empty() {
+                true => Below::NoCommit,
+                false => Below::Unknown,
+            },
             permanent_bytes: 0,
         };
-        let mut below = sum(listed.iter().map(|(_, size_bytes)| *size_bytes));
-        while let Some((sequence, size_bytes)) = listed.pop() {
-            below = below.saturating_sub(size_bytes);
+        let mut listed_below = sum(records.iter().map(|(_, size_bytes)| *size_bytes));
+        for (sequence, size_bytes) in records.iter().copied().rev() {
+            listed_below = listed_below.saturating_sub(size_bytes);
             let read = match slot::read_sized(location, sequence).await {
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -159,20 +194,62 @@ impl End {
             // A record that is gone was pruned just now, so the end of the log is elsewhere by now.
             let Some(read) = read else { continue };
             let (stated, mut size_bytes) = (read.record.permanent_bytes(), read.size_bytes);
-            end.newest.get_or_insert(read.record);
+            if end.newest.is_none() {
+                if end.sequences.last() == Some(&sequence) {
+                    end.below = match &read.record {
+                        Record::Commit(_) => Below::Commit(sequence),
+                        Record::Claim(claim) => claim.below,
+                    };
+                }
+                end.newest = Some((sequence, read));
+            }
             // What is never deleted was listed, so a greater number is wrong. If it were believed, it could lock the
-            // location for ever.
-            let is_believed = stated <= below;
+            // location for ever. Of what is not listed, no more is known than how many records it can be.
+            let most = match listed.is_whole {
+                true => listed_below,
+                false => MAX_RECORD_BYTES.saturating_mul(sequence - 1),
+            };
+            let is_believed = stated <= most;
             if is_believed {
                 size_bytes = sum([size_bytes, stated]);
             }
             end.permanent_bytes = sum([end.permanent_bytes, size_bytes]);
             if is_believed {
-                return Ok(end);
+                return Ok((end, true));
             }
             warn!(%location, slot = sequence, stated, "the record says that more bytes stay below it than there are; adding up the log instead");
         }
-        Ok(end)
+        Ok((end, listed.is_whole))
+    }
+
+    fn newest_record(&self) -> Option<&Record> {
+        self.newest.as_ref().map(|(_, newest)| &newest.record)
+    }
+
+    /// Returns the newest checkpoint of the location if nothing above it is damaged. Whatever keeps it from being read
+    /// is left to those who read all of the log.
+    async fn newest_checkpoint(&self, location: &OpenLocation) -> Newest {
+        let sequence = match self.below {
+            Below::NoCommit => return Newest::None,
+            Below::Commit(sequence) => sequence,
+            Below::Unknown => return Newest::Unknown,
+        };
+        let read = match &self.newest {
+            Some((newest, read)) if *newest == sequence => Some(read.clone()),
+            _ => slot::read_sized(location, sequence).await.ok().flatten(),
+        };
+        match read {
+            Some(Sized {
+                record: Record::Commit(commit),
+                size_bytes: record_bytes,
+            }) => Newest::Checkpoint(Checkpoint {
+                location: location.clone(),
+                sequence,
+                commit: Arc::from(commit),
+                record_bytes,
+            }),
+            _ => Newest::Unknown,
+        }
     }
 
     /// Returns what a claim at this end says.
@@ -203,11 +280,11 @@ impl End {
             (None, Some(_)) => (None, Resumable::default()),
         };
         Ok(Origin {
-            location_id: match &self.newest {
+            location_id: match self.newest_record() {
                 Some(record) => record.location_id(),
                 None => environment.location_id()?,
             },
-            keep: match (claimant.keep, &self.newest) {
+            keep: match (claimant.keep, self.newest_record()) {
                 (Some(keep), _) => keep,
                 (None, Some(record)) => record.keep(),
                 (None, None) if self.sequences.is_empty() => DEFAULT_KEEP,
@@ -223,13 +300,13 @@ impl End {
     fn identity<'a>(&self, location: &'a OpenLocation) -> Identity<'a> {
         Identity {
             location,
-            id: self.newest.as_ref().map(Record::location_id),
+            id: self.newest_record().map(Record::location_id),
         }
     }
 
     /// Returns whether the last attempt is known to have run another component than this.
     async fn ran_other_than(&self, location: &OpenLocation, this: Option<[u8; 32]>) -> bool {
-        let (Some(newest), Some(this)) = (&self.newest, this) else {
+        let (Some(newest), Some(this)) = (self.newest_record(), this) else {
             return false;
         };
         let last = match newest {
@@ -244,12 +321,12 @@ impl End {
 
     /// Returns whether the newest claim begins afresh, and nothing was saved since.
     fn is_fresh(&self) -> bool {
-        matches!(&self.newest, Some(Record::Claim(claim)) if claim.fresh)
+        matches!(self.newest_record(), Some(Record::Claim(claim)) if claim.fresh)
     }
 
     /// Returns the recorded predecessor that an attempt would search.
     async fn recorded(&self, location: &OpenLocation) -> Result<Option<Predecessor>> {
-        let recorded = match &self.newest {
+        let recorded = match self.newest_record() {
             Some(Record::Claim(claim)) => claim.predecessor.clone(),
             Some(Record::Commit(_)) | None => None,
         };
@@ -260,14 +337,38 @@ impl End {
         }
     }
 
+    /// Returns whether there is a commit, readable or not where the newest record names it.
     async fn holds_commit(&self, location: &OpenLocation) -> Result<bool> {
-        let is_commit = |record: &Record| matches!(record, Record::Commit(_));
-        Ok(match &self.newest {
-            Some(record) if is_commit(record) => true,
-            _ => newest_readable(location, &self.sequences, is_commit)
-                .await?
-                .is_some(),
-        })
+        match self.below {
+            Below::NoCommit => return Ok(false),
+            Below::Commit(_) => return Ok(true),
+            Below::Unknown => {}
+        }
+        for sequence in slot::list(location).await?.into_iter().rev() {
+            match slot::read(location, sequence).await {
+                Ok(Some(Record::Commit(_))) => return Ok(true),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Corrupt => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What is known of the newest checkpoint of a location without reading all of its log.
+enum Newest {
+    /// There is none.
+    None,
+    Checkpoint(Checkpoint),
+    Unknown,
+}
+
+/// Returns `Unknown` if a data object of the checkpoint is missing or has another size.
+async fn whole(newest: Newest) -> Newest {
+    match newest {
+        Newest::Checkpoint(checkpoint) if !checkpoint.has_its_objects().await => Newest::Unknown,
+        newest => newest,
     }
 }
 
@@ -287,23 +388,6 @@ impl OpenLocation {
             None => Vec::new(),
         })
     }
-}
-
-/// Returns the newest readable record that is `wanted`.
-async fn newest_readable(
-    location: &OpenLocation,
-    sequences: &[u64],
-    wanted: impl Fn(&Record) -> bool,
-) -> Result<Option<Record>> {
-    for &sequence in sequences.iter().rev() {
-        match slot::read(location, sequence).await {
-            Ok(Some(record)) if wanted(&record) => return Ok(Some(record)),
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::Corrupt => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
 }
 
 /// Repeats the put of a claim that no record lies above. The repeated put must fail: a storage that
@@ -340,28 +424,40 @@ async fn finish(
     claimant: &Claimant<'_>,
     (epoch, permanent_bytes): (u64, u64),
     origin: Origin,
-    mut own: History,
+    newest: Newest,
 ) -> Result<Claimed> {
-    sweep::sweep(location, epoch, &mut own).await?;
-    let others = match claimant.previous {
-        // A commit was found that turned out to be damaged.
-        Some(previous)
-            if own.resumable().is_empty()
-                && origin.predecessor.is_none()
-                && !claimant.fresh
-                && previous.url() != location.url() =>
-        {
-            let named = predecessors::named(own.identity(location), previous).await?;
-            named.map_or(origin.others, |(_, others)| others)
-        }
-        _ => origin.others,
-    };
-    Ok(Claimed {
+    let mut claimed = Claimed {
         epoch,
         location_id: origin.location_id,
         keep: origin.keep,
         permanent_bytes,
-        resumable: predecessors::join(&own, others),
-        own,
-    })
+        own: Holdings::read(location, epoch),
+        resumable: origin.others,
+    };
+    match newest {
+        Newest::None => return Ok(claimed),
+        Newest::Checkpoint(_) if origin.fresh => return Ok(claimed),
+        Newest::Checkpoint(newest) => {
+            claimed.resumable = Resumable {
+                checkpoints: vec![newest],
+                ..Resumable::default()
+            };
+            return Ok(claimed);
+        }
+        Newest::Unknown => {}
+    }
+    let own = claimed.own.wait().await?;
+    if let Some(previous) = claimant.previous
+        // A commit was found that turned out to be damaged.
+        && own.history.resumable().is_empty()
+        && origin.predecessor.is_none()
+        && !claimant.fresh
+        && previous.url() != location.url()
+        && let Some((_, others)) =
+            predecessors::named(own.history.identity(location), previous).await?
+    {
+        claimed.resumable = others;
+    }
+    claimed.resumable = predecessors::join(&own.history, claimed.resumable);
+    Ok(claimed)
 }

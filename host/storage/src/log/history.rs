@@ -1,21 +1,26 @@
 //! The contents of one location: the restorable checkpoints, the damage, and what its records say about it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use futures::future::ready;
+use futures::{FutureExt, StreamExt, stream};
 use tracing::warn;
 
 use crate::checkpoint::Checkpoint;
 use crate::contents::read::list_objects;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Commit, LocationId, Predecessor, Record};
+use crate::format::{Below, Commit, LocationId, Predecessor, Record};
 use crate::location::OpenLocation;
 use crate::log::predecessors::Identity;
 use crate::log::slot::{self, Sized};
 
 /// How often a location is read again while its owner prunes it. The owner has committed each time.
 pub(crate) const MAX_READS: usize = 16;
+
+/// How many records are read at once. They are small, and a storage may take long to answer each request.
+const READS: usize = 32;
 
 /// What a location held when it was read.
 #[derive(Debug, Default)]
@@ -94,8 +99,18 @@ impl History {
             sequences: slot::list(location).await?,
             ..Self::default()
         };
-        for sequence in history.find_newest(location).await? {
-            history.read_retained(location, sequence).await?;
+        let retained = history.find_newest(location).await?;
+        // A forged commit may name any number of others; only those that exist cost a request.
+        let is_listed = |sequence: &u64| history.sequences.binary_search(sequence).is_ok();
+        let reads = retained.iter().map(|sequence| match is_listed(sequence) {
+            true => slot::read_sized(location, *sequence).boxed(),
+            false => ready(Ok(None)).boxed(),
+        });
+        let reads: Vec<_> = reads.collect();
+        let mut reads = stream::iter(reads).buffered(READS);
+        for sequence in retained {
+            let read = reads.next().await.unwrap_or(Ok(None));
+            history.take_retained(location, sequence, read)?;
         }
         history.check_objects(location).await?;
         let given_up = std::mem::take(&mut history.given_up);
@@ -111,8 +126,10 @@ impl History {
     /// Reads from the end of the log down to the newest readable commit. Returns the other commits
     /// that it retains, newest first.
     async fn find_newest(&mut self, location: &OpenLocation) -> Result<Vec<u64>> {
-        for sequence in self.sequences.clone().into_iter().rev() {
-            let read = self.read(location, sequence).await?;
+        let mut rest = self.sequences.clone();
+        while let Some(sequence) = rest.pop() {
+            let read = slot::read_sized(location, sequence).await;
+            let read = self.take(location, sequence, read)?;
             if let (Some(Sized { record, .. }), None) = (&read, self.id) {
                 self.id = Some(record.location_id());
                 self.keep = Some(record.keep());
@@ -135,22 +152,38 @@ impl History {
                     self.add(location, sequence, commit, size_bytes);
                     return Ok(retained);
                 }
-                Record::Claim(_) => self.claimed = true,
+                Record::Claim(claim) => {
+                    self.claimed = true;
+                    // There are only claims in between.
+                    match claim.below {
+                        Below::NoCommit => rest.clear(),
+                        Below::Commit(newest) => {
+                            if let Ok(index) = rest.binary_search(&newest) {
+                                rest.truncate(index + 1);
+                            }
+                        }
+                        Below::Unknown => {}
+                    }
+                }
             }
         }
         Ok(Vec::new())
     }
 
-    /// Reads a commit that the newest one retains.
-    async fn read_retained(&mut self, location: &OpenLocation, sequence: u64) -> Result<()> {
-        // A forged commit may name any number of others; only those that exist cost a request.
+    /// Takes what was read of a commit that the newest one retains.
+    fn take_retained(
+        &mut self,
+        location: &OpenLocation,
+        sequence: u64,
+        read: Result<Option<Sized>>,
+    ) -> Result<()> {
         if self.sequences.binary_search(&sequence).is_err() {
             self.incomplete = true;
             let missing = Error::corrupt(format!("record {sequence} is missing"));
             self.damaged.push(Damage::new(location, sequence, &missing));
             return Ok(());
         }
-        let Some(Sized { record, size_bytes }) = self.read(location, sequence).await? else {
+        let Some(Sized { record, size_bytes }) = self.take(location, sequence, read)? else {
             return Ok(());
         };
         match record {
@@ -166,9 +199,14 @@ impl History {
         Ok(())
     }
 
-    /// Reads a listed record. Returns `None` if it is gone or damaged, and records which.
-    async fn read(&mut self, location: &OpenLocation, sequence: u64) -> Result<Option<Sized>> {
-        match slot::read_sized(location, sequence).await {
+    /// Takes what was read of a listed record. Returns `None` if it is gone or damaged, and records which.
+    fn take(
+        &mut self,
+        location: &OpenLocation,
+        sequence: u64,
+        read: Result<Option<Sized>>,
+    ) -> Result<Option<Sized>> {
+        match read {
             Ok(read) => {
                 self.incomplete |= read.is_none();
                 Ok(read)
@@ -231,6 +269,20 @@ impl History {
         whole
             .chain(self.damaged.iter().map(|d| d.sequence))
             .collect()
+    }
+
+    /// Returns the sequence numbers of the retained commits that must stay in the log: each may be the last record before
+    /// a claim, which makes a stale writer collide.
+    pub(crate) fn protected(&self) -> HashSet<u64> {
+        let epochs = self.checkpoints.iter();
+        let epochs: HashMap<_, _> = epochs.map(|c| (c.sequence, c.commit.epoch)).collect();
+        let followed = |record: &&Checkpoint| {
+            let above = self.sequences.partition_point(|s| *s <= record.sequence);
+            let next = self.sequences.get(above);
+            next.and_then(|next| epochs.get(next)) == Some(&record.commit.epoch)
+        };
+        let protected = self.checkpoints.iter().filter(|c| !followed(c));
+        protected.map(|c| c.sequence).collect()
     }
 
     /// Moves checkpoints with a missing or short data object to the damaged ones. Damage inside an

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::future::ready;
+use futures::{Stream, StreamExt, TryStreamExt};
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use tracing::info;
 
@@ -33,6 +34,30 @@ pub(crate) struct Sized {
     pub(crate) size_bytes: u64,
 }
 
+/// The newest records of a log.
+#[derive(Debug, Default)]
+pub(crate) struct LogEnd {
+    /// Their sequence numbers and sizes, ascending.
+    pub(crate) records: Vec<(u64, u64)>,
+    /// Whether there are no others.
+    pub(crate) is_whole: bool,
+}
+
+/// Lists the newest records: as many as one request returns, or all of them where that takes several in no particular
+/// order.
+pub(crate) async fn list_end(location: &OpenLocation) -> Result<LogEnd> {
+    if !location.lists_in_order() {
+        let records = list_sized(location).await?;
+        let is_whole = true;
+        return Ok(LogEnd { records, is_whole });
+    }
+    let page = location.environment().sizes().page;
+    let mut records: Vec<_> = listed(location).take(page).try_collect().await?;
+    let is_whole = records.len() < page;
+    records.sort_unstable();
+    Ok(LogEnd { records, is_whole })
+}
+
 /// Returns the sequence numbers of all records, ascending.
 pub(crate) async fn list(location: &OpenLocation) -> Result<Vec<u64>> {
     if let Some(dir) = location.local_dir() {
@@ -45,43 +70,41 @@ pub(crate) async fn list(location: &OpenLocation) -> Result<Vec<u64>> {
 /// Like [`list`], but also returns the sizes of the records. What is longer than a record can be counts as a record
 /// of the maximum size, because no attempt has stored it.
 pub(crate) async fn list_sized(location: &OpenLocation) -> Result<Vec<(u64, u64)>> {
-    let mut listed = match location.local_dir() {
-        None => list_remote(location).await?,
-        Some(dir) => {
-            let sequences = list_local(location, dir).await?;
-            let dir = dir.to_owned();
-            let sizes = blocking::run(location.threads(), move || {
-                let size_bytes = |sequence| {
-                    let path = dir.join("log").join(paths::record_name(sequence));
-                    // It was pruned meanwhile, or cannot be read at all.
-                    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
-                };
-                let sizes = sequences.into_iter().map(|s| (s, size_bytes(s)));
-                sizes.collect()
-            });
-            sizes.await?
-        }
+    let Some(dir) = location.local_dir() else {
+        return list_remote(location).await;
     };
-    for (_, size_bytes) in &mut listed {
-        *size_bytes = MAX_RECORD_BYTES.min(*size_bytes);
-    }
-    Ok(listed)
+    let sequences = list_local(location, dir).await?;
+    let dir = dir.to_owned();
+    let sizes = blocking::run(location.threads(), move || {
+        let size_bytes = |sequence| {
+            let path = dir.join("log").join(paths::record_name(sequence));
+            // It was pruned meanwhile, or cannot be read at all.
+            let size_bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+            size_bytes.min(MAX_RECORD_BYTES)
+        };
+        let sizes = sequences.into_iter().map(|s| (s, size_bytes(s)));
+        sizes.collect()
+    });
+    sizes.await
 }
 
 async fn list_remote(location: &OpenLocation) -> Result<Vec<(u64, u64)>> {
-    let prefix = paths::log(location.prefix());
-    let mut listed: Vec<_> = location
-        .store()
-        .list(Some(&prefix))
-        .try_filter_map(|meta| async move {
-            let sequence = paths::parse_record(location.prefix(), &meta.location);
-            Ok(sequence.map(|sequence| (sequence, meta.size)))
-        })
-        .try_collect()
-        .await
-        .map_err(|e| location.error("cannot list the log", e))?;
+    let mut listed: Vec<_> = listed(location).try_collect().await?;
     listed.sort_unstable();
     Ok(listed)
+}
+
+/// Returns the sequence numbers and sizes of records, in the order in which the storage lists them.
+fn listed(location: &OpenLocation) -> impl Stream<Item = Result<(u64, u64)>> {
+    let prefix = paths::log(location.prefix());
+    let listed = location.store().list(Some(&prefix));
+    listed
+        .map_err(|e| location.error("cannot list the log", e))
+        .try_filter_map(|meta| {
+            let sequence = paths::parse_record(location.prefix(), &meta.location);
+            let size_bytes = meta.size.min(MAX_RECORD_BYTES);
+            ready(Ok(sequence.map(|sequence| (sequence, size_bytes))))
+        })
 }
 
 /// How often a directory is listed until two listings agree.

@@ -1,41 +1,48 @@
-//! Deletes what earlier attempts left behind, after a claim has fenced them.
+//! Finds what earlier attempts left behind, after a claim has fenced them.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use futures::StreamExt;
-use futures::stream;
-use object_store::ObjectStore;
 use tracing::info;
 
 use crate::checkpoint::Checkpoint;
+use crate::contents::objects::SizedObject;
 use crate::contents::read::list_objects;
 use crate::error::{ErrorKind, Result};
 use crate::format::Record;
 use crate::location::OpenLocation;
 use crate::log::history::History;
-use crate::log::slot;
+use crate::log::slot::{self, Sized};
 use crate::{blocking, paths};
 
-/// Deletes what the attempts before this claim left behind.
-pub(crate) async fn sweep(
+/// What nobody needs any more.
+#[derive(Debug, Default)]
+pub(crate) struct Leftovers {
+    /// Records, with their sizes.
+    pub(crate) records: Vec<(u64, u64)>,
+    pub(crate) data: Vec<SizedObject>,
+}
+
+/// Finds what the attempts before this claim left behind. Deletes their staging files.
+pub(crate) async fn find(
     location: &OpenLocation,
     epoch: u64,
     history: &mut History,
-) -> Result<()> {
+) -> Result<Leftovers> {
+    let mut leftovers = Leftovers::default();
     // Keep the data of unreadable commits: an operator may want it.
     if history.damaged.is_empty() {
-        sweep_records(location, history).await?;
-        sweep_data(location, epoch, &history.checkpoints).await?;
+        leftovers.records = find_records(location, history).await?;
+        leftovers.data = find_data(location, epoch, &history.checkpoints).await?;
     }
     if let Some(dir) = location.local_dir() {
         let dir = dir.to_owned();
         blocking::run(location.threads(), move || sweep_staging(&dir, epoch)).await?;
     }
-    Ok(())
+    Ok(leftovers)
 }
 
-/// Deletes the commits that the last owner would have deleted after its newest one, had it lived:
+/// Finds the commits that the last owner would have deleted after its newest one, had it lived:
 /// those of its epoch that are not retained. It has swept older commits itself when it claimed,
 /// except for those that its last saves no longer retained; finding these too would mean reading
 /// all claims, which are never deleted.
@@ -45,9 +52,9 @@ pub(crate) async fn sweep(
 ///
 /// Removes them from the history too. Otherwise the record below each of them would look like the last one before
 /// something unknown, and never be deleted.
-async fn sweep_records(location: &OpenLocation, history: &mut History) -> Result<()> {
+async fn find_records(location: &OpenLocation, history: &mut History) -> Result<Vec<(u64, u64)>> {
     let Some(newest) = history.checkpoints.first() else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     let epoch = newest.commit.epoch;
     let retained: HashSet<_> = history.checkpoints.iter().map(|c| c.sequence).collect();
@@ -55,12 +62,15 @@ async fn sweep_records(location: &OpenLocation, history: &mut History) -> Result
     let of_epoch = of_epoch.filter(|s| {
         (epoch.saturating_add(1)..newest.sequence).contains(s) && !retained.contains(s)
     });
-    let mut dead = BTreeSet::new();
+    let mut dead = BTreeMap::new();
     for sequence in of_epoch {
         // A claim that was too late for its slot lies here as well. Claims are never deleted.
-        match slot::read(location, sequence).await {
-            Ok(Some(Record::Commit(commit))) if commit.epoch == epoch => {
-                dead.insert(sequence);
+        match slot::read_sized(location, sequence).await {
+            Ok(Some(Sized {
+                record: Record::Commit(commit),
+                size_bytes,
+            })) if commit.epoch == epoch => {
+                dead.insert(sequence, size_bytes);
             }
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::Corrupt => {}
@@ -68,41 +78,26 @@ async fn sweep_records(location: &OpenLocation, history: &mut History) -> Result
         }
     }
     note(location, "records", dead.len());
-    history.sequences.retain(|s| !dead.contains(s));
-    let dead = dead
-        .into_iter()
-        .map(|s| paths::record(location.prefix(), s));
-    let dead: Vec<_> = dead.map(Ok).collect();
-    let deleted = location.store().delete_stream(stream::iter(dead).boxed());
-    deleted.for_each(|_| async {}).await;
-    Ok(())
+    history.sequences.retain(|s| !dead.contains_key(s));
+    Ok(dead.into_iter().collect())
 }
 
-/// Deletes the data objects of older epochs that nothing retained refers to. Those epochs are
+/// Finds the data objects of older epochs that nothing retained refers to. Those epochs are
 /// fenced, so nothing ever will.
-pub(crate) async fn sweep_data(
+pub(crate) async fn find_data(
     location: &OpenLocation,
     epoch: u64,
     retained: &[Checkpoint],
-) -> Result<()> {
+) -> Result<Vec<SizedObject>> {
     let referred: HashSet<_> = retained
         .iter()
         .flat_map(|checkpoint| &checkpoint.commit.objects)
         .map(|object| object.name())
         .collect();
-    let orphans: Vec<_> = list_objects(location)
-        .await?
-        .into_iter()
-        .map(|(name, _)| name)
-        .filter(|name| name.epoch < epoch && !referred.contains(name))
-        .map(|name| Ok(paths::object(location.prefix(), name)))
-        .collect();
+    let mut orphans = list_objects(location).await?;
+    orphans.retain(|(name, _)| name.epoch < epoch && !referred.contains(name));
     note(location, "data objects", orphans.len());
-    // The next claim sweeps what cannot be deleted now.
-    let store: &dyn ObjectStore = location.store();
-    let deleted = store.delete_stream(stream::iter(orphans).boxed());
-    deleted.for_each(|_| async {}).await;
-    Ok(())
+    Ok(orphans)
 }
 
 fn note(location: &OpenLocation, what: &str, count: usize) {

@@ -39,7 +39,7 @@ async fn two_saves(first: &[u8], second: &[u8]) -> (Arc<InMemory>, crate::locati
 #[tokio::test]
 async fn a_damaged_newest_record_falls_back_and_is_reported() {
     let (store, location) = two_saves(b"one", b"two").await;
-    flip(&store, objects(&store, "log").await.last().unwrap(), 40).await;
+    flip(&store, objects(&store, "log").await.first().unwrap(), 40).await;
     let attempt = begin(&location).await;
     assert!(attempt.prev_exists().await.unwrap());
     assert_eq!(text(&attempt).await.as_deref(), Some("one"));
@@ -242,7 +242,7 @@ async fn data_that_cannot_be_copied_because_it_is_damaged_is_stored_again() {
 #[tokio::test]
 async fn pruning_below_a_damaged_record_is_refused() {
     let (store, location) = two_saves(b"first", b"second").await;
-    let newest = objects(&store, "log").await.pop().unwrap();
+    let newest = objects(&store, "log").await.remove(0);
     flip(&store, &newest, 40).await;
     let operator = begin(&location).await;
     let refused = prune(&operator, 1).await.unwrap_err();
@@ -256,9 +256,9 @@ async fn pruning_below_a_damaged_record_is_refused() {
 #[tokio::test]
 async fn a_record_in_the_wrong_slot_is_damage() {
     let (store, location) = two_saves(b"first", b"second").await;
-    let newest = objects(&store, "log").await.pop().unwrap();
+    let newest = objects(&store, "log").await.remove(0);
     let bytes = store.get(&newest).await.unwrap().bytes().await.unwrap();
-    let claim = objects(&store, "log").await.remove(0);
+    let claim = objects(&store, "log").await.pop().unwrap();
     let claim = store.get(&claim).await.unwrap().bytes().await.unwrap();
     for (bytes, slot) in [(claim, 9), (bytes, 1)] {
         let path = paths::record(location.prefix(), slot);

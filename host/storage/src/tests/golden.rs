@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use crate::format::{
-    Block, Chunk, Claim, Codec, Commit, Contents, Described, Description, Found, LocationId,
+    Below, Block, Chunk, Claim, Codec, Commit, Contents, Described, Description, Found, LocationId,
     ObjectName, ObjectRef, Predecessor, Record, Root, WriteId, pack,
 };
 use crate::metadata::Metadata;
@@ -47,6 +47,7 @@ fn records() -> Vec<(&'static str, Record)> {
         keep: NonZeroUsize::new(3).unwrap(),
         fresh: false,
         permanent_bytes: 70_000,
+        below: Below::Commit(6),
     };
     let empty = Claim {
         predecessor: Some(Predecessor {
@@ -54,11 +55,13 @@ fn records() -> Vec<(&'static str, Record)> {
             found: None,
         }),
         fresh: true,
+        below: Below::NoCommit,
         ..claim.clone()
     };
     let bare = Claim {
         component: None,
         predecessor: None,
+        below: Below::Unknown,
         ..claim.clone()
     };
     let tree = Tree::new(vec![

@@ -74,7 +74,7 @@ async fn giving_up_a_damaged_checkpoint_keeps_the_newest_whole_ones() {
 #[tokio::test]
 async fn a_damaged_record_is_reported_until_it_is_given_up_and_never_deleted() {
     let (store, location) = four().await;
-    let record = objects(&store, "log").await.pop().unwrap();
+    let record = objects(&store, "log").await.remove(0);
     flip(&store, &record, 40).await;
     assert_eq!(location.verify().await.unwrap().findings.len(), 1);
     // Pruning without the option changes nothing.
@@ -99,7 +99,7 @@ async fn a_damaged_record_is_reported_until_it_is_given_up_and_never_deleted() {
 #[tokio::test]
 async fn a_damaged_claim_below_the_newest_commit_can_be_given_up() {
     let (store, location) = four().await;
-    let claim = objects(&store, "log").await.remove(0);
+    let claim = objects(&store, "log").await.pop().unwrap();
     flip(&store, &claim, 20).await;
     assert_eq!(location.verify().await.unwrap().findings.len(), 1);
     assert_eq!(give_up(&location, 9).await.given_up, [1]);

@@ -301,7 +301,7 @@ async fn damage_below_a_claim_counts_with_its_size() {
     let damaged: Vec<_> = findings.iter().map(|f| f.object.as_str()).collect();
     assert_eq!(
         damaged,
-        ["log/00000000000000000003", "log/00000000000000000004"]
+        ["log/09223372036854775805", "log/09223372036854775804"]
     );
 }
 
@@ -345,7 +345,7 @@ async fn a_forged_size_does_not_lock_the_location() {
         let found: Vec<_> = findings
             .map(|f| (f.object.as_str(), &f.costs[..]))
             .collect();
-        let (first, second) = ("log/00000000000000000001", "log/00000000000000000002");
+        let (first, second) = ("log/09223372036854775807", "log/09223372036854775806");
         let none: &[u64] = &[];
         let expected = match (claim, commit) {
             (0, _) => vec![(second, none)],

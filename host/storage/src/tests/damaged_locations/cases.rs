@@ -5,10 +5,10 @@ use crate::error::Result;
 use crate::tests::forge::{COMMIT, Cbor, Chunk, claim, commit, data_object, object_ref, record};
 use crate::tests::forged::file;
 
-const CLAIM: &str = "log/00000000000000000001";
-const OLDER: &str = "log/00000000000000000002";
-const NEWEST: &str = "log/00000000000000000003";
-const ABOVE: &str = "log/00000000000000000004";
+const CLAIM: &str = "log/09223372036854775807";
+const OLDER: &str = "log/09223372036854775806";
+const NEWEST: &str = "log/09223372036854775805";
+const ABOVE: &str = "log/09223372036854775804";
 
 pub(super) struct Case {
     /// The name of the folder.
@@ -176,7 +176,7 @@ pub(super) const CASES: &[Case] = &[
                 "README",
                 "log/README",
                 "log/7",
-                "log/00000000000000000009.bak",
+                "log/09223372036854775799.bak",
                 "data/notes",
                 "data/01-1",
                 "data/1-1.bak",
@@ -192,7 +192,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "staging-files",
         damage: |files| {
-            for path in ["log/00000000000000000004#1", "data/1-2#1"] {
+            for path in ["log/09223372036854775804#1", "data/1-2#1"] {
                 files.insert(path, b"half of some".to_vec());
             }
         },

@@ -67,6 +67,7 @@ pub(super) enum Step {
     List(u8),
     Claim(u8, Answer),
     Confirm(u8),
+    Load(u8),
     Sweep(u8),
     /// Stores a new data object. If true, the save also reuses those of the newest retained commit.
     Stage(u8, bool),
@@ -129,6 +130,7 @@ impl Model for Protocol {
                 Phase::Listed(_) if attempt.claims == self.bounds.claims => {}
                 Phase::Listed(_) => steps.extend(answers.iter().map(|a| Step::Claim(i, *a))),
                 Phase::Claimed(_) => steps.push(Step::Confirm(i)),
+                Phase::Confirmed => steps.push(Step::Load(i)),
                 Phase::Sweeping => steps.push(Step::Sweep(i)),
                 Phase::Owner if attempt.saves < self.bounds.saves => {
                     steps.push(Step::Stage(i, false));
@@ -161,6 +163,7 @@ impl Model for Protocol {
             Step::List(i) => state.attempts[i as usize].phase = Phase::Listed(state.last()),
             Step::Claim(i, answer) => self.claim(&mut state, i, answer),
             Step::Confirm(i) => self.confirm(&mut state, i),
+            Step::Load(i) => self.load(&mut state, i),
             Step::Sweep(i) => self.sweep(&mut state, i),
             Step::Stage(i, reuse) => self.stage(&mut state, i, reuse),
             Step::Commit(i, answer) => self.commit(&mut state, i, answer),

@@ -48,6 +48,8 @@ pub(super) enum Phase {
     /// It has listed the log. The slot is that of the last record.
     Listed(Slot),
     Claimed(Slot),
+    /// No record lies above its claim. It knows the newest commit, and has yet to read what else the location holds.
+    Confirmed,
     /// No record lies above its claim. It has yet to sweep what older attempts left.
     Sweeping,
     Owner,

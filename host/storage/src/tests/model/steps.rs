@@ -36,7 +36,7 @@ impl Protocol {
         };
     }
 
-    /// Models `History::load` after the claim.
+    /// Models the second list, after which the attempt gives its task the newest checkpoint.
     pub(super) fn confirm(&self, state: &mut State, i: u8) {
         let Phase::Claimed(slot) = state.attempts[i as usize].phase else {
             return;
@@ -44,6 +44,22 @@ impl Protocol {
         let last = state.last();
         if last != slot && !self.without(Weakening::NoSecondList) {
             state.attempts[i as usize].phase = Phase::Listed(last);
+            return;
+        }
+        let newest = state.history().first().map_or(0, |(newest, _)| *newest);
+        if newest < state.acknowledged.0 {
+            state.wrong = Some("an attempt resumes from less than what is acknowledged");
+        }
+        let attempt = &mut state.attempts[i as usize];
+        attempt.phase = Phase::Confirmed;
+        attempt.epoch = slot;
+    }
+
+    /// Models `Holdings`: what the location holds is read beside the task, before anything is saved or deleted.
+    pub(super) fn load(&self, state: &mut State, i: u8) {
+        let (slot, last) = (state.attempts[i as usize].epoch, state.last());
+        if last != slot && !self.without(Weakening::NoSecondList) {
+            state.attempts[i as usize].phase = Phase::Over;
             return;
         }
         let history = state.history();
@@ -61,7 +77,6 @@ impl Protocol {
         }
         let attempt = &mut state.attempts[i as usize];
         attempt.phase = Phase::Sweeping;
-        attempt.epoch = slot;
         attempt.last = slot;
         attempt.protected = protected;
         attempt.retained = history;

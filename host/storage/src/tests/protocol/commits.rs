@@ -60,6 +60,7 @@ async fn a_late_commit_never_replaces_a_newer_save() {
 async fn a_small_save_takes_one_request() {
     let (store, location) = faulty();
     let attempt = begin(&location).await;
+    attempt.settle().await;
     store.recover();
     attempt.write(vec![7; 1024].into()).await.unwrap();
     assert_eq!(store.operations(), 1);

@@ -54,6 +54,7 @@ async fn the_next_claim_sweeps_orphaned_data() {
     drop(attempt);
     assert_eq!(list_objects(&location).await.unwrap().len(), 2);
     let next = begin(&location).await;
+    next.settle().await;
     assert_eq!(list_objects(&location).await.unwrap().len(), 1);
     assert_eq!(next.read().await.unwrap(), Some(large(1)));
 }
@@ -69,7 +70,7 @@ async fn the_next_claim_sweeps_records_that_a_dead_attempt_failed_to_delete() {
     attempt.settle().await;
     store.recover();
     assert_eq!(slot::list(&location).await.unwrap(), [1, 2, 3, 4, 5]);
-    begin(&location).await;
+    begin(&location).await.settle().await;
     assert_eq!(slot::list(&location).await.unwrap(), [1, 5, 6]);
     assert_eq!(list_objects(&location).await.unwrap().len(), 1);
 }

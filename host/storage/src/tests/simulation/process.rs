@@ -54,6 +54,7 @@ impl Process {
             shared: shared.clone(),
             number,
             location: OpenLocation::new(store, Path::from("task"), "test:///task")
+                .with_ordered_lists()
                 .with_environment(environment(dice)),
             connection,
         }
