@@ -23,8 +23,9 @@ pub struct Limits {
     /// record), and a save in flight with its record. Claims alone are never refused; each has a few hundred
     /// bytes. Default 256 GiB: a few of the largest checkpoints.
     pub stored_bytes: u64,
-    /// The number of files, directories and links in a checkpoint. Default one million: the commit
-    /// that lists them must fit in a record.
+    /// The number of files, directories and links in a checkpoint. Default one million: a save or a
+    /// restore holds all of them in memory. A checkpoint whose description takes more than 256 MiB
+    /// (about two million files) cannot be saved, whatever this says.
     pub entries: u64,
     /// The size of the description of a checkpoint's tree, in bytes: the lengths of all paths and of the
     /// targets of links, and 64 for each entry. Default 128 MiB, a million entries with paths of 70

@@ -45,9 +45,9 @@ pub struct Finding {
 }
 
 impl OpenLocation {
-    /// Reads every record and every byte of every data object, each data object once. Reports what is damaged or
-    /// missing and which checkpoints are lost because of it. Changes nothing and claims nothing. Does not
-    /// report what a running attempt prunes in the meantime.
+    /// Reads every record, the description of every checkpoint, and then every byte of every data object, each data
+    /// object once. Reports what is damaged or missing and which checkpoints are lost because of it. Changes nothing
+    /// and claims nothing. Does not report what a running attempt prunes in the meantime.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the storage cannot be read. Damage is not an error.
@@ -56,8 +56,8 @@ impl OpenLocation {
     }
 
     /// Like [`verify`](Self::verify), but reports progress: how many bytes of the data objects have been
-    /// read, and how many there are. Both are known once the records are read, before any data object
-    /// is.
+    /// read, and how many there are. Both are known once the records are read, before any description or data
+    /// object is.
     ///
     /// # Errors
     /// Those of [`verify`](Self::verify).
