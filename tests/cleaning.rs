@@ -1,7 +1,6 @@
 //! How an operator prunes a location and makes it clean again.
 
 use std::fs;
-use std::path::PathBuf;
 
 use crate::support::cli::{Cli, Outcome};
 use crate::support::{Place, tree};

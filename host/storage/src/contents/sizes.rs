@@ -11,8 +11,9 @@ pub(crate) struct Sizes {
     pub(crate) inline: usize,
     /// How the contents are cut, as far as they are shorter than `coarser_after`.
     pub(crate) chunks: CutSizes,
-    /// From here on, chunks are four times as long, and after four times as much, sixteen times. The list of the chunks
-    /// is in memory during a save, so it must not grow in proportion to the contents.
+    /// From here on, chunks are twice as long; after 32 times as much, eight times, and after 128 times as much, 32
+    /// times. The list of the chunks is in memory during a save, so it must not grow in proportion to the contents; and
+    /// what a change costs matters most where the contents are small.
     pub(crate) coarser_after: u64,
     /// How many bytes of chunks are compressed together, if that many follow one another. A longer block takes longer to
     /// read for the sake of one chunk; a shorter one compresses worse.
@@ -75,8 +76,8 @@ impl Default for Sizes {
     fn default() -> Self {
         Self {
             inline: 64 << 10,
-            chunks: CutSizes::around(32 << 10),
-            coarser_after: 4 << 30,
+            chunks: CutSizes::around(16 << 10),
+            coarser_after: 128 << 20,
             block: 128 << 10,
             batch: 1 << 20,
             nodes: CutSizes::around(2 << 10),
@@ -95,8 +96,9 @@ impl Sizes {
     pub(crate) fn chunks_at(&self, position: u64) -> CutSizes {
         let factor = match position / self.coarser_after {
             0 => 1,
-            1..4 => 4,
-            _ => 16,
+            1..32 => 2,
+            32..128 => 8,
+            _ => 32,
         };
         self.chunks.times(factor)
     }
