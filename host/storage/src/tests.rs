@@ -3,6 +3,7 @@
 mod cancel;
 mod damage;
 mod damaged_locations;
+mod descriptions;
 mod faults;
 mod faulty_store;
 #[expect(unreachable_pub, reason = "the fuzz targets include this file")]
@@ -12,6 +13,7 @@ mod golden;
 mod growth;
 mod hooked;
 mod leases;
+mod memory_tree;
 mod model;
 pub(crate) mod noise;
 mod opening;

@@ -54,6 +54,7 @@ pub(super) struct FaultyStore {
     stale_list: Mutex<Option<Vec<ObjectMeta>>>,
     ignores_conditions: AtomicBool,
     fetched: AtomicU64,
+    stored: AtomicU64,
 }
 
 impl FaultyStore {
@@ -66,6 +67,7 @@ impl FaultyStore {
             stale_list: Mutex::default(),
             ignores_conditions: AtomicBool::new(false),
             fetched: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
         })
     }
 
@@ -96,6 +98,11 @@ impl FaultyStore {
     /// The number of bytes that were asked for since this was last called.
     pub(super) fn take_fetched(&self) -> u64 {
         self.fetched.swap(0, Ordering::SeqCst)
+    }
+
+    /// The number of bytes that were put since this was last called.
+    pub(super) fn take_stored(&self) -> u64 {
+        self.stored.swap(0, Ordering::SeqCst)
     }
 
     /// Delivers the puts that were withheld.
@@ -192,7 +199,13 @@ impl ObjectStore for FaultyStore {
         if fault == Some(Fault::Withheld) {
             self.withheld.lock().unwrap().push(kept);
         }
-        meet(fault, self.inner.put_opts(path, payload, options)).await
+        let bytes = payload.content_length() as u64;
+        let putting = async {
+            let answer = self.inner.put_opts(path, payload, options).await?;
+            self.stored.fetch_add(bytes, Ordering::SeqCst);
+            Ok(answer)
+        };
+        meet(fault, putting).await
     }
 
     async fn put_multipart_opts(

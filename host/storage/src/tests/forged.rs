@@ -2,6 +2,7 @@
 //! error before anything is written, and takes memory only in proportion to its size.
 
 mod data;
+mod descriptions;
 mod memory;
 mod records;
 mod restore;

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::noise::noise;
 
-fn config(cases: u32) -> ProptestConfig {
+pub(super) fn config(cases: u32) -> ProptestConfig {
     let mut config = ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -23,7 +23,7 @@ fn config(cases: u32) -> ProptestConfig {
     config
 }
 
-fn block_on<T>(work: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = { runtime }.worker_threads(1).enable_all().build();
     runtime.unwrap().block_on(work)

@@ -50,7 +50,7 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// Returns the result of `work`, and its peak memory on this thread.
-fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
+pub(super) fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let (before, _) = HELD.get();
     HELD.set((before, before));
     let result = work();
@@ -59,7 +59,7 @@ fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
 
 /// Memory for each byte of a record. A short entry of ten bytes becomes an [`Entry`](crate::Entry) of
 /// about a hundred bytes, in a list that doubles as it grows: 23. Nested arrays in a skipped field: 48.
-const MAX_PER_BYTE: usize = 48;
+pub(super) const MAX_PER_BYTE: usize = 48;
 
 #[test]
 fn decoding_a_record_takes_memory_in_proportion_to_its_size() {

@@ -2,6 +2,7 @@
 
 use object_store::ObjectStoreExt;
 
+use super::descriptions::invalid_roots;
 use super::{Forged, dir, file, in_a_dir, inline, kind, link};
 use crate::error::ErrorKind;
 use crate::paths;
@@ -10,7 +11,7 @@ use crate::tests::forge::{COMMIT, Cbor, Chunk, commit, data_object, entry, objec
 use crate::{Attempt, AttemptSettings};
 
 /// A name, and the payload of a commit that is invalid in every location.
-type Case = (&'static str, Vec<u8>);
+pub(super) type Case = (&'static str, Vec<u8>);
 
 pub(super) fn invalid_payloads() -> Vec<Case> {
     [
@@ -19,6 +20,7 @@ pub(super) fn invalid_payloads() -> Vec<Case> {
         wrong_sizes(),
         not_canonical(),
         invalid_chunks(),
+        invalid_roots(),
         invalid_cbor(),
         nested_cbor(),
     ]

@@ -8,12 +8,13 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::contents::{Contents, MemoryTree};
+use super::contents::Contents;
 use super::dice::Dice;
 use super::ledger::{NUMBER, SaveId};
 use super::process::{Called, Habits, Process, Violated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::Metadata;
+use crate::tests::memory_tree::MemoryTree;
 use crate::tests::prune;
 use crate::tree::target::Existing;
 use crate::{Attempt, Saved};

@@ -7,7 +7,7 @@ use object_store::path::Path;
 use tokio::time::sleep;
 
 use super::connection::Connection;
-use super::contents::{Contents, MemoryTree};
+use super::contents::Contents;
 use super::course::Weather;
 use super::dice::Dice;
 use super::ledger::is_excused;
@@ -17,6 +17,7 @@ use crate::checkpoint::CheckpointInfo;
 use crate::environment::{Clock, Environment, Randomness};
 use crate::error::{Error, ErrorKind};
 use crate::location::OpenLocation;
+use crate::tests::memory_tree::MemoryTree;
 use crate::tree::target::Existing;
 use crate::{Attempt, AttemptSettings, ResumePoint, SchemaChange};
 
