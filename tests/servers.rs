@@ -70,7 +70,9 @@ fn gcs(env: &Env) -> Arc<dyn ObjectStore> {
 /// Runs all checks on a server: from this process, and with the command line through the environment.
 async fn conforms(scheme: &str, env: &Env, store: Arc<dyn ObjectStore>) {
     let url = |name: &str| format!("{scheme}://{BUCKET}/{name}");
-    let open = |name: &str| OpenLocation::new(store.clone(), Path::from(name), url(name)).with_ordered_lists();
+    let open = |name: &str| {
+        OpenLocation::new(store.clone(), Path::from(name), url(name)).with_ordered_lists()
+    };
     conformance::check_all(&open).await;
 
     let doctor = doctor(&url("doctor"), env);

@@ -10,13 +10,13 @@ mod frame;
 pub(crate) mod pack;
 mod payload;
 
-pub(crate) use chunk::{Block, Chunk, Codec, ObjectName, ObjectRef, Objects, blocks, size_of};
+pub(crate) use chunk::{
+    Block, Chunk, Codec, ObjectName, ObjectRef, Objects, blocks, check_chunks, size_of,
+};
 pub(crate) use claim::{Below, Claim, Found, LocationId, Predecessor};
 pub(crate) use commit::{Commit, Described};
-#[cfg(test)]
-pub(crate) use description::Root;
 pub(crate) use description::{
-    Contents, Description, MAX_DESCRIPTION_BYTES, decode_list, encode_list,
+    Contents, Description, MAX_DESCRIPTION_BYTES, MAX_ENTRIES, Root, decode_list, encode_list,
 };
 pub(crate) use payload::WriteId;
 

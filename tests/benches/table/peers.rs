@@ -44,7 +44,7 @@ pub(crate) async fn peers() {
     let mut keepers = vec![Keeper::Ours];
     for (keeper, program) in [(Keeper::Restic, "restic"), (Keeper::Borg, "borg")] {
         match Command::new(program)
-            .arg("--version")
+            .arg("help")
             .stdout(Stdio::null())
             .status()
         {

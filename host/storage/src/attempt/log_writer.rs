@@ -12,10 +12,10 @@ use crate::blocking::Background;
 use crate::checkpoint::Checkpoint;
 use crate::contents::lease::{Lease, Leases, Purpose};
 use crate::contents::objects::{Objects, SizedObject, StagedObjects};
-use crate::contents::stage::{Stage, Stored};
+use crate::contents::stage::{Stage, Stored, StoredChunks};
 use crate::contents::usage::{Usage, sum};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Chunk, Commit, LocationId, MAX_RETAINED, ObjectRef, Record};
+use crate::format::{Commit, LocationId, MAX_RETAINED, ObjectRef, Record};
 use crate::inspect::prune::PrunePlan;
 use crate::limits::Limits;
 use crate::location::OpenLocation;
@@ -46,7 +46,7 @@ pub(crate) struct LogWriter {
     /// The commits of the log that the newest one retains, newest first.
     retained: Vec<Checkpoint>,
     /// The chunks of the newest retained commit, if this attempt knows them.
-    newest_chunks: Option<(u64, Arc<Vec<Chunk>>)>,
+    newest_chunks: Option<(u64, Arc<StoredChunks>)>,
     /// Commits that no later one names: those that are no longer among the newest, those that
     /// landed after their save had failed, and those that were committed again.
     dead: Vec<Checkpoint>,

@@ -1,6 +1,6 @@
 //! Deduplication: finds chunks that the newest checkpoint already stores.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::format::{Chunk, Commit, ObjectName};
 
@@ -11,16 +11,31 @@ use crate::format::{Chunk, Commit, ObjectName};
 pub(crate) struct KnownChunks {
     chunks: HashMap<[u8; 32], Chunk>,
     objects: HashMap<ObjectName, u64>,
+    /// How much of each data object the nodes of its description take.
+    node_bytes: HashMap<ObjectName, u64>,
 }
 
 impl KnownChunks {
-    /// Collects the chunks of a commit.
-    pub(crate) fn of<'a>(commit: &Commit, chunks: impl IntoIterator<Item = &'a Chunk>) -> Self {
+    /// Collects the chunks of a commit: those of its contents, and the nodes of its description.
+    pub(crate) fn of(commit: &Commit, contents: &[Chunk], nodes: &[Chunk]) -> Self {
         let objects = commit.objects.iter().map(|o| (o.name(), o.size_bytes));
-        Self {
-            chunks: chunks.into_iter().map(|c| (c.hash, *c)).collect(),
-            objects: objects.collect(),
+        let mut node_bytes: HashMap<_, u64> = HashMap::new();
+        let distinct: HashSet<_> = nodes.iter().collect();
+        for node in distinct {
+            let bytes = node_bytes.entry(node.block.object).or_default();
+            *bytes = bytes.saturating_add(node.live_bytes());
         }
+        let chunks = contents.iter().chain(nodes);
+        Self {
+            chunks: chunks.map(|c| (c.hash, *c)).collect(),
+            objects: objects.collect(),
+            node_bytes,
+        }
+    }
+
+    /// Returns how many bytes of a data object belong to nodes.
+    pub(crate) fn node_bytes(&self, name: ObjectName) -> u64 {
+        self.node_bytes.get(&name).copied().unwrap_or_default()
     }
 
     pub(crate) fn get(&self, hash: &[u8; 32], size_bytes: usize) -> Option<Chunk> {

@@ -42,6 +42,8 @@ pub(crate) struct Packer {
     own: BTreeMap<ObjectName, u64>,
     /// Other data objects that this save refers to.
     reused: BTreeMap<ObjectName, u64>,
+    /// Those of them that are less than half alive, unless the nodes that they hold are reused too.
+    relying: BTreeSet<ObjectName>,
     open: Option<Open>,
     uploads: JoinSet<Result<()>>,
     uploaded_bytes: u64,
@@ -54,6 +56,14 @@ pub(crate) enum Prepared {
     /// A chunk that came before.
     Repeated([u8; 32]),
     New(Packed),
+}
+
+/// Whether the nodes in a data object count when it is decided whether chunks of contents are left in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nodes {
+    /// Most nodes do not change, so those of the newest commit are expected to be reused.
+    Expected,
+    Apart,
 }
 
 /// A data object that is not full.
@@ -112,6 +122,7 @@ impl Packer {
             fresh: HashMap::new(),
             own: BTreeMap::new(),
             reused: BTreeMap::new(),
+            relying: BTreeSet::new(),
             open: None,
             uploads: JoinSet::new(),
             uploaded_bytes: 0,
@@ -151,9 +162,9 @@ impl Packer {
     ///   alone, and a location never holds more than twice what its checkpoints need.
     /// - of small objects, if there are many.
     ///
-    /// Call it for each list once, when it is complete.
-    pub(crate) async fn settle_list(&mut self, list: &mut [Chunk]) -> Result<()> {
-        let left = self.objects_to_leave(list)?;
+    /// Call it for each list, when it is complete: first for the contents, then for each list of nodes.
+    pub(crate) async fn settle_list(&mut self, list: &mut [Chunk], nodes: Nodes) -> Result<()> {
+        let left = self.objects_to_leave(list, nodes)?;
         if left.is_empty() {
             return Ok(());
         }
@@ -170,29 +181,24 @@ impl Packer {
     }
 
     /// Chooses the data objects whose chunks are copied, and takes the others of the list into use.
-    fn objects_to_leave(&mut self, list: &[Chunk]) -> Result<BTreeSet<ObjectName>> {
-        let mut seen = HashSet::new();
-        // The bytes that the list needs, and in how many blocks.
-        let mut live: BTreeMap<ObjectName, (u64, HashSet<Block>)> = BTreeMap::new();
-        for chunk in list {
-            let name = chunk.block.object;
-            let is_settled = self.own.contains_key(&name) || self.reused.contains_key(&name);
-            if !is_settled && seen.insert((chunk.block, chunk.start, chunk.size_bytes)) {
-                let (live, blocks) = live.entry(name).or_default();
-                *live += live_bytes(chunk);
-                blocks.insert(chunk.block);
-            }
-        }
+    fn objects_to_leave(&mut self, list: &[Chunk], nodes: Nodes) -> Result<BTreeSet<ObjectName>> {
+        let is_settled =
+            |name: &ObjectName| self.own.contains_key(name) || self.reused.contains_key(name);
+        let live = live(list, |name| !is_settled(name));
         let half = self.location.environment().sizes().object as u64 / 2;
         let before = self.reused.values().filter(|size| **size < half).count();
         let (mut left, mut small) = (BTreeSet::new(), Vec::new());
-        for (name, (live_bytes, blocks)) in live {
+        for (name, live_bytes) in live {
             let Some(size_bytes) = self.known.object_bytes(name) else {
                 return Err(Error::corrupt("a chunk lies in an unknown data object"));
             };
-            if live_bytes + pack::index_bytes(blocks.len()) < size_bytes / 2 {
-                left.insert(name);
-                continue;
+            if live_bytes < size_bytes / 2 {
+                let with_nodes = live_bytes + self.known.node_bytes(name);
+                if nodes == Nodes::Apart || with_nodes < size_bytes / 2 {
+                    left.insert(name);
+                    continue;
+                }
+                self.relying.insert(name);
             }
             self.reused.insert(name, size_bytes);
             if size_bytes < half {
@@ -207,6 +213,23 @@ impl Packer {
             }
         }
         Ok(left)
+    }
+
+    /// Returns whether the contents must be settled again, with their nodes apart, because so few nodes are reused that a
+    /// data object would be mostly dead. `all` are all chunks that the commit refers to.
+    pub(crate) fn relied_in_vain(&mut self, all: &[Chunk]) -> bool {
+        let live = live(all, |name| self.relying.contains(name));
+        let is_dense = |name: &ObjectName| {
+            let size_bytes = self.reused.get(name).copied().unwrap_or_default();
+            live.get(name).copied().unwrap_or_default() >= size_bytes / 2
+        };
+        if self.relying.iter().all(is_dense) {
+            return false;
+        }
+        for name in std::mem::take(&mut self.relying) {
+            self.reused.remove(&name);
+        }
+        true
     }
 
     /// Stores chunks again. Returns where each is now; not those that cannot be read now, which stay where they are.
@@ -353,15 +376,21 @@ impl Packer {
     }
 }
 
-/// Returns the share of a chunk in its object.
-fn live_bytes(chunk: &Chunk) -> u64 {
-    let Block {
-        stored_bytes,
-        size_bytes,
-        ..
-    } = chunk.block;
-    let share = u64::from(stored_bytes) * u64::from(chunk.size_bytes);
-    share.div_ceil(u64::from(size_bytes).max(1))
+/// Returns how many bytes of each of these data objects a list needs, with what the index takes for their blocks.
+fn live(list: &[Chunk], counts: impl Fn(&ObjectName) -> bool) -> BTreeMap<ObjectName, u64> {
+    let mut seen = HashSet::new();
+    let mut live: BTreeMap<ObjectName, (u64, HashSet<Block>)> = BTreeMap::new();
+    for chunk in list {
+        let name = chunk.block.object;
+        if counts(&name) && seen.insert((chunk.block, chunk.start, chunk.size_bytes)) {
+            let (live, blocks) = live.entry(name).or_default();
+            *live += chunk.live_bytes();
+            blocks.insert(chunk.block);
+        }
+    }
+    let live = live.into_iter();
+    let live = live.map(|(name, (live, blocks))| (name, live + pack::index_bytes(blocks.len())));
+    live.collect()
 }
 
 /// Uploads with a plain put: only this attempt uses the name, so a retry writes the same bytes.

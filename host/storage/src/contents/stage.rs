@@ -15,11 +15,12 @@ use crate::contents::cutter;
 use crate::contents::dedup::KnownChunks;
 use crate::contents::lease::Lease;
 use crate::contents::objects::StagedObjects;
-use crate::contents::packer::{self, Packer, Prepared};
+use crate::contents::packer::{self, Nodes, Packer, Prepared};
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
-    Chunk, Commit, Contents, Described, Description, MAX_DESCRIPTION_BYTES, ObjectRef, encode_list,
+    Chunk, Commit, Contents, Described, Description, MAX_DESCRIPTION_BYTES, MAX_ENTRIES, ObjectRef,
+    Objects, Root, check_chunks, encode_list,
 };
 use crate::limits::Limits;
 use crate::location::OpenLocation;
@@ -36,7 +37,7 @@ pub(crate) struct Stage {
     pub(crate) limits: Limits,
     pub(crate) staged: StagedObjects,
     /// The checkpoint whose chunks may be reused, and those chunks if they are known.
-    pub(crate) reusable: Option<(Checkpoint, Option<Arc<Vec<Chunk>>>)>,
+    pub(crate) reusable: Option<(Checkpoint, Option<Arc<StoredChunks>>)>,
     /// The lease on that checkpoint.
     pub(crate) lease: Lease,
     /// The writer's generation when the stage began.
@@ -53,13 +54,20 @@ pub(crate) struct Storing {
     lease: Lease,
 }
 
+/// The chunks of a checkpoint.
+#[derive(Debug)]
+pub(crate) struct StoredChunks {
+    contents: Vec<Chunk>,
+    nodes: Vec<Chunk>,
+}
+
 /// A checkpoint that is durable, except for its commit.
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) description: Described,
     pub(crate) objects: Vec<ObjectRef>,
     /// All chunks that it refers to, if they are known.
-    pub(crate) chunks: Option<Vec<Chunk>>,
+    pub(crate) chunks: Option<StoredChunks>,
     pub(crate) uploaded_bytes: u64,
     pub(crate) staged: StagedObjects,
     pub(crate) limits: Limits,
@@ -107,7 +115,7 @@ impl Stage {
                     storing.packer.add(prepared, &mut list).await?;
                 }
             }
-            storing.packer.settle_list(&mut list).await
+            storing.packer.settle_list(&mut list, Nodes::Expected).await
         };
         let packed = packed.await;
         drop(prepared);
@@ -150,12 +158,11 @@ impl Stage {
             return Ok(Arc::default());
         };
         let known = match chunks {
-            Some(chunks) => KnownChunks::of(&checkpoint.commit, chunks.iter()),
+            Some(chunks) => KnownChunks::of(&checkpoint.commit, &chunks.contents, &chunks.nodes),
             None => {
                 let mut nodes = Vec::new();
                 let description = checkpoint.load(&mut nodes).await?;
-                let chunks = description.contents.chunks().iter().chain(&nodes);
-                KnownChunks::of(&checkpoint.commit, chunks)
+                KnownChunks::of(&checkpoint.commit, description.contents.chunks(), &nodes)
             }
         };
         Ok(Arc::new(known))
@@ -192,41 +199,72 @@ impl Storing {
 
     async fn store_description(
         &mut self,
-        description: Description,
-    ) -> Result<(Described, Vec<ObjectRef>, Vec<Chunk>)> {
+        mut description: Description,
+    ) -> Result<(Described, Vec<ObjectRef>, StoredChunks)> {
         self.limits.check_tree(&description.tree)?;
         // Readers would treat such a commit as damaged, so it must never be made.
         if description.tree.size_bytes() != Some(description.contents.size_bytes()) {
             let what = "the stored contents differ in length from the files";
             return Err(Error::new(ErrorKind::Other, what));
         }
-        let sizes = *self.environment.sizes();
-        let (mut root, bytes) = description.encode();
-        let mut chunks = description.contents.chunks().to_vec();
-        let described = match bytes.len() <= sizes.root {
-            true => Described::Here(description.into()),
-            false => {
-                check_description(bytes.len())?;
-                let inline = match description.contents {
+        let (mut root, mut lists) = self.store_lists(&description).await?;
+        let all = |lists: &[Vec<Chunk>], description: &Description| {
+            let contents = description.contents.chunks().iter();
+            contents.chain(lists.iter().flatten()).copied().collect()
+        };
+        let mut chunks: Vec<Chunk> = all(&lists, &description);
+        if self.packer.relied_in_vain(&chunks) {
+            if let Contents::Chunks(list) = &mut description.contents {
+                self.packer.settle_list(list, Nodes::Apart).await?;
+            }
+            (root, lists) = self.store_lists(&description).await?;
+            chunks = all(&lists, &description);
+        }
+        let objects = self.packer.finish(&chunks).await?;
+        let sizes: Objects = objects.iter().map(|o| (o.name(), o.size_bytes)).collect();
+        // Other writers' chunks are valid one by one. Readers would treat some ways of combining them as damage.
+        for list in [description.contents.chunks()]
+            .into_iter()
+            .chain(lists.iter().map(Vec::as_slice))
+        {
+            check_chunks(&sizes, list)?;
+        }
+        let stored = StoredChunks {
+            contents: description.contents.chunks().to_vec(),
+            nodes: lists.into_iter().flatten().collect(),
+        };
+        let described = match root {
+            None => Described::Here(description.into()),
+            Some(root) => Described::Stored {
+                root,
+                inline: match description.contents {
                     Contents::Inline(bytes) => Some(bytes),
                     Contents::Chunks(_) => None,
-                };
-                drop(description.tree);
-                let mut bytes = bytes;
-                loop {
-                    root.nodes = self.store_nodes(bytes).await?;
-                    chunks.extend_from_slice(&root.nodes);
-                    root.levels += 1;
-                    bytes = encode_list(&root.nodes);
-                    if bytes.len() <= sizes.root {
-                        break;
-                    }
-                }
-                Described::Stored { root, inline }
-            }
+                },
+            },
         };
-        let objects = self.packer.finish(&chunks).await?;
-        Ok((described, objects, chunks))
+        Ok((described, objects, stored))
+    }
+
+    /// Stores a description as nodes, unless the commit can hold it. Returns its root, and all lists of nodes.
+    async fn store_lists(
+        &mut self,
+        description: &Description,
+    ) -> Result<(Option<Root>, Vec<Vec<Chunk>>)> {
+        let most = self.environment.sizes().root;
+        let (mut root, mut bytes) = description.encode();
+        let mut lists = Vec::new();
+        if bytes.len() <= most {
+            return Ok((None, lists));
+        }
+        check_description(bytes.len(), description.tree.entries().len())?;
+        while lists.is_empty() || bytes.len() > most {
+            root.nodes = self.store_nodes(bytes).await?;
+            root.levels += 1;
+            bytes = encode_list(&root.nodes);
+            lists.push(root.nodes.clone());
+        }
+        Ok((Some(root), lists))
     }
 
     /// Cuts a description, or a list of nodes, and stores the pieces.
@@ -243,7 +281,7 @@ impl Storing {
         for prepared in prepared.await? {
             self.packer.add(prepared, &mut list).await?;
         }
-        self.packer.settle_list(&mut list).await?;
+        self.packer.settle_list(&mut list, Nodes::Apart).await?;
         Ok(list)
     }
 
@@ -257,13 +295,16 @@ impl Storing {
 
 /// # Errors
 /// `QuotaExceeded` if readers would not read such a description.
-fn check_description(size_bytes: usize) -> Result<()> {
-    if size_bytes as u64 <= MAX_DESCRIPTION_BYTES {
+fn check_description(size_bytes: usize, entries: usize) -> Result<()> {
+    let (size_bytes, entries) = (size_bytes as u64, entries as u64);
+    let what = if size_bytes > MAX_DESCRIPTION_BYTES {
+        format!("take {size_bytes} bytes to describe, more than the {MAX_DESCRIPTION_BYTES}")
+    } else if entries > MAX_ENTRIES {
+        format!("and directories are {entries}, more than the {MAX_ENTRIES}")
+    } else {
         return Ok(());
-    }
-    let what = format!(
-        "the files of the checkpoint take {size_bytes} bytes to describe, more than the {MAX_DESCRIPTION_BYTES} that a checkpoint may have; save fewer"
-    );
+    };
+    let what = format!("the files of the checkpoint {what} that a checkpoint may have; save fewer");
     Err(Error::new(ErrorKind::QuotaExceeded, what))
 }
 

@@ -95,6 +95,12 @@ const RAW_ITEMS: u64 = 5;
 const LZ4_ITEMS: u64 = 8;
 
 impl Chunk {
+    /// Returns its share of what its block takes in the data object.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        let share = u64::from(self.block.stored_bytes) * u64::from(self.size_bytes);
+        share.div_ceil(u64::from(self.block.size_bytes).max(1))
+    }
+
     /// Returns the numbers before the hash.
     fn numbers(&self) -> ([u64; 7], usize) {
         let Block {
@@ -215,7 +221,7 @@ pub(super) fn check_objects(epoch: u64, objects: &[ObjectRef]) -> Result<Objects
 }
 
 /// Checks chunks that lie in these data objects, except that blocks do not overlap.
-pub(super) fn check_chunks(objects: &Objects, chunks: &[Chunk]) -> Result<()> {
+pub(crate) fn check_chunks(objects: &Objects, chunks: &[Chunk]) -> Result<()> {
     let mut block_bytes: u64 = 0;
     for chunk in chunks {
         let Chunk {

@@ -16,6 +16,9 @@ use crate::tree::Tree;
 /// The longest description that is written or read: two million files, or a few TiB.
 pub(crate) const MAX_DESCRIPTION_BYTES: u64 = 256 << 20;
 
+/// The most entries of a description that is stored in data objects. The shortest take far more memory than they store.
+pub(crate) const MAX_ENTRIES: u64 = 4 << 20;
+
 /// The most lists of nodes, each of the nodes of the one before it. Each is far shorter than the one before, so a
 /// description of the maximum length has fewer.
 const MAX_LEVELS: u8 = 8;
@@ -122,7 +125,7 @@ impl Root {
 
     pub(super) fn check(&self, objects: &Objects, inline: Option<&Bytes>) -> Result<()> {
         let levels = (1..=MAX_LEVELS).contains(&self.levels);
-        let entries = (1..=self.entries_bytes).contains(&self.entries);
+        let entries = (1..=self.entries_bytes.min(MAX_ENTRIES)).contains(&self.entries);
         let size_bytes = chunk::size_of(&self.nodes);
         let size = match self.levels {
             1 => size_bytes == self.size_bytes(),
@@ -166,7 +169,7 @@ impl Root {
         let rest = bytes.get(at..).unwrap_or_default();
         let (times, at) = split(rest, times_bytes).ok_or_else(contradicts)?;
         let list = rest.get(at..).unwrap_or_default();
-        let entries: Vec<EntryFields> = decode_all(&entries)?;
+        let entries: Vec<EntryFields> = decode_all(&entries, self.entries)?;
         let chunks = decode_list(list, objects)?;
         let tree = entries::tree(entries, &times)?;
         let contents = match inline {
@@ -201,8 +204,9 @@ pub(crate) fn encode_list(chunks: &[Chunk]) -> Vec<u8> {
 
 /// Decodes a list of chunks that lie in these data objects.
 pub(crate) fn decode_list(bytes: &[u8], objects: &Objects) -> Result<Vec<Chunk>> {
-    let chunks = decode_all(bytes)?;
+    let chunks = decode_all(bytes, u64::MAX)?;
     check_chunks(objects, &chunks)?;
+    chunk::blocks(&chunks)?;
     match encode_list(&chunks) == bytes {
         true => Ok(chunks),
         false => Err(Error::corrupt(
@@ -211,10 +215,15 @@ pub(crate) fn decode_list(bytes: &[u8], objects: &Objects) -> Result<Vec<Chunk>>
     }
 }
 
-fn decode_all<'a, T: Decode<'a, ()>>(bytes: &'a [u8]) -> Result<Vec<T>> {
+fn decode_all<'a, T: Decode<'a, ()>>(bytes: &'a [u8], most: u64) -> Result<Vec<T>> {
     let mut decoder = Decoder::new(bytes);
     let mut items = Vec::new();
     while decoder.position() < bytes.len() {
+        if items.len() as u64 == most {
+            return Err(Error::corrupt(
+                "the description has more entries than its commit says",
+            ));
+        }
         let item = decoder.decode().map_err(|e| {
             Error::corrupt("the commit's description cannot be decoded").with_source(e)
         })?;
