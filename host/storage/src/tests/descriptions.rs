@@ -510,7 +510,12 @@ async fn one_changed_file_in_a_large_tree_stores_little() {
         // The chunk that has changed, and a few nodes on each level.
         ("default sizes", faulty(), (5000, 500), 60_000),
         // Neither is half of the data object that holds both.
-        ("as much description as contents", faulty(), (5000, 50), 60_000),
+        (
+            "as much description as contents",
+            faulty(),
+            (5000, 50),
+            60_000,
+        ),
     ] {
         let mut files = Files::new(1, count, size);
         let mut attempt = begin(&location).await;
