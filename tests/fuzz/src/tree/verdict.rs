@@ -82,7 +82,9 @@ impl Commit {
             (None, Some(references), Some(chunks)) => {
                 let sum: u64 = chunks.iter().map(|chunk| chunk.size_bytes).sum();
                 let used: BTreeSet<u64> = chunks.iter().map(|chunk| chunk.object).collect();
+                // An empty list of references is left out.
                 sum == size
+                    && !references.is_empty()
                     && references.iter().all(|(epoch, ..)| *epoch <= 1)
                     && references.is_sorted_by(|a, b| (a.0, a.1) < (b.0, b.1))
                     && references.iter().all(|(.., size)| *size <= 64 << 20)
