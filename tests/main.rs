@@ -30,6 +30,7 @@ mod servers;
 mod signals;
 mod stores;
 mod streams;
+mod task_files;
 mod trees;
 mod waiting;
 mod wit;

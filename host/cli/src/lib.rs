@@ -11,6 +11,8 @@ mod commands;
 #[cfg(feature = "compose")]
 mod compose;
 mod exit;
+mod file;
+mod imports;
 mod log;
 mod options;
 mod output;

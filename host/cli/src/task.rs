@@ -16,6 +16,8 @@ use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use crate::exit::{Code, Failure, failure};
+use crate::file::{self, TaskFile};
+use crate::imports;
 
 /// How often a computing guest yields: short compared with a timeout, long compared with the cost of yielding.
 const TICK: Duration = Duration::from_millis(50);
@@ -73,33 +75,38 @@ impl CheckpointView for State {
 }
 
 impl Task {
-    /// Compiles a component, or loads it from wasmtime's cache, and checks its imports.
-    pub(crate) fn load(path: &Path, limits: GuestLimits) -> anyhow::Result<Self> {
+    /// Compiles a component, or loads it from wasmtime's cache, and checks its imports. If `allow_precompiled`, also
+    /// loads compiled code.
+    pub(crate) fn load(
+        path: &Path,
+        limits: GuestLimits,
+        allow_precompiled: bool,
+    ) -> anyhow::Result<Self> {
         let name = path.display();
-        let bytes = read(path)?;
-        let mut config = Config::new();
-        config.epoch_interruption(true);
-        // Without a cache directory, every run compiles again. That is no reason to fail.
-        config.cache(cache());
-        let engine = Engine::new(&config)
-            .map_err(anyhow_of)
-            .context("cannot start wasmtime")?;
-        limits.check(&bytes).map_err(|e| {
-            let what = format!("{name}: {e}; --max-instances raises the limit");
-            failure(Code::NotComponent, what)
-        })?;
-        let component = Component::new(&engine, &bytes).map_err(|e| {
-            let what = format!("{name}: not a component that can run: {e:#}");
-            failure(Code::NotComponent, what)
-        })?;
+        let engine = engine()?;
+        let (bytes, component) = match file::open(path)? {
+            TaskFile::Component(bytes) => {
+                let component = compile(&engine, &bytes, limits);
+                (bytes, component.with_context(|| name.to_string())?)
+            }
+            TaskFile::Compiled(bytes) if allow_precompiled => {
+                let component = deserialize(&engine, &bytes);
+                (bytes, component.with_context(|| name.to_string())?)
+            }
+            TaskFile::Compiled(_) => {
+                let what = format!(
+                    "{name}: this is compiled code, which is not sandboxed: it can do whatever you can do; if you \
+                     trust it, run it with --allow-precompiled"
+                );
+                return Err(failure(Code::NotComponent, what));
+            }
+        };
         let instance = link(&engine, &component).with_context(|| Failure {
             code: Code::UnknownImport,
             message: format!("{name}: it imports something that wasm-checkpoint does not provide"),
         })?;
         let command = CommandPre::new(instance).map_err(|_| {
-            let what = format!(
-                "{name}: it does not export `wasi:cli/run`; build it as a command, not as a library"
-            );
+            let what = format!("{name}: {}", no_command(&engine, &component));
             failure(Code::NotComponent, what)
         })?;
         Ok(Self {
@@ -159,6 +166,10 @@ impl Task {
     async fn attempt(&self, state: State, cut: oneshot::Receiver<End>) -> End {
         let mut store = Store::new(&self.engine, state);
         limit_store(&mut store);
+        // What a guest holds through the async ABI: tasks in flight, streams and futures.
+        if let Some(table) = store.concurrent_resource_table() {
+            table.set_max_capacity(self.limits.handles);
+        }
         // A guest that only computes yields every tick, so that it can time out.
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
@@ -222,23 +233,55 @@ fn cache() -> Option<Cache> {
     Cache::new(CacheConfig::new()).ok()
 }
 
-/// Reads the file of a component.
-///
-/// # Errors
-/// With [`Code::NotComponent`] if it cannot be read or is not a component.
-pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let name = path.display();
-    let no_component = |what: String| Err(failure(Code::NotComponent, what));
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(e) => return no_component(format!("cannot read the task {name}: {e}")),
-    };
-    match bytes.get(..8) {
-        Some(b"\0asm\x01\0\0\0") => no_component(format!(
-            "{name}: this is a core module, not a component; build with --target wasm32-wasip2, or convert it with `wasm-tools component new`"
-        )),
-        Some([0, b'a', b's', b'm', ..]) => Ok(bytes),
-        _ => no_component(format!("{name}: not a WebAssembly component")),
+fn engine() -> anyhow::Result<Engine> {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    // Without a cache directory, every run compiles again. That is no reason to fail.
+    config.cache(cache());
+    Engine::new(&config)
+        .map_err(anyhow_of)
+        .context("cannot start wasmtime")
+}
+
+fn compile(engine: &Engine, bytes: &[u8], limits: GuestLimits) -> anyhow::Result<Component> {
+    limits.check(bytes).map_err(|e| {
+        let what = format!("{e}; --max-instances raises the limit");
+        failure(Code::NotComponent, what)
+    })?;
+    imports::check(bytes)?;
+    Component::new(engine, bytes).map_err(|e| {
+        let what = format!("not a component that can run: {e:#}");
+        failure(Code::NotComponent, what)
+    })
+}
+
+/// The version of wasmtime whose compiled code this program loads.
+const WASMTIME: &str = "48";
+
+/// Loads compiled code. The limits on what a component declares are not checked: they would bound nothing, because
+/// the code need not be what wasmtime compiled.
+fn deserialize(engine: &Engine, bytes: &[u8]) -> anyhow::Result<Component> {
+    // SAFETY: whoever passed --allow-precompiled trusts the file. Wasmtime checks that this version made it.
+    unsafe { Component::deserialize(engine, bytes) }.map_err(|e| {
+        let what = format!(
+            "cannot load the compiled code: {e:#}; compile it again with \
+             `wasmtime compile -W epoch-interruption=y,gc-support=n,threads=n` of wasmtime {WASMTIME}, or run the \
+             component itself"
+        );
+        failure(Code::NotComponent, what)
+    })
+}
+
+/// Says why a component cannot be run as a command.
+fn no_command(engine: &Engine, component: &Component) -> String {
+    const RUN: &str = "wasi:cli/run";
+    let world = component.component_type();
+    let mut names = world.exports(engine).map(|(name, _)| name);
+    match names.find(|name| name.starts_with(RUN)) {
+        Some(name) => format!(
+            "it exports `{name}`, but this program only runs `{RUN}@0.2`; build it for WASI 0.2 (it may use the async ABI)"
+        ),
+        None => format!("it does not export `{RUN}`; build it as a command, not as a library"),
     }
 }
 

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::compose::{StoreKind, compose};
+use crate::file;
 use crate::output::{say, say_raw};
-use crate::task;
 
 /// Make a component that plain `wasmtime run` runs
 ///
@@ -35,7 +35,7 @@ impl Args {
         };
         let name = self.task.display();
         let composed =
-            compose(&task::read(&self.task)?, store).with_context(|| name.to_string())?;
+            compose(&file::read(&self.task)?, store).with_context(|| name.to_string())?;
         let output = self.output.display();
         std::fs::write(&self.output, composed).with_context(|| format!("cannot write {output}"))?;
         say(format!(

@@ -105,7 +105,11 @@ pub(crate) struct Args {
     /// Set an environment variable of the task; without a value, copy it from this environment
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     variables: Vec<Variable>,
-    /// The component to run, and its arguments
+    /// Also run compiled code (.cwasm). It is not sandboxed: it can do whatever you can do, so run only files that you
+    /// trust. Made by `wasmtime compile -W epoch-interruption=y,gc-support=n,threads=n`
+    #[arg(long)]
+    allow_precompiled: bool,
+    /// The component to run, in the binary or the text format, and its arguments
     // One list: if the component were a positional of its own, clap would parse options after it as ours.
     #[arg(value_names = ["TASK.wasm", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true)]
     task: Vec<OsString>,

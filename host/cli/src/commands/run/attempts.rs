@@ -52,7 +52,9 @@ impl<'a> Run<'a> {
         args.check_dirs(&location, &predecessors)?;
         let (file, limits) = (args.file().to_owned(), args.limits.guest_limits());
         // On another thread: compiling takes long, and reading may wait for the writer of a pipe. A signal ends both.
-        let task = tokio::task::spawn_blocking(move || Task::load(&file, limits)).await??;
+        let allow_precompiled = args.allow_precompiled;
+        let load = move || Task::load(&file, limits, allow_precompiled);
+        let task = tokio::task::spawn_blocking(load).await??;
         let input = Input::open(args.retries).context("cannot open stdin")?;
         args.wasi(&input)?;
         if args.has_default_location() {
