@@ -317,14 +317,14 @@ fn a_component_that_cannot_be_composed_is_refused_with_a_reason() {
     let open = [
         // A different version of the package.
         r#"(import "task:checkpoint/checkpointer@9.0.0" (instance))"#,
-        r#"(import "task:checkpoint/types@0.1.0" (instance)) (import "my:own/thing" (instance))"#,
+        r#"(import "task:checkpoint/types@0.2.0" (instance)) (import "my:own/thing" (instance))"#,
     ];
     for imports in open {
         let error = refused(&made(&format!("(component {imports})")), UNKNOWN_IMPORT);
         assert!(error.contains("neither the plugged component"), "{error}");
     }
     let seeing = r#"(component
-        (import "task:checkpoint/types@0.1.0" (instance))
+        (import "task:checkpoint/types@0.2.0" (instance))
         (import "wasi:filesystem/preopens@0.3.0" (instance)))"#;
     let error = refused(&made(seeing), UNKNOWN_IMPORT);
     assert!(error.contains("could see"), "{error}");

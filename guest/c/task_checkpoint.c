@@ -75,16 +75,35 @@ ckpt_status ckpt_prev_exists(bool *exists) {
     return task_checkpoint_checkpointer_prev_exists(exists, &error) ? CKPT_OK : failed(&error);
 }
 
+static ckpt_checkpoint converted(const task_checkpoint_types_checkpoint_t *checkpoint) {
+    return (ckpt_checkpoint){checkpoint->sequence, checkpoint->attempt, checkpoint->age};
+}
+
+/* The checkpoint that was given last, and whether there was one. */
+static ckpt_checkpoint given;
+static bool is_given;
+
+/* Keeps what a call has given, and frees the rest. */
+static void give(task_checkpoint_types_checkpoint_t *checkpoint) {
+    is_given = true;
+    given = converted(checkpoint);
+    task_checkpoint_types_checkpoint_free(checkpoint);
+}
+
+const ckpt_checkpoint *ckpt_given(void) { return is_given ? &given : NULL; }
+
 ckpt_status ckpt_read(void **contents, size_t *size) {
     task_checkpoint_types_error_t error;
-    program_option_list_u8_t read;
+    task_checkpoint_checkpointer_option_contents_t read;
     *contents = NULL;
     *size = 0;
+    is_given = false;
     if (!task_checkpoint_checkpointer_read(&read, &error)) return failed(&error);
     if (!read.is_some) return CKPT_OK;
-    *size = read.val.len;
+    give(&read.val.checkpoint);
+    *size = read.val.bytes.len;
     /* Contents without bytes have no memory of their own. */
-    *contents = read.val.len > 0 ? read.val.ptr : malloc(1);
+    *contents = read.val.bytes.len > 0 ? read.val.bytes.ptr : malloc(1);
     return *contents ? CKPT_OK : fail_text(CKPT_OTHER, "out of memory");
 }
 
@@ -186,16 +205,18 @@ ckpt_status ckpt_save_in_background(const char *path) {
 
 ckpt_status ckpt_restore(const char *path, ckpt_existing existing, bool *found) {
     task_checkpoint_types_error_t error;
-    task_checkpoint_files_option_sequence_t sequence;
+    task_checkpoint_files_option_checkpoint_t restored;
     located at;
+    is_given = false;
     ckpt_status status = locate(path, &at);
     if (status) return status;
     task_checkpoint_files_existing_t how =
         existing == CKPT_REPLACE ? TASK_CHECKPOINT_FILES_EXISTING_REPLACE : TASK_CHECKPOINT_FILES_EXISTING_REFUSE;
-    if (!task_checkpoint_files_restore(directory(&at), &at.rest, how, &sequence, &error)) {
+    if (!task_checkpoint_files_restore(directory(&at), &at.rest, how, &restored, &error)) {
         status = failed(&error);
-    } else if (found) {
-        *found = sequence.is_some;
+    } else {
+        if (restored.is_some) give(&restored.val);
+        if (found) *found = restored.is_some;
     }
     leave(&at);
     return status;
@@ -207,19 +228,15 @@ ckpt_status ckpt_flush(void) {
     return task_checkpoint_checkpointer_flush(&ret, &error) ? CKPT_OK : failed(&error);
 }
 
-ckpt_status ckpt_resume(ckpt_resume_point *point) {
+ckpt_status ckpt_get_resume_point(ckpt_resume_point *point) {
     task_checkpoint_types_error_t error;
     task_checkpoint_checkpointer_resume_point_t resume;
     *point = (ckpt_resume_point){0};
-    if (!task_checkpoint_checkpointer_resume(&resume, &error)) return failed(&error);
+    if (!task_checkpoint_checkpointer_get_resume_point(&resume, &error)) return failed(&error);
     point->exists = resume.tag != TASK_CHECKPOINT_CHECKPOINTER_RESUME_POINT_FRESH;
     point->fell_back = resume.tag == TASK_CHECKPOINT_CHECKPOINTER_RESUME_POINT_FELL_BACK;
     if (point->exists) {
-        const task_checkpoint_checkpointer_checkpoint_t *found =
-            point->fell_back ? &resume.val.fell_back.checkpoint : &resume.val.resumed;
-        point->sequence = found->sequence;
-        point->attempt = found->attempt;
-        point->age_milliseconds = found->age;
+        point->checkpoint = converted(point->fell_back ? &resume.val.fell_back.checkpoint : &resume.val.resumed);
     }
     task_checkpoint_checkpointer_resume_point_free(&resume);
     return CKPT_OK;
@@ -313,6 +330,7 @@ ckpt_status ckpt_read_begin(ckpt_read_stream **stream) {
     task_checkpoint_types_error_t error;
     task_checkpoint_streams_option_reading_t reading;
     *stream = NULL;
+    is_given = false;
     if (!task_checkpoint_streams_read(&reading, &error)) return failed(&error);
     if (!reading.is_some) return CKPT_OK;
     *stream = malloc(sizeof **stream);
@@ -320,6 +338,7 @@ ckpt_status ckpt_read_begin(ckpt_read_stream **stream) {
         task_checkpoint_streams_option_reading_free(&reading);
         return fail_text(CKPT_OTHER, "out of memory");
     }
+    give(&reading.val.checkpoint);
     **stream = (ckpt_read_stream){.contents = reading.val.contents, .size = reading.val.size};
     return CKPT_OK;
 }

@@ -63,6 +63,20 @@ ckpt_status ckpt_prev_exists(bool *exists);
  * is no checkpoint. A checkpoint without contents is not NULL, and is freed too. */
 ckpt_status ckpt_read(void **contents, size_t *size);
 
+/* A committed checkpoint. */
+typedef struct {
+    /* Its position in the log. */
+    uint64_t sequence;
+    /* The number of the attempt that saved it. The first attempt is 0. */
+    uint32_t attempt;
+    /* The time since it was saved. */
+    uint64_t age_milliseconds;
+} ckpt_checkpoint;
+
+/* Returns the checkpoint that `ckpt_read`, `ckpt_restore` or `ckpt_read_begin` gave last. It is valid until the next of
+ * these calls. NULL if the last one gave none. */
+const ckpt_checkpoint *ckpt_given(void);
+
 /* A note for people and tools, such as a step or a loss. */
 typedef struct {
     const char *key;
@@ -101,17 +115,12 @@ ckpt_status ckpt_restore(const char *path, ckpt_existing existing, bool *found);
 typedef struct {
     /* False if no earlier attempt has saved anything. Then the rest is 0. */
     bool exists;
-    /* The position of the checkpoint in the log. */
-    uint64_t sequence;
-    /* The number of the attempt that saved it. The first attempt is 0. */
-    uint32_t attempt;
-    /* The time since it was saved. */
-    uint64_t age_milliseconds;
+    ckpt_checkpoint checkpoint;
     /* Whether newer checkpoints were damaged, so that this one is older. */
     bool fell_back;
 } ckpt_resume_point;
 
-ckpt_status ckpt_resume(ckpt_resume_point *point);
+ckpt_status ckpt_get_resume_point(ckpt_resume_point *point);
 
 /* Returns whether this is a good time to save. Cheap: call it at every step. */
 bool ckpt_save_due(void);

@@ -41,8 +41,9 @@ export interface Saved {
   uploadedBytes: bigint;
 }
 
-/** What this attempt resumes from. */
-export interface ResumePoint {
+/** A committed checkpoint. */
+export interface Checkpoint {
+  /** Its position in the log. */
   sequence: bigint;
   /** The number of the attempt that saved it. The first attempt is 0. */
   attempt: number;
@@ -50,6 +51,10 @@ export interface ResumePoint {
   age: number;
   annotations: Record<string, string>;
   schema?: string;
+}
+
+/** What this attempt resumes from. */
+export interface ResumePoint extends Checkpoint {
   /** The newest damaged checkpoint that was skipped, if this attempt fell back to an older one. */
   damaged?: bigint;
   /** A description of the damage. */
@@ -60,10 +65,19 @@ export interface ResumePoint {
 export function prevExists(): boolean;
 
 /** Returns what this attempt resumes from, or `undefined` if no earlier attempt has saved anything. */
-export function resume(): ResumePoint | undefined;
+export function resumePoint(): ResumePoint | undefined;
 
 /** Returns the contents of the checkpoint's only file, or `undefined` if there is no checkpoint. */
 export function read(): Uint8Array | undefined;
+
+/** The contents of a checkpoint, and which checkpoint they are. */
+export interface Contents {
+  bytes: Uint8Array;
+  checkpoint: Checkpoint;
+}
+
+/** Like `read`, and says which checkpoint the contents are. */
+export function readContents(): Contents | undefined;
 
 /** Returns what `read` would return as text. */
 export function readText(): string | undefined;
@@ -81,10 +95,9 @@ export function save(path: string, options?: SaveOptions): Saved;
 export function saveInBackground(path: string, options?: SaveOptions): void;
 
 /**
- * Makes `path` equal to the checkpoint. Returns the checkpoint's position in the log, or `undefined` if there is no
- * checkpoint. Throws `invalid-path` if the target has other content, unless `replace` is true.
+ * Makes `path` equal to the checkpoint. Returns the checkpoint, or `undefined` if there is none. Throws `invalid-path` if the target has other content, unless `replace` is true.
  */
-export function restore(path: string, options?: { replace?: boolean }): bigint | undefined;
+export function restore(path: string, options?: { replace?: boolean }): Checkpoint | undefined;
 
 /** Waits until no background save is in flight, and returns the newest one since the last `flush`. */
 export function flush(): Saved | undefined;
@@ -104,7 +117,7 @@ export function saveStream(options?: SaveOptions): SaveStream;
 /** The contents of a checkpoint in pieces. It is closed at its end, or by `close`. */
 export interface ReadStream extends Iterable<Uint8Array> {
   readonly size: bigint;
-  readonly sequence: bigint;
+  readonly checkpoint: Checkpoint;
   /** Returns the next piece, or `undefined` at the end. */
   read(atMost?: number): Uint8Array | undefined;
   close(): void;

@@ -1,8 +1,8 @@
 // The import `task:checkpoint` for tasks in JavaScript. `index.d.ts` describes the functions.
 
-import * as checkpointer from "task:checkpoint/checkpointer@0.1.0";
-import * as files from "task:checkpoint/files@0.1.0";
-import * as streams from "task:checkpoint/streams@0.1.0";
+import * as checkpointer from "task:checkpoint/checkpointer@0.2.0";
+import * as files from "task:checkpoint/files@0.2.0";
+import * as streams from "task:checkpoint/streams@0.2.0";
 import { getDirectories } from "wasi:filesystem/preopens@0.2.12";
 
 export class CheckpointError extends Error {
@@ -36,25 +36,30 @@ const dispose = (resource) => resource?.[Symbol.dispose]?.();
 
 export const prevExists = () => call(() => checkpointer.prevExists());
 
-export function resume() {
-  const { tag, val } = call(() => checkpointer.resume());
+export function resumePoint() {
+  const { tag, val } = call(() => checkpointer.getResumePoint());
   switch (tag) {
     case "resumed":
-      return point(val);
+      return checkpoint(val);
     case "fell-back":
-      return { ...point(val.checkpoint), damaged: val.damaged, reason: val.reason };
+      return { ...checkpoint(val.checkpoint), damaged: val.damaged, reason: val.reason };
     default:
       return undefined;
   }
 }
 
-const point = (found) => ({
+const checkpoint = (found) => ({
   ...found,
   age: Number(found.age),
   annotations: Object.fromEntries(found.annotations),
 });
 
-export const read = () => call(() => checkpointer.read());
+export function readContents() {
+  const contents = call(() => checkpointer.read());
+  return contents && { bytes: contents.bytes, checkpoint: checkpoint(contents.checkpoint) };
+}
+
+export const read = () => readContents()?.bytes;
 
 export function readText() {
   const contents = read();
@@ -71,8 +76,11 @@ export const save = (path, options) => located(path, (dir, rest) => files.save(d
 export const saveInBackground = (path, options) =>
   located(path, (dir, rest) => files.saveInBackground(dir, rest, pairs(options)));
 
-export const restore = (path, options) =>
-  located(path, (dir, rest) => files.restore(dir, rest, options?.replace ? "replace" : "refuse"));
+export function restore(path, options) {
+  const existing = options?.replace ? "replace" : "refuse";
+  const restored = located(path, (dir, rest) => files.restore(dir, rest, existing));
+  return restored && checkpoint(restored);
+}
 
 export const flush = () => call(() => checkpointer.flush());
 
@@ -123,10 +131,10 @@ export const saveStream = (options) => new SaveStream(options);
 class ReadStream {
   #contents;
 
-  constructor({ contents, size, sequence }) {
-    this.#contents = contents;
-    this.size = size;
-    this.sequence = sequence;
+  constructor(reading) {
+    this.#contents = reading.contents;
+    this.size = reading.size;
+    this.checkpoint = checkpoint(reading.checkpoint);
   }
 
   read(atMost = 1 << 16) {

@@ -59,7 +59,7 @@ async fn begin(location: &OpenLocation) -> Session {
 }
 
 async fn read(session: &Session) -> Bytes {
-    session.read().await.unwrap().expect("a checkpoint")
+    session.read().await.unwrap().expect("a checkpoint").bytes
 }
 
 /// Makes a background save whose operation with this number fails. Returns whether the save has that many operations.

@@ -179,58 +179,58 @@ extern void __wasm_import_wasi_filesystem_types_filesystem_error_code(int32_t, u
 __attribute__((__import_module__("wasi:filesystem/preopens@0.2.12"), __import_name__("get-directories")))
 extern void __wasm_import_wasi_filesystem_preopens_get_directories(uint8_t *);
 
-// Imported Functions from `task:checkpoint/checkpointer@0.1.0`
+// Imported Functions from `task:checkpoint/checkpointer@0.2.0`
 
-__attribute__((__import_module__("task:checkpoint/checkpointer@0.1.0"), __import_name__("prev-exists")))
+__attribute__((__import_module__("task:checkpoint/checkpointer@0.2.0"), __import_name__("prev-exists")))
 extern void __wasm_import_task_checkpoint_checkpointer_prev_exists(uint8_t *);
 
-__attribute__((__import_module__("task:checkpoint/checkpointer@0.1.0"), __import_name__("resume")))
-extern void __wasm_import_task_checkpoint_checkpointer_resume(uint8_t *);
+__attribute__((__import_module__("task:checkpoint/checkpointer@0.2.0"), __import_name__("get-resume-point")))
+extern void __wasm_import_task_checkpoint_checkpointer_get_resume_point(uint8_t *);
 
-__attribute__((__import_module__("task:checkpoint/checkpointer@0.1.0"), __import_name__("read")))
+__attribute__((__import_module__("task:checkpoint/checkpointer@0.2.0"), __import_name__("read")))
 extern void __wasm_import_task_checkpoint_checkpointer_read(uint8_t *);
 
-__attribute__((__import_module__("task:checkpoint/checkpointer@0.1.0"), __import_name__("write")))
+__attribute__((__import_module__("task:checkpoint/checkpointer@0.2.0"), __import_name__("write")))
 extern void __wasm_import_task_checkpoint_checkpointer_write(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("task:checkpoint/checkpointer@0.1.0"), __import_name__("write-in-background")))
+__attribute__((__import_module__("task:checkpoint/checkpointer@0.2.0"), __import_name__("write-in-background")))
 extern void __wasm_import_task_checkpoint_checkpointer_write_in_background(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("task:checkpoint/checkpointer@0.1.0"), __import_name__("flush")))
+__attribute__((__import_module__("task:checkpoint/checkpointer@0.2.0"), __import_name__("flush")))
 extern void __wasm_import_task_checkpoint_checkpointer_flush(uint8_t *);
 
-__attribute__((__import_module__("task:checkpoint/checkpointer@0.1.0"), __import_name__("declare-schema")))
+__attribute__((__import_module__("task:checkpoint/checkpointer@0.2.0"), __import_name__("declare-schema")))
 extern void __wasm_import_task_checkpoint_checkpointer_declare_schema(uint8_t *, size_t, int32_t, uint8_t *);
 
-__attribute__((__import_module__("task:checkpoint/checkpointer@0.1.0"), __import_name__("should-save")))
+__attribute__((__import_module__("task:checkpoint/checkpointer@0.2.0"), __import_name__("should-save")))
 extern void __wasm_import_task_checkpoint_checkpointer_should_save(uint8_t *);
 
-__attribute__((__import_module__("task:checkpoint/checkpointer@0.1.0"), __import_name__("get-limits")))
+__attribute__((__import_module__("task:checkpoint/checkpointer@0.2.0"), __import_name__("get-limits")))
 extern void __wasm_import_task_checkpoint_checkpointer_get_limits(uint8_t *);
 
-// Imported Functions from `task:checkpoint/files@0.1.0`
+// Imported Functions from `task:checkpoint/files@0.2.0`
 
-__attribute__((__import_module__("task:checkpoint/files@0.1.0"), __import_name__("save")))
+__attribute__((__import_module__("task:checkpoint/files@0.2.0"), __import_name__("save")))
 extern void __wasm_import_task_checkpoint_files_save(int32_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("task:checkpoint/files@0.1.0"), __import_name__("save-in-background")))
+__attribute__((__import_module__("task:checkpoint/files@0.2.0"), __import_name__("save-in-background")))
 extern void __wasm_import_task_checkpoint_files_save_in_background(int32_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("task:checkpoint/files@0.1.0"), __import_name__("restore")))
+__attribute__((__import_module__("task:checkpoint/files@0.2.0"), __import_name__("restore")))
 extern void __wasm_import_task_checkpoint_files_restore(int32_t, uint8_t *, size_t, int32_t, uint8_t *);
 
-// Imported Functions from `task:checkpoint/streams@0.1.0`
+// Imported Functions from `task:checkpoint/streams@0.2.0`
 
-__attribute__((__import_module__("task:checkpoint/streams@0.1.0"), __import_name__("[static]save-stream.begin")))
+__attribute__((__import_module__("task:checkpoint/streams@0.2.0"), __import_name__("[static]save-stream.begin")))
 extern void __wasm_import_task_checkpoint_streams_static_save_stream_begin(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("task:checkpoint/streams@0.1.0"), __import_name__("[method]save-stream.contents")))
+__attribute__((__import_module__("task:checkpoint/streams@0.2.0"), __import_name__("[method]save-stream.contents")))
 extern void __wasm_import_task_checkpoint_streams_method_save_stream_contents(int32_t, uint8_t *);
 
-__attribute__((__import_module__("task:checkpoint/streams@0.1.0"), __import_name__("[static]save-stream.commit")))
+__attribute__((__import_module__("task:checkpoint/streams@0.2.0"), __import_name__("[static]save-stream.commit")))
 extern void __wasm_import_task_checkpoint_streams_static_save_stream_commit(int32_t, int64_t, uint8_t *);
 
-__attribute__((__import_module__("task:checkpoint/streams@0.1.0"), __import_name__("read")))
+__attribute__((__import_module__("task:checkpoint/streams@0.2.0"), __import_name__("read")))
 extern void __wasm_import_task_checkpoint_streams_read(uint8_t *);
 
 // Canonical ABI intrinsics
@@ -605,16 +605,20 @@ void task_checkpoint_types_annotations_free(task_checkpoint_types_annotations_t 
   }
 }
 
+void task_checkpoint_types_checkpoint_free(task_checkpoint_types_checkpoint_t *ptr) {
+  task_checkpoint_types_annotations_free(&ptr->annotations);
+}
+
 void task_checkpoint_checkpointer_annotations_free(task_checkpoint_checkpointer_annotations_t *ptr) {
   task_checkpoint_types_annotations_free(ptr);
 }
 
-void task_checkpoint_checkpointer_error_free(task_checkpoint_checkpointer_error_t *ptr) {
-  task_checkpoint_types_error_free(ptr);
+void task_checkpoint_checkpointer_checkpoint_free(task_checkpoint_checkpointer_checkpoint_t *ptr) {
+  task_checkpoint_types_checkpoint_free(ptr);
 }
 
-void task_checkpoint_checkpointer_checkpoint_free(task_checkpoint_checkpointer_checkpoint_t *ptr) {
-  task_checkpoint_checkpointer_annotations_free(&ptr->annotations);
+void task_checkpoint_checkpointer_error_free(task_checkpoint_checkpointer_error_t *ptr) {
+  task_checkpoint_types_error_free(ptr);
 }
 
 void task_checkpoint_checkpointer_fall_back_free(task_checkpoint_checkpointer_fall_back_t *ptr) {
@@ -633,6 +637,10 @@ void task_checkpoint_checkpointer_resume_point_free(task_checkpoint_checkpointer
       break;
     }
   }
+}
+
+void task_checkpoint_checkpointer_contents_free(task_checkpoint_checkpointer_contents_t *ptr) {
+  task_checkpoint_checkpointer_checkpoint_free(&ptr->checkpoint);
 }
 
 void task_checkpoint_checkpointer_option_milliseconds_free(task_checkpoint_checkpointer_option_milliseconds_t *ptr) {
@@ -659,14 +667,15 @@ void task_checkpoint_checkpointer_result_resume_point_error_free(task_checkpoint
   }
 }
 
-void program_option_list_u8_free(program_option_list_u8_t *ptr) {
+void task_checkpoint_checkpointer_option_contents_free(task_checkpoint_checkpointer_option_contents_t *ptr) {
   if (ptr->is_some) {
+    task_checkpoint_checkpointer_contents_free(&ptr->val);
   }
 }
 
-void task_checkpoint_checkpointer_result_option_list_u8_error_free(task_checkpoint_checkpointer_result_option_list_u8_error_t *ptr) {
+void task_checkpoint_checkpointer_result_option_contents_error_free(task_checkpoint_checkpointer_result_option_contents_error_t *ptr) {
   if (!ptr->is_err) {
-    program_option_list_u8_free(&ptr->val.ok);
+    task_checkpoint_checkpointer_option_contents_free(&ptr->val.ok);
   } else {
     task_checkpoint_checkpointer_error_free(&ptr->val.err);
   }
@@ -710,6 +719,10 @@ void task_checkpoint_files_annotations_free(task_checkpoint_files_annotations_t 
   task_checkpoint_types_annotations_free(ptr);
 }
 
+void task_checkpoint_files_checkpoint_free(task_checkpoint_files_checkpoint_t *ptr) {
+  task_checkpoint_types_checkpoint_free(ptr);
+}
+
 void task_checkpoint_files_error_free(task_checkpoint_files_error_t *ptr) {
   task_checkpoint_types_error_free(ptr);
 }
@@ -728,14 +741,15 @@ void task_checkpoint_files_result_void_error_free(task_checkpoint_files_result_v
   }
 }
 
-void task_checkpoint_files_option_sequence_free(task_checkpoint_files_option_sequence_t *ptr) {
+void task_checkpoint_files_option_checkpoint_free(task_checkpoint_files_option_checkpoint_t *ptr) {
   if (ptr->is_some) {
+    task_checkpoint_files_checkpoint_free(&ptr->val);
   }
 }
 
-void task_checkpoint_files_result_option_sequence_error_free(task_checkpoint_files_result_option_sequence_error_t *ptr) {
+void task_checkpoint_files_result_option_checkpoint_error_free(task_checkpoint_files_result_option_checkpoint_error_t *ptr) {
   if (!ptr->is_err) {
-    task_checkpoint_files_option_sequence_free(&ptr->val.ok);
+    task_checkpoint_files_option_checkpoint_free(&ptr->val.ok);
   } else {
     task_checkpoint_files_error_free(&ptr->val.err);
   }
@@ -745,11 +759,15 @@ void task_checkpoint_streams_annotations_free(task_checkpoint_streams_annotation
   task_checkpoint_types_annotations_free(ptr);
 }
 
+void task_checkpoint_streams_checkpoint_free(task_checkpoint_streams_checkpoint_t *ptr) {
+  task_checkpoint_types_checkpoint_free(ptr);
+}
+
 void task_checkpoint_streams_error_free(task_checkpoint_streams_error_t *ptr) {
   task_checkpoint_types_error_free(ptr);
 }
 
-__attribute__((__import_module__("task:checkpoint/streams@0.1.0"), __import_name__("[resource-drop]save-stream")))
+__attribute__((__import_module__("task:checkpoint/streams@0.2.0"), __import_name__("[resource-drop]save-stream")))
 extern void __wasm_import_task_checkpoint_streams_save_stream_drop(int32_t handle);
 
 void task_checkpoint_streams_save_stream_drop_own(task_checkpoint_streams_own_save_stream_t handle) {
@@ -762,6 +780,10 @@ void task_checkpoint_streams_save_stream_drop_borrow(task_checkpoint_streams_bor
 
 task_checkpoint_streams_borrow_save_stream_t task_checkpoint_streams_borrow_save_stream(task_checkpoint_streams_own_save_stream_t arg) {
   return (task_checkpoint_streams_borrow_save_stream_t) { arg.__handle };
+}
+
+void task_checkpoint_streams_reading_free(task_checkpoint_streams_reading_t *ptr) {
+  task_checkpoint_streams_checkpoint_free(&ptr->checkpoint);
 }
 
 void task_checkpoint_streams_result_own_save_stream_error_free(task_checkpoint_streams_result_own_save_stream_error_t *ptr) {
@@ -787,6 +809,7 @@ void task_checkpoint_streams_result_saved_error_free(task_checkpoint_streams_res
 
 void task_checkpoint_streams_option_reading_free(task_checkpoint_streams_option_reading_t *ptr) {
   if (ptr->is_some) {
+    task_checkpoint_streams_reading_free(&ptr->val);
   }
 }
 
@@ -2447,11 +2470,11 @@ bool task_checkpoint_checkpointer_prev_exists(bool *ret, task_checkpoint_checkpo
   }
 }
 
-bool task_checkpoint_checkpointer_resume(task_checkpoint_checkpointer_resume_point_t *ret, task_checkpoint_checkpointer_error_t *err) {
+bool task_checkpoint_checkpointer_get_resume_point(task_checkpoint_checkpointer_resume_point_t *ret, task_checkpoint_checkpointer_error_t *err) {
   __attribute__((__aligned__(8)))
   uint8_t ret_area[(56+6*sizeof(void*))];
   uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_task_checkpoint_checkpointer_resume(ptr);
+  __wasm_import_task_checkpoint_checkpointer_get_resume_point(ptr);
   task_checkpoint_checkpointer_result_resume_point_error_t result;
   switch ((int32_t) *((uint8_t*) (ptr + 0))) {
     case 0: {
@@ -2475,11 +2498,11 @@ bool task_checkpoint_checkpointer_resume(task_checkpoint_checkpointer_resume_poi
               break;
             }
           }
-          variant.val.resumed = (task_checkpoint_checkpointer_checkpoint_t) {
-            (task_checkpoint_checkpointer_sequence_t) (uint64_t) (*((int64_t*) (ptr + 16))),
+          variant.val.resumed = (task_checkpoint_types_checkpoint_t) {
+            (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + 16))),
             (uint32_t) (uint32_t) (*((int32_t*) (ptr + 24))),
-            (task_checkpoint_checkpointer_milliseconds_t) (uint64_t) (*((int64_t*) (ptr + 32))),
-            (task_checkpoint_checkpointer_annotations_t) (task_checkpoint_types_annotations_t) { (program_tuple2_string_string_t*)(*((uint8_t **) (ptr + 40))), (*((size_t*) (ptr + (40+1*sizeof(void*))))) },
+            (task_checkpoint_types_milliseconds_t) (uint64_t) (*((int64_t*) (ptr + 32))),
+            (task_checkpoint_types_annotations_t) (task_checkpoint_types_annotations_t) { (program_tuple2_string_string_t*)(*((uint8_t **) (ptr + 40))), (*((size_t*) (ptr + (40+1*sizeof(void*))))) },
             (program_option_string_t) option,
           };
           break;
@@ -2498,11 +2521,11 @@ bool task_checkpoint_checkpointer_resume(task_checkpoint_checkpointer_resume_poi
             }
           }
           variant.val.fell_back = (task_checkpoint_checkpointer_fall_back_t) {
-            (task_checkpoint_checkpointer_checkpoint_t) (task_checkpoint_checkpointer_checkpoint_t) {
-              (task_checkpoint_checkpointer_sequence_t) (uint64_t) (*((int64_t*) (ptr + 16))),
+            (task_checkpoint_checkpointer_checkpoint_t) (task_checkpoint_types_checkpoint_t) {
+              (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + 16))),
               (uint32_t) (uint32_t) (*((int32_t*) (ptr + 24))),
-              (task_checkpoint_checkpointer_milliseconds_t) (uint64_t) (*((int64_t*) (ptr + 32))),
-              (task_checkpoint_checkpointer_annotations_t) (task_checkpoint_types_annotations_t) { (program_tuple2_string_string_t*)(*((uint8_t **) (ptr + 40))), (*((size_t*) (ptr + (40+1*sizeof(void*))))) },
+              (task_checkpoint_types_milliseconds_t) (uint64_t) (*((int64_t*) (ptr + 32))),
+              (task_checkpoint_types_annotations_t) (task_checkpoint_types_annotations_t) { (program_tuple2_string_string_t*)(*((uint8_t **) (ptr + 40))), (*((size_t*) (ptr + (40+1*sizeof(void*))))) },
               (program_option_string_t) option0,
             },
             (task_checkpoint_checkpointer_sequence_t) (uint64_t) (*((int64_t*) (ptr + (48+4*sizeof(void*))))),
@@ -2570,29 +2593,51 @@ bool task_checkpoint_checkpointer_resume(task_checkpoint_checkpointer_resume_poi
   }
 }
 
-bool task_checkpoint_checkpointer_read(program_option_list_u8_t *ret, task_checkpoint_checkpointer_error_t *err) {
+bool task_checkpoint_checkpointer_read(task_checkpoint_checkpointer_option_contents_t *ret, task_checkpoint_checkpointer_error_t *err) {
   __attribute__((__aligned__(8)))
-  uint8_t ret_area[(16+2*sizeof(void*))];
+  uint8_t ret_area[(48+6*sizeof(void*))];
   uint8_t *ptr = (uint8_t *) &ret_area;
   __wasm_import_task_checkpoint_checkpointer_read(ptr);
-  task_checkpoint_checkpointer_result_option_list_u8_error_t result;
+  task_checkpoint_checkpointer_result_option_contents_error_t result;
   switch ((int32_t) *((uint8_t*) (ptr + 0))) {
     case 0: {
       result.is_err = false;
-      program_option_list_u8_t option;
+      task_checkpoint_checkpointer_option_contents_t option0;
       switch ((int32_t) *((uint8_t*) (ptr + 8))) {
         case 0: {
-          option.is_some = false;
+          option0.is_some = false;
           break;
         }
         case 1: {
-          option.is_some = true;
-          option.val = (program_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          option0.is_some = true;
+          program_option_string_t option;
+          switch ((int32_t) *((uint8_t*) (ptr + (40+4*sizeof(void*))))) {
+            case 0: {
+              option.is_some = false;
+              break;
+            }
+            case 1: {
+              option.is_some = true;
+              option.val = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (40+5*sizeof(void*))))), (*((size_t*) (ptr + (40+6*sizeof(void*))))) };
+              break;
+            }
+          }
+
+          option0.val = (task_checkpoint_checkpointer_contents_t) {
+            (program_list_u8_t) (program_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) },
+            (task_checkpoint_checkpointer_checkpoint_t) (task_checkpoint_types_checkpoint_t) {
+              (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + (16+2*sizeof(void*))))),
+              (uint32_t) (uint32_t) (*((int32_t*) (ptr + (24+2*sizeof(void*))))),
+              (task_checkpoint_types_milliseconds_t) (uint64_t) (*((int64_t*) (ptr + (32+2*sizeof(void*))))),
+              (task_checkpoint_types_annotations_t) (task_checkpoint_types_annotations_t) { (program_tuple2_string_string_t*)(*((uint8_t **) (ptr + (40+2*sizeof(void*))))), (*((size_t*) (ptr + (40+3*sizeof(void*))))) },
+              (program_option_string_t) option,
+            },
+          };
           break;
         }
       }
 
-      result.val.ok = option;
+      result.val.ok = option0;
       break;
     }
     case 1: {
@@ -2661,8 +2706,8 @@ bool task_checkpoint_checkpointer_write(program_list_u8_t *contents, task_checkp
       result.is_err = false;
       result.val.ok = (task_checkpoint_types_saved_t) {
         (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + 8))),
-        (task_checkpoint_types_bytes_t) (uint64_t) (*((int64_t*) (ptr + 16))),
-        (task_checkpoint_types_bytes_t) (uint64_t) (*((int64_t*) (ptr + 24))),
+        (task_checkpoint_types_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 16))),
+        (task_checkpoint_types_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 24))),
       };
       break;
     }
@@ -2805,8 +2850,8 @@ bool task_checkpoint_checkpointer_flush(task_checkpoint_checkpointer_option_save
           option.is_some = true;
           option.val = (task_checkpoint_types_saved_t) {
             (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + 16))),
-            (task_checkpoint_types_bytes_t) (uint64_t) (*((int64_t*) (ptr + 24))),
-            (task_checkpoint_types_bytes_t) (uint64_t) (*((int64_t*) (ptr + 32))),
+            (task_checkpoint_types_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 24))),
+            (task_checkpoint_types_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 32))),
           };
           break;
         }
@@ -2968,11 +3013,11 @@ bool task_checkpoint_checkpointer_get_limits(task_checkpoint_checkpointer_limits
     case 0: {
       result.is_err = false;
       result.val.ok = (task_checkpoint_checkpointer_limits_t) {
-        (task_checkpoint_checkpointer_bytes_t) (uint64_t) (*((int64_t*) (ptr + 8))),
-        (task_checkpoint_checkpointer_bytes_t) (uint64_t) (*((int64_t*) (ptr + 16))),
+        (task_checkpoint_checkpointer_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 8))),
+        (task_checkpoint_checkpointer_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 16))),
         (uint64_t) (uint64_t) (*((int64_t*) (ptr + 24))),
-        (task_checkpoint_checkpointer_bytes_t) (uint64_t) (*((int64_t*) (ptr + 32))),
-        (task_checkpoint_checkpointer_bytes_t) (uint64_t) (*((int64_t*) (ptr + 40))),
+        (task_checkpoint_checkpointer_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 32))),
+        (task_checkpoint_checkpointer_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 40))),
         (uint32_t) (uint32_t) (*((int32_t*) (ptr + 48))),
       };
       break;
@@ -3043,8 +3088,8 @@ bool task_checkpoint_files_save(task_checkpoint_files_borrow_descriptor_t dir, p
       result.is_err = false;
       result.val.ok = (task_checkpoint_types_saved_t) {
         (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + 8))),
-        (task_checkpoint_types_bytes_t) (uint64_t) (*((int64_t*) (ptr + 16))),
-        (task_checkpoint_types_bytes_t) (uint64_t) (*((int64_t*) (ptr + 24))),
+        (task_checkpoint_types_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 16))),
+        (task_checkpoint_types_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 24))),
       };
       break;
     }
@@ -3168,29 +3213,48 @@ bool task_checkpoint_files_save_in_background(task_checkpoint_files_borrow_descr
   }
 }
 
-bool task_checkpoint_files_restore(task_checkpoint_files_borrow_descriptor_t dir, program_string_t *path, task_checkpoint_files_existing_t existing, task_checkpoint_files_option_sequence_t *ret, task_checkpoint_files_error_t *err) {
+bool task_checkpoint_files_restore(task_checkpoint_files_borrow_descriptor_t dir, program_string_t *path, task_checkpoint_files_existing_t existing, task_checkpoint_files_option_checkpoint_t *ret, task_checkpoint_files_error_t *err) {
   __attribute__((__aligned__(8)))
-  uint8_t ret_area[(16+2*sizeof(void*))];
+  uint8_t ret_area[(48+4*sizeof(void*))];
   uint8_t *ptr = (uint8_t *) &ret_area;
   __wasm_import_task_checkpoint_files_restore((dir).__handle, (uint8_t *) (*path).ptr, (*path).len, (int32_t) existing, ptr);
-  task_checkpoint_files_result_option_sequence_error_t result;
+  task_checkpoint_files_result_option_checkpoint_error_t result;
   switch ((int32_t) *((uint8_t*) (ptr + 0))) {
     case 0: {
       result.is_err = false;
-      task_checkpoint_files_option_sequence_t option;
+      task_checkpoint_files_option_checkpoint_t option0;
       switch ((int32_t) *((uint8_t*) (ptr + 8))) {
         case 0: {
-          option.is_some = false;
+          option0.is_some = false;
           break;
         }
         case 1: {
-          option.is_some = true;
-          option.val = (uint64_t) (*((int64_t*) (ptr + 16)));
+          option0.is_some = true;
+          program_option_string_t option;
+          switch ((int32_t) *((uint8_t*) (ptr + (40+2*sizeof(void*))))) {
+            case 0: {
+              option.is_some = false;
+              break;
+            }
+            case 1: {
+              option.is_some = true;
+              option.val = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (40+3*sizeof(void*))))), (*((size_t*) (ptr + (40+4*sizeof(void*))))) };
+              break;
+            }
+          }
+
+          option0.val = (task_checkpoint_types_checkpoint_t) {
+            (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + 16))),
+            (uint32_t) (uint32_t) (*((int32_t*) (ptr + 24))),
+            (task_checkpoint_types_milliseconds_t) (uint64_t) (*((int64_t*) (ptr + 32))),
+            (task_checkpoint_types_annotations_t) (task_checkpoint_types_annotations_t) { (program_tuple2_string_string_t*)(*((uint8_t **) (ptr + 40))), (*((size_t*) (ptr + (40+1*sizeof(void*))))) },
+            (program_option_string_t) option,
+          };
           break;
         }
       }
 
-      result.val.ok = option;
+      result.val.ok = option0;
       break;
     }
     case 1: {
@@ -3382,7 +3446,7 @@ bool task_checkpoint_streams_method_save_stream_contents(task_checkpoint_streams
   }
 }
 
-bool task_checkpoint_streams_static_save_stream_commit(task_checkpoint_streams_own_save_stream_t this_, task_checkpoint_streams_bytes_t size, task_checkpoint_streams_saved_t *ret, task_checkpoint_streams_error_t *err) {
+bool task_checkpoint_streams_static_save_stream_commit(task_checkpoint_streams_own_save_stream_t this_, task_checkpoint_streams_byte_count_t size, task_checkpoint_streams_saved_t *ret, task_checkpoint_streams_error_t *err) {
   __attribute__((__aligned__(8)))
   uint8_t ret_area[32];
   uint8_t *ptr = (uint8_t *) &ret_area;
@@ -3393,8 +3457,8 @@ bool task_checkpoint_streams_static_save_stream_commit(task_checkpoint_streams_o
       result.is_err = false;
       result.val.ok = (task_checkpoint_types_saved_t) {
         (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + 8))),
-        (task_checkpoint_types_bytes_t) (uint64_t) (*((int64_t*) (ptr + 16))),
-        (task_checkpoint_types_bytes_t) (uint64_t) (*((int64_t*) (ptr + 24))),
+        (task_checkpoint_types_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 16))),
+        (task_checkpoint_types_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 24))),
       };
       break;
     }
@@ -3455,31 +3519,50 @@ bool task_checkpoint_streams_static_save_stream_commit(task_checkpoint_streams_o
 
 bool task_checkpoint_streams_read(task_checkpoint_streams_option_reading_t *ret, task_checkpoint_streams_error_t *err) {
   __attribute__((__aligned__(8)))
-  uint8_t ret_area[40];
+  uint8_t ret_area[(64+4*sizeof(void*))];
   uint8_t *ptr = (uint8_t *) &ret_area;
   __wasm_import_task_checkpoint_streams_read(ptr);
   task_checkpoint_streams_result_option_reading_error_t result;
   switch ((int32_t) *((uint8_t*) (ptr + 0))) {
     case 0: {
       result.is_err = false;
-      task_checkpoint_streams_option_reading_t option;
+      task_checkpoint_streams_option_reading_t option0;
       switch ((int32_t) *((uint8_t*) (ptr + 8))) {
         case 0: {
-          option.is_some = false;
+          option0.is_some = false;
           break;
         }
         case 1: {
-          option.is_some = true;
-          option.val = (task_checkpoint_streams_reading_t) {
+          option0.is_some = true;
+          program_option_string_t option;
+          switch ((int32_t) *((uint8_t*) (ptr + (56+2*sizeof(void*))))) {
+            case 0: {
+              option.is_some = false;
+              break;
+            }
+            case 1: {
+              option.is_some = true;
+              option.val = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (56+3*sizeof(void*))))), (*((size_t*) (ptr + (56+4*sizeof(void*))))) };
+              break;
+            }
+          }
+
+          option0.val = (task_checkpoint_streams_reading_t) {
             (task_checkpoint_streams_own_input_stream_t) (task_checkpoint_streams_own_input_stream_t) { *((int32_t*) (ptr + 16)) },
-            (task_checkpoint_streams_bytes_t) (uint64_t) (*((int64_t*) (ptr + 24))),
-            (task_checkpoint_streams_sequence_t) (uint64_t) (*((int64_t*) (ptr + 32))),
+            (task_checkpoint_streams_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 24))),
+            (task_checkpoint_streams_checkpoint_t) (task_checkpoint_types_checkpoint_t) {
+              (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + 32))),
+              (uint32_t) (uint32_t) (*((int32_t*) (ptr + 40))),
+              (task_checkpoint_types_milliseconds_t) (uint64_t) (*((int64_t*) (ptr + 48))),
+              (task_checkpoint_types_annotations_t) (task_checkpoint_types_annotations_t) { (program_tuple2_string_string_t*)(*((uint8_t **) (ptr + 56))), (*((size_t*) (ptr + (56+1*sizeof(void*))))) },
+              (program_option_string_t) option,
+            },
           };
           break;
         }
       }
 
-      result.val.ok = option;
+      result.val.ok = option0;
       break;
     }
     case 1: {

@@ -549,7 +549,7 @@ typedef struct {
 } wasi_filesystem_preopens_list_tuple2_own_descriptor_string_t;
 
 // A number of bytes.
-typedef uint64_t task_checkpoint_types_bytes_t;
+typedef uint64_t task_checkpoint_types_byte_count_t;
 
 // The position of a checkpoint in the log of its location. Positions increase with every
 // checkpoint, but need not be consecutive.
@@ -606,19 +606,35 @@ typedef struct task_checkpoint_types_annotations_t {
 // A duration in milliseconds.
 typedef uint64_t task_checkpoint_types_milliseconds_t;
 
+// A committed checkpoint. The position tells whether two calls gave the same one.
+typedef struct task_checkpoint_types_checkpoint_t {
+  // Its position in the log.
+  task_checkpoint_types_sequence_t   sequence;
+  // The number of the attempt that saved it. The first attempt is 0.
+  uint32_t   attempt;
+  // The time since it was saved, by the host's clock; 0 if that clock was set back.
+  task_checkpoint_types_milliseconds_t   age;
+  // The annotations that the task saved with it.
+  task_checkpoint_types_annotations_t   annotations;
+  // Its schema, if the task declared one.
+  program_option_string_t   schema;
+} task_checkpoint_types_checkpoint_t;
+
 // The result of a save.
 typedef struct task_checkpoint_types_saved_t {
   // The checkpoint's position in the log.
   task_checkpoint_types_sequence_t   sequence;
   // The size of the checkpoint's contents.
-  task_checkpoint_types_bytes_t   logical_bytes;
+  task_checkpoint_types_byte_count_t   logical_bytes;
   // The number of bytes uploaded to the storage for this save, including its record.
-  task_checkpoint_types_bytes_t   uploaded_bytes;
+  task_checkpoint_types_byte_count_t   uploaded_bytes;
 } task_checkpoint_types_saved_t;
 
 typedef task_checkpoint_types_annotations_t task_checkpoint_checkpointer_annotations_t;
 
-typedef task_checkpoint_types_bytes_t task_checkpoint_checkpointer_bytes_t;
+typedef task_checkpoint_types_byte_count_t task_checkpoint_checkpointer_byte_count_t;
+
+typedef task_checkpoint_types_checkpoint_t task_checkpoint_checkpointer_checkpoint_t;
 
 typedef task_checkpoint_types_error_t task_checkpoint_checkpointer_error_t;
 
@@ -627,20 +643,6 @@ typedef task_checkpoint_types_milliseconds_t task_checkpoint_checkpointer_millis
 typedef task_checkpoint_types_saved_t task_checkpoint_checkpointer_saved_t;
 
 typedef task_checkpoint_types_sequence_t task_checkpoint_checkpointer_sequence_t;
-
-// A checkpoint of an earlier attempt.
-typedef struct task_checkpoint_checkpointer_checkpoint_t {
-  // Its position in the log.
-  task_checkpoint_checkpointer_sequence_t   sequence;
-  // The number of the attempt that saved it. The first attempt is 0.
-  uint32_t   attempt;
-  // The time since it was saved, by the host's clock; 0 if that clock was set back.
-  task_checkpoint_checkpointer_milliseconds_t   age;
-  // The annotations that the task saved with it.
-  task_checkpoint_checkpointer_annotations_t   annotations;
-  // Its schema, if the task declared one.
-  program_option_string_t   schema;
-} task_checkpoint_checkpointer_checkpoint_t;
 
 // How far an attempt fell back, and why.
 typedef struct task_checkpoint_checkpointer_fall_back_t {
@@ -667,6 +669,14 @@ typedef struct task_checkpoint_checkpointer_resume_point_t {
 #define TASK_CHECKPOINT_CHECKPOINTER_RESUME_POINT_RESUMED 1
 // An older checkpoint, because every newer one is damaged.
 #define TASK_CHECKPOINT_CHECKPOINTER_RESUME_POINT_FELL_BACK 2
+
+// The contents of a checkpoint, and which checkpoint they are.
+typedef struct task_checkpoint_checkpointer_contents_t {
+  // The contents of its only file.
+  program_list_u8_t   bytes;
+  // The checkpoint. It is this attempt's own newest save, if there is one.
+  task_checkpoint_checkpointer_checkpoint_t   checkpoint;
+} task_checkpoint_checkpointer_contents_t;
 
 // What to do with a checkpoint whose schema is not the declared one, or that has no schema.
 typedef uint8_t task_checkpoint_checkpointer_schema_change_t;
@@ -695,16 +705,16 @@ typedef struct task_checkpoint_checkpointer_advice_t {
 // The host's limits. A call that would exceed one fails with `quota-exceeded`.
 typedef struct task_checkpoint_checkpointer_limits_t {
   // The maximum size of a checkpoint's contents.
-  task_checkpoint_checkpointer_bytes_t   checkpoint_bytes;
-  // The number of bytes that saves may still add to the storage now. Data that is already
-  // stored is not counted again.
-  task_checkpoint_checkpointer_bytes_t   bytes_left;
+  task_checkpoint_checkpointer_byte_count_t   checkpoint_bytes;
+  // The number of bytes that saves may still add to the storage now. The record of each save
+  // counts, too. Data that is already stored is not counted again.
+  task_checkpoint_checkpointer_byte_count_t   bytes_left;
   // The maximum number of files, directories and links in a checkpoint, counted together.
   uint64_t   entries;
   // The maximum length of a path in a checkpoint.
-  task_checkpoint_checkpointer_bytes_t   path_bytes;
+  task_checkpoint_checkpointer_byte_count_t   path_bytes;
   // The maximum size of a checkpoint's annotations (keys and values) and schema together.
-  task_checkpoint_checkpointer_bytes_t   annotation_bytes;
+  task_checkpoint_checkpointer_byte_count_t   annotation_bytes;
   // The maximum number of saves in any one minute.
   uint32_t   saves_per_minute;
 } task_checkpoint_checkpointer_limits_t;
@@ -727,16 +737,16 @@ typedef struct {
 
 typedef struct {
   bool is_some;
-  program_list_u8_t val;
-} program_option_list_u8_t;
+  task_checkpoint_checkpointer_contents_t val;
+} task_checkpoint_checkpointer_option_contents_t;
 
 typedef struct {
   bool is_err;
   union {
-    program_option_list_u8_t ok;
+    task_checkpoint_checkpointer_option_contents_t ok;
     task_checkpoint_checkpointer_error_t err;
   } val;
-} task_checkpoint_checkpointer_result_option_list_u8_error_t;
+} task_checkpoint_checkpointer_result_option_contents_error_t;
 
 typedef struct {
   bool is_err;
@@ -776,11 +786,11 @@ typedef struct {
 
 typedef task_checkpoint_types_annotations_t task_checkpoint_files_annotations_t;
 
+typedef task_checkpoint_types_checkpoint_t task_checkpoint_files_checkpoint_t;
+
 typedef task_checkpoint_types_error_t task_checkpoint_files_error_t;
 
 typedef task_checkpoint_types_saved_t task_checkpoint_files_saved_t;
-
-typedef task_checkpoint_types_sequence_t task_checkpoint_files_sequence_t;
 
 // What to do with a target whose content differs from the checkpoint.
 typedef uint8_t task_checkpoint_files_existing_t;
@@ -809,26 +819,26 @@ typedef struct {
 
 typedef struct {
   bool is_some;
-  task_checkpoint_files_sequence_t val;
-} task_checkpoint_files_option_sequence_t;
+  task_checkpoint_files_checkpoint_t val;
+} task_checkpoint_files_option_checkpoint_t;
 
 typedef struct {
   bool is_err;
   union {
-    task_checkpoint_files_option_sequence_t ok;
+    task_checkpoint_files_option_checkpoint_t ok;
     task_checkpoint_files_error_t err;
   } val;
-} task_checkpoint_files_result_option_sequence_error_t;
+} task_checkpoint_files_result_option_checkpoint_error_t;
 
 typedef task_checkpoint_types_annotations_t task_checkpoint_streams_annotations_t;
 
-typedef task_checkpoint_types_bytes_t task_checkpoint_streams_bytes_t;
+typedef task_checkpoint_types_byte_count_t task_checkpoint_streams_byte_count_t;
+
+typedef task_checkpoint_types_checkpoint_t task_checkpoint_streams_checkpoint_t;
 
 typedef task_checkpoint_types_error_t task_checkpoint_streams_error_t;
 
 typedef task_checkpoint_types_saved_t task_checkpoint_streams_saved_t;
-
-typedef task_checkpoint_types_sequence_t task_checkpoint_streams_sequence_t;
 
 typedef struct task_checkpoint_streams_own_save_stream_t {
   int32_t __handle;
@@ -840,15 +850,15 @@ typedef struct task_checkpoint_streams_borrow_save_stream_t {
 
 typedef wasi_io_streams_own_input_stream_t task_checkpoint_streams_own_input_stream_t;
 
-// A checkpoint that is being read.
+// The contents of a checkpoint that is being read.
 typedef struct task_checkpoint_streams_reading_t {
   // The contents of its only file. Every byte is verified before the task receives it. If
   // damage is found the stream fails; another `read` then returns an older checkpoint.
   task_checkpoint_streams_own_input_stream_t   contents;
   // The size of the contents.
-  task_checkpoint_streams_bytes_t   size;
-  // The checkpoint's position in the log.
-  task_checkpoint_streams_sequence_t   sequence;
+  task_checkpoint_streams_byte_count_t   size;
+  // The checkpoint that is being read.
+  task_checkpoint_streams_checkpoint_t   checkpoint;
 } task_checkpoint_streams_reading_t;
 
 typedef struct {
@@ -1341,18 +1351,18 @@ extern bool wasi_filesystem_types_filesystem_error_code(wasi_filesystem_types_bo
 // Return the set of preopened directories, and their paths.
 extern void wasi_filesystem_preopens_get_directories(wasi_filesystem_preopens_list_tuple2_own_descriptor_string_t *ret);
 
-// Imported Functions from `task:checkpoint/checkpointer@0.1.0`
+// Imported Functions from `task:checkpoint/checkpointer@0.2.0`
 // Returns whether there is a checkpoint that `read` or `files.restore` would return.
 // 
 // Fails with `corrupt` if there are checkpoints but all of them are damaged, and with
 // `unavailable` if the storage cannot be reached. Neither means that there is no checkpoint.
 extern bool task_checkpoint_checkpointer_prev_exists(bool *ret, task_checkpoint_checkpointer_error_t *err);
-// Returns what this attempt resumes from. The first call reads and verifies that checkpoint, unless
+// Returns the resume point: what this attempt resumes from. The first call reads and verifies that checkpoint, unless
 // the task has read it already, so the result is what `read` and `files.restore` return until the
 // task saves. Saves of this attempt do not change the result.
 // 
 // Fails as `prev-exists` does.
-extern bool task_checkpoint_checkpointer_resume(task_checkpoint_checkpointer_resume_point_t *ret, task_checkpoint_checkpointer_error_t *err);
+extern bool task_checkpoint_checkpointer_get_resume_point(task_checkpoint_checkpointer_resume_point_t *ret, task_checkpoint_checkpointer_error_t *err);
 // Returns the contents of this attempt's newest save, or, if it has not saved yet, of the newest
 // checkpoint of the earlier attempts. The contents are verified against their hashes.
 // 
@@ -1360,7 +1370,7 @@ extern bool task_checkpoint_checkpointer_resume(task_checkpoint_checkpointer_res
 // 
 // A directory that holds exactly one file returns that file's contents. Fails with `not-single`
 // if the checkpoint is a directory that holds no file or more than one.
-extern bool task_checkpoint_checkpointer_read(program_option_list_u8_t *ret, task_checkpoint_checkpointer_error_t *err);
+extern bool task_checkpoint_checkpointer_read(task_checkpoint_checkpointer_option_contents_t *ret, task_checkpoint_checkpointer_error_t *err);
 // Replaces the checkpoint with one unnamed file that holds these contents.
 // 
 // The checkpoint is durable when this returns `ok`. The contents may be empty.
@@ -1381,7 +1391,7 @@ extern void task_checkpoint_checkpointer_should_save(task_checkpoint_checkpointe
 // Returns the host's limits.
 extern bool task_checkpoint_checkpointer_get_limits(task_checkpoint_checkpointer_limits_t *ret, task_checkpoint_checkpointer_error_t *err);
 
-// Imported Functions from `task:checkpoint/files@0.1.0`
+// Imported Functions from `task:checkpoint/files@0.2.0`
 // Replaces the checkpoint with the file or directory at `path`.
 // 
 // The checkpoint keeps names, contents, empty files and directories, permission bits (of
@@ -1398,7 +1408,7 @@ extern bool task_checkpoint_files_save(task_checkpoint_files_borrow_descriptor_t
 extern bool task_checkpoint_files_save_in_background(task_checkpoint_files_borrow_descriptor_t dir, program_string_t *path, task_checkpoint_files_annotations_t *annotations, task_checkpoint_files_error_t *err);
 // Makes `path` equal to the checkpoint that `checkpointer.read` would return: a file if a file or
 // bytes were saved, a directory if a directory was saved. A path that was saved is restored
-// with the same path.
+// with the same path. Returns that checkpoint.
 // 
 // Returns `none`, and leaves the target alone, if there is no checkpoint. Creates missing parent
 // directories. If the target already equals the checkpoint, writes nothing and returns the same
@@ -1409,9 +1419,9 @@ extern bool task_checkpoint_files_save_in_background(task_checkpoint_files_borro
 // directory. A directory that contains this file cannot be saved.
 // 
 // Fails with `read-only` if the descriptor does not permit writing.
-extern bool task_checkpoint_files_restore(task_checkpoint_files_borrow_descriptor_t dir, program_string_t *path, task_checkpoint_files_existing_t existing, task_checkpoint_files_option_sequence_t *ret, task_checkpoint_files_error_t *err);
+extern bool task_checkpoint_files_restore(task_checkpoint_files_borrow_descriptor_t dir, program_string_t *path, task_checkpoint_files_existing_t existing, task_checkpoint_files_option_checkpoint_t *ret, task_checkpoint_files_error_t *err);
 
-// Imported Functions from `task:checkpoint/streams@0.1.0`
+// Imported Functions from `task:checkpoint/streams@0.2.0`
 // Begins a save.
 extern bool task_checkpoint_streams_static_save_stream_begin(task_checkpoint_streams_annotations_t *annotations, task_checkpoint_streams_own_save_stream_t *ret, task_checkpoint_streams_error_t *err);
 // Returns the stream to write the contents to, in any number of pieces. It must be flushed
@@ -1424,7 +1434,7 @@ extern bool task_checkpoint_streams_method_save_stream_contents(task_checkpoint_
 // 
 // Fails with the stream's error if the stream has failed, and with `other` if the number of
 // bytes that arrived is not `size`. Nothing is saved then.
-extern bool task_checkpoint_streams_static_save_stream_commit(task_checkpoint_streams_own_save_stream_t this_, task_checkpoint_streams_bytes_t size, task_checkpoint_streams_saved_t *ret, task_checkpoint_streams_error_t *err);
+extern bool task_checkpoint_streams_static_save_stream_commit(task_checkpoint_streams_own_save_stream_t this_, task_checkpoint_streams_byte_count_t size, task_checkpoint_streams_saved_t *ret, task_checkpoint_streams_error_t *err);
 // Returns the contents that `checkpointer.read` would return, as a stream. The checkpoint is not
 // deleted while it is being read.
 // 
@@ -1538,15 +1548,19 @@ void task_checkpoint_types_error_free(task_checkpoint_types_error_t *ptr);
 
 void task_checkpoint_types_annotations_free(task_checkpoint_types_annotations_t *ptr);
 
+void task_checkpoint_types_checkpoint_free(task_checkpoint_types_checkpoint_t *ptr);
+
 void task_checkpoint_checkpointer_annotations_free(task_checkpoint_checkpointer_annotations_t *ptr);
 
-void task_checkpoint_checkpointer_error_free(task_checkpoint_checkpointer_error_t *ptr);
-
 void task_checkpoint_checkpointer_checkpoint_free(task_checkpoint_checkpointer_checkpoint_t *ptr);
+
+void task_checkpoint_checkpointer_error_free(task_checkpoint_checkpointer_error_t *ptr);
 
 void task_checkpoint_checkpointer_fall_back_free(task_checkpoint_checkpointer_fall_back_t *ptr);
 
 void task_checkpoint_checkpointer_resume_point_free(task_checkpoint_checkpointer_resume_point_t *ptr);
+
+void task_checkpoint_checkpointer_contents_free(task_checkpoint_checkpointer_contents_t *ptr);
 
 void task_checkpoint_checkpointer_option_milliseconds_free(task_checkpoint_checkpointer_option_milliseconds_t *ptr);
 
@@ -1556,9 +1570,9 @@ void task_checkpoint_checkpointer_result_bool_error_free(task_checkpoint_checkpo
 
 void task_checkpoint_checkpointer_result_resume_point_error_free(task_checkpoint_checkpointer_result_resume_point_error_t *ptr);
 
-void program_option_list_u8_free(program_option_list_u8_t *ptr);
+void task_checkpoint_checkpointer_option_contents_free(task_checkpoint_checkpointer_option_contents_t *ptr);
 
-void task_checkpoint_checkpointer_result_option_list_u8_error_free(task_checkpoint_checkpointer_result_option_list_u8_error_t *ptr);
+void task_checkpoint_checkpointer_result_option_contents_error_free(task_checkpoint_checkpointer_result_option_contents_error_t *ptr);
 
 void task_checkpoint_checkpointer_result_saved_error_free(task_checkpoint_checkpointer_result_saved_error_t *ptr);
 
@@ -1572,17 +1586,21 @@ void task_checkpoint_checkpointer_result_limits_error_free(task_checkpoint_check
 
 void task_checkpoint_files_annotations_free(task_checkpoint_files_annotations_t *ptr);
 
+void task_checkpoint_files_checkpoint_free(task_checkpoint_files_checkpoint_t *ptr);
+
 void task_checkpoint_files_error_free(task_checkpoint_files_error_t *ptr);
 
 void task_checkpoint_files_result_saved_error_free(task_checkpoint_files_result_saved_error_t *ptr);
 
 void task_checkpoint_files_result_void_error_free(task_checkpoint_files_result_void_error_t *ptr);
 
-void task_checkpoint_files_option_sequence_free(task_checkpoint_files_option_sequence_t *ptr);
+void task_checkpoint_files_option_checkpoint_free(task_checkpoint_files_option_checkpoint_t *ptr);
 
-void task_checkpoint_files_result_option_sequence_error_free(task_checkpoint_files_result_option_sequence_error_t *ptr);
+void task_checkpoint_files_result_option_checkpoint_error_free(task_checkpoint_files_result_option_checkpoint_error_t *ptr);
 
 void task_checkpoint_streams_annotations_free(task_checkpoint_streams_annotations_t *ptr);
+
+void task_checkpoint_streams_checkpoint_free(task_checkpoint_streams_checkpoint_t *ptr);
 
 void task_checkpoint_streams_error_free(task_checkpoint_streams_error_t *ptr);
 
@@ -1591,6 +1609,8 @@ extern void task_checkpoint_streams_save_stream_drop_own(task_checkpoint_streams
 extern void task_checkpoint_streams_save_stream_drop_borrow(task_checkpoint_streams_borrow_save_stream_t handle);
 
 extern task_checkpoint_streams_borrow_save_stream_t task_checkpoint_streams_borrow_save_stream(task_checkpoint_streams_own_save_stream_t handle);
+
+void task_checkpoint_streams_reading_free(task_checkpoint_streams_reading_t *ptr);
 
 void task_checkpoint_streams_result_own_save_stream_error_free(task_checkpoint_streams_result_own_save_stream_error_t *ptr);
 

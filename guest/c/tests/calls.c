@@ -37,8 +37,8 @@ static void a_fresh_attempt(void) {
     bool found = true;
     ckpt_resume_point point;
     ckpt_read_stream *reading;
-    CHECK(!ckpt_read(&contents, &size) && !contents);
-    CHECK(!ckpt_resume(&point) && !point.exists);
+    CHECK(!ckpt_read(&contents, &size) && !contents && !ckpt_given());
+    CHECK(!ckpt_get_resume_point(&point) && !point.exists);
     CHECK(!ckpt_read_begin(&reading) && !reading);
     CHECK(!ckpt_restore("/data/nothing", CKPT_REFUSE, &found) && !found);
     CHECK(!ckpt_declare_schema("calls/1", CKPT_SCHEMA_REFUSE));
@@ -67,7 +67,7 @@ static void bytes_and_streams(void) {
 
     ckpt_read_stream *reading;
     size_t total = 0, size;
-    CHECK(!ckpt_read_begin(&reading) && ckpt_read_size(reading) == 3000000);
+    CHECK(!ckpt_read_begin(&reading) && ckpt_read_size(reading) == 3000000 && ckpt_given());
     while (!ckpt_read_piece(reading, piece, sizeof piece, &size) && size > 0) {
         for (size_t i = 0; i < size; i++) CHECK(piece[i] == (char)((total + i) / sizeof piece));
         total += size;
@@ -87,7 +87,7 @@ static void files(void) {
     CHECK(ckpt_read(&contents, &size) == CKPT_NOT_SINGLE && strstr(ckpt_error(), "2 files"));
     put("/data/tree/a", "changed");
     CHECK(ckpt_restore("data//./tree", CKPT_REFUSE, NULL) == CKPT_INVALID_PATH);
-    CHECK(!ckpt_restore("/data/tree/", CKPT_REPLACE, &found) && found);
+    CHECK(!ckpt_restore("/data/tree/", CKPT_REPLACE, &found) && found && ckpt_given()->sequence > 0);
     char text[8] = "";
     FILE *file = fopen("/data/tree/a", "r");
     CHECK(file && fread(text, 1, sizeof text, file) == 1 && text[0] == 'a' && fclose(file) == 0);
@@ -117,8 +117,9 @@ int main(void) {
         CHECK(!ckpt_declare_schema("calls/2", CKPT_SCHEMA_REFUSE));
         CHECK(ckpt_read(&contents, &size) == CKPT_SCHEMA_MISMATCH);
         CHECK(!ckpt_declare_schema("calls/1", CKPT_SCHEMA_REFUSE));
-        CHECK(!ckpt_resume(&point) && point.exists && !point.fell_back && point.attempt == 0);
+        CHECK(!ckpt_get_resume_point(&point) && point.exists && !point.fell_back && point.checkpoint.attempt == 0);
         CHECK(reads("the end"));
+        CHECK(ckpt_given() && ckpt_given()->sequence == point.checkpoint.sequence);
         puts("c: the second attempt resumes");
     }
 }

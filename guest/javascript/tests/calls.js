@@ -20,7 +20,7 @@ function fails(code, call) {
 
 function freshAttempt() {
   equal(ckpt.prevExists(), false);
-  equal(ckpt.resume(), undefined);
+  equal(ckpt.resumePoint(), undefined);
   equal(ckpt.read(), undefined);
   equal(ckpt.readStream(), undefined);
   equal(ckpt.restore("/data/nothing"), undefined);
@@ -52,7 +52,7 @@ function freshAttempt() {
   equal([size, last], [800_000, 7]);
 
   // There is no file API, so files come from a restore.
-  equal(typeof ckpt.restore("/data/tree/file"), "bigint");
+  equal(ckpt.restore("/data/tree/file").sequence, reading.checkpoint.sequence);
   equal(ckpt.save("data/tree").logicalBytes, 800_000n);
   ckpt.write("other");
   fails("invalid-path", () => ckpt.restore("/data/tree/file"));
@@ -78,8 +78,9 @@ export const run = ckpt.task(() => {
   ckpt.declareSchema("calls/2");
   fails("schema-mismatch", () => ckpt.read());
   ckpt.declareSchema("calls/1");
-  const point = ckpt.resume();
+  const point = ckpt.resumePoint();
   equal([point.schema, point.annotations, point.damaged, typeof point.age], ["calls/1", { step: "2" }, undefined, "number"]);
   equal(ckpt.readText(), "the end");
+  equal(ckpt.readContents().checkpoint.sequence, point.sequence);
   console.log("javascript: the second attempt resumes");
 });

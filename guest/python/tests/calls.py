@@ -36,6 +36,7 @@ def streams_are_files():
         pickle.dump({"a": [1, 2, 3]}, stream)
         stream.write(bytes(3 << 20))
     with ckpt.read_stream() as contents:
+        assert contents.checkpoint.schema == "calls/1"
         assert contents.size > 3 << 20
         assert pickle.load(contents) == {"a": [1, 2, 3]}
         assert contents.read() == bytes(3 << 20)
@@ -105,7 +106,7 @@ def the_host_advises():
 
 
 def an_attempt_without_a_predecessor_is_fresh():
-    assert ckpt.resume() is None
+    assert ckpt.resume_point() is None
     assert not ckpt.prev_exists()
     assert ckpt.read() is None
     assert ckpt.read_stream() is None
@@ -127,12 +128,14 @@ def the_next_attempt_resumes():
     """Called in the second run, before anything is saved."""
     raises(ckpt.SchemaMismatch, lambda: (ckpt.declare_schema("calls/2"), ckpt.read()))
     ckpt.declare_schema("calls/1")
-    point = ckpt.resume()
+    point = ckpt.resume_point()
     assert point.schema == "calls/1"
     assert point.damaged is None
     assert timedelta() <= point.age < timedelta(hours=1)
     assert point.annotations["file-name"] == "model.bin"
-    assert ckpt.read() == b"model"
+    contents = ckpt.read_contents()
+    assert contents.bytes == b"model"
+    assert contents.checkpoint.sequence == point.sequence
     # As flytekit does, a file is restored into a directory by its name.
     os.mkdir("/data/restored")
     assert ckpt.restore("/data/restored") == Path("/data/restored")

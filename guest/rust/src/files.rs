@@ -6,7 +6,7 @@ use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types::Descriptor;
 
 use crate::bindings::task::checkpoint::files::{self, Existing};
-use crate::{Error, Result, SaveOptions, Saved};
+use crate::{Checkpoint, Error, Result, SaveOptions, Saved};
 
 /// Replaces the checkpoint with the file or directory at `path`.
 ///
@@ -53,7 +53,7 @@ pub fn save_in_background(path: impl AsRef<Path>) -> Result<()> {
 }
 
 /// Makes `path` equal to the checkpoint: a file if a file or bytes were saved, a directory if a
-/// directory was saved. Returns the checkpoint's position in the log, or `None` if there is no checkpoint.
+/// directory was saved. Returns the checkpoint, or `None` if there is none.
 ///
 /// A path that was saved is restored with the same path. Missing parent directories are created. If the
 /// target already equals the checkpoint, nothing is written and the result is the same.
@@ -71,7 +71,7 @@ pub fn save_in_background(path: impl AsRef<Path>) -> Result<()> {
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn restore(path: impl AsRef<Path>) -> Result<Option<u64>> {
+pub fn restore(path: impl AsRef<Path>) -> Result<Option<Checkpoint>> {
     restore_over(path.as_ref(), Existing::Refuse)
 }
 
@@ -86,11 +86,11 @@ pub fn restore(path: impl AsRef<Path>) -> Result<Option<u64>> {
 /// task_checkpoint::restore_replacing("/data")?;
 /// # Ok::<(), task_checkpoint::Error>(())
 /// ```
-pub fn restore_replacing(path: impl AsRef<Path>) -> Result<Option<u64>> {
+pub fn restore_replacing(path: impl AsRef<Path>) -> Result<Option<Checkpoint>> {
     restore_over(path.as_ref(), Existing::Replace)
 }
 
-fn restore_over(path: &Path, existing: Existing) -> Result<Option<u64>> {
+fn restore_over(path: &Path, existing: Existing) -> Result<Option<Checkpoint>> {
     let (dir, path) = locate(path)?;
     Ok(files::restore(&dir, &path, existing)?)
 }

@@ -21,7 +21,7 @@
 //! |---|---|---|---|---|
 //! | save | [`write()`] | [`save`] | [`save_reader`], [`SaveStream`] | `store` |
 //! | save while computing | [`write_in_background`] | [`save_in_background`] | | |
-//! | resume | [`read`] | [`restore`], [`restore_replacing`] | [`read_stream`] | `load` |
+//! | resume | [`read`], [`read_contents`] | [`restore`], [`restore_replacing`] | [`read_stream`] | `load` |
 //!
 //! [`SaveOptions`] add annotations to a checkpoint, such as its step. [`save_due`] asks the host whether
 //! this is a good time to save, and [`stopping`] whether the task should stop.
@@ -54,9 +54,9 @@ use bindings::task::checkpoint::checkpointer;
 
 pub use advice::{limits, save_due, stopping};
 pub use bindings::task::checkpoint::checkpointer::{
-    Checkpoint, FallBack, Limits, ResumePoint, SchemaChange,
+    Contents, FallBack, Limits, ResumePoint, SchemaChange,
 };
-pub use bindings::task::checkpoint::types::Saved;
+pub use bindings::task::checkpoint::types::{Checkpoint, Saved};
 pub use error::Error;
 pub use files::{restore, restore_replacing, save, save_in_background};
 pub use options::SaveOptions;
@@ -94,15 +94,15 @@ pub fn prev_exists() -> Result<bool> {
 /// ```no_run
 /// use task_checkpoint::ResumePoint;
 ///
-/// match task_checkpoint::resume()? {
+/// match task_checkpoint::resume_point()? {
 ///     ResumePoint::Fresh => println!("nothing to resume"),
 ///     ResumePoint::Resumed(from) => println!("saved {} ms ago", from.age),
 ///     ResumePoint::FellBack(past) => println!("fell back to an older checkpoint: {}", past.reason),
 /// }
 /// # Ok::<(), task_checkpoint::Error>(())
 /// ```
-pub fn resume() -> Result<ResumePoint> {
-    Ok(checkpointer::resume()?)
+pub fn resume_point() -> Result<ResumePoint> {
+    Ok(checkpointer::get_resume_point()?)
 }
 
 /// Returns the contents of this attempt's newest save, or, if it has not saved yet, of the newest checkpoint
@@ -119,6 +119,23 @@ pub fn resume() -> Result<ResumePoint> {
 /// # Ok::<(), task_checkpoint::Error>(())
 /// ```
 pub fn read() -> Result<Option<Vec<u8>>> {
+    Ok(read_contents()?.map(|contents| contents.bytes))
+}
+
+/// Like [`read`], and says which checkpoint the contents are: its position, age, annotations and schema.
+///
+/// # Errors
+///
+/// Those of [`read`].
+///
+/// ```no_run
+/// if let Some(contents) = task_checkpoint::read_contents()? {
+///     let notes = &contents.checkpoint.annotations;
+///     println!("{} bytes, saved with {notes:?}", contents.bytes.len());
+/// }
+/// # Ok::<(), task_checkpoint::Error>(())
+/// ```
+pub fn read_contents() -> Result<Option<Contents>> {
     Ok(checkpointer::read()?)
 }
 

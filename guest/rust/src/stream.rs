@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 
 use crate::bindings::task::checkpoint::streams;
-use crate::{Error, Result, Saved};
+use crate::{Checkpoint, Error, Result, Saved};
 
 /// A save whose contents are written piece by piece. Nothing is visible until it is
 /// [committed](Self::commit); dropping it before that saves nothing.
@@ -141,7 +141,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 pub struct ReadStream {
     contents: InputStream,
     size_bytes: u64,
-    sequence: u64,
+    checkpoint: Checkpoint,
 }
 
 /// Returns what [`read`](crate::read) would return as a stream, for contents that are larger than memory.
@@ -164,7 +164,7 @@ pub fn read_stream() -> Result<Option<ReadStream>> {
     Ok(reading.map(|reading| ReadStream {
         contents: reading.contents,
         size_bytes: reading.size,
-        sequence: reading.sequence,
+        checkpoint: reading.checkpoint,
     }))
 }
 
@@ -174,9 +174,9 @@ impl ReadStream {
         self.size_bytes
     }
 
-    /// Returns the checkpoint's position in the log.
-    pub fn sequence(&self) -> u64 {
-        self.sequence
+    /// Returns the checkpoint that is being read.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
     }
 }
 
@@ -201,7 +201,7 @@ impl fmt::Debug for ReadStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReadStream")
             .field("size_bytes", &self.size_bytes)
-            .field("sequence", &self.sequence)
+            .field("checkpoint", &self.checkpoint)
             .finish_non_exhaustive()
     }
 }

@@ -10,7 +10,7 @@ use crate::exit::{Code, failure};
 /// The packages of WASI 0.2 that every task gets.
 const WASI: [&str; 6] = ["cli", "clocks", "filesystem", "io", "random", "sockets"];
 
-/// The interfaces of `task:checkpoint`, in version 0.1.
+/// The interfaces of `task:checkpoint`, in version 0.2.
 const OURS: [&str; 4] = ["checkpointer", "files", "streams", "types"];
 
 /// Checks what a component in the binary format imports.
@@ -86,8 +86,8 @@ fn provider(name: &str) -> Option<String> {
     };
     let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
     match package.split_once(':') {
-        Some(("task", "checkpoint")) if !is(version, "0.1") => Some(
-            "this program provides version 0.1; build the task with the WIT of this program".into(),
+        Some(("task", "checkpoint")) if !is(version, "0.2") => Some(
+            "this program provides version 0.2; build the task with the WIT of this program".into(),
         ),
         Some(("task", "checkpoint")) if !OURS.contains(&interface) => {
             Some("build the task with the WIT of this program".into())
@@ -124,7 +124,7 @@ mod tests {
         for name in [
             "wasi:cli/environment@0.2.12",
             "wasi:sockets/tcp@0.2.0",
-            "task:checkpoint/files@0.1.0",
+            "task:checkpoint/files@0.2.0",
         ] {
             assert_eq!(provider(name), None, "{name}");
         }
@@ -136,8 +136,8 @@ mod tests {
             ("wasi:http/types@0.2.12", "-S http"),
             ("wasi:cli/environment@0.3.0", "WASI 0.2"),
             ("wasi:cli/run@0.2.0-rc-2023-11-10", "WASI 0.2"),
-            ("task:checkpoint/files@0.2.0", "version 0.1"),
-            ("task:checkpoint/other@0.1.0", "WIT of this program"),
+            ("task:checkpoint/files@0.1.0", "version 0.2"),
+            ("task:checkpoint/other@0.2.0", "WIT of this program"),
             ("my:package/interface", "wac plug"),
             ("log", "wac plug"),
         ] {

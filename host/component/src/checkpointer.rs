@@ -2,7 +2,7 @@
 
 use crate::Component;
 use crate::bindings::exports::task::checkpoint::checkpointer::{
-    Advice, Annotations, Error, Guest, Limits, ResumePoint, Saved, SchemaChange,
+    Advice, Annotations, Contents, Error, Guest, Limits, ResumePoint, Saved, SchemaChange,
 };
 use crate::task::{begun, call};
 
@@ -11,12 +11,12 @@ impl Guest for Component {
         call(async |session| session.prev_exists().await)
     }
 
-    fn resume() -> Result<ResumePoint, Error> {
-        call(async |session| session.resume().await)
+    fn get_resume_point() -> Result<ResumePoint, Error> {
+        call(async |session| session.resume_point().await)
     }
 
-    fn read() -> Result<Option<Vec<u8>>, Error> {
-        call(async |session| Ok(session.read().await?.map(Vec::from)))
+    fn read() -> Result<Option<Contents>, Error> {
+        call(async |session| Ok(session.read().await?.map(Contents::from)))
     }
 
     fn write(contents: Vec<u8>, annotations: Annotations) -> Result<Saved, Error> {

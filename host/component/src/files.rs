@@ -4,7 +4,7 @@ use wasip2::filesystem::types::Descriptor;
 
 use crate::Component;
 use crate::bindings::exports::task::checkpoint::files::{
-    Annotations, Error, Existing, Guest, Saved,
+    Annotations, Checkpoint, Error, Existing, Guest, Saved,
 };
 use crate::task::call;
 use crate::tree::{Access, beneath};
@@ -29,10 +29,15 @@ impl Guest for Component {
         })
     }
 
-    fn restore(dir: &Descriptor, path: String, existing: Existing) -> Result<Option<u64>, Error> {
+    fn restore(
+        dir: &Descriptor,
+        path: String,
+        existing: Existing,
+    ) -> Result<Option<Checkpoint>, Error> {
         call(async |session| {
             let target = beneath(dir, &path, Access::Write);
-            session.restore(target, existing.into()).await
+            let restored = session.restore(target, existing.into()).await?;
+            Ok(restored.map(Checkpoint::from))
         })
     }
 }

@@ -8,7 +8,7 @@ use std::cell::Cell;
 
 use bytes::Bytes;
 use checkpoint_session::storage::{Error as StorageError, ErrorKind, Result as StorageResult};
-use checkpoint_session::{Answer, Misuse, Session};
+use checkpoint_session::{Answer, Given, Misuse, Session};
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 use wasip2::io::streams::OutputStream;
 
@@ -30,22 +30,22 @@ impl Guest for Component {
 
     fn read() -> Result<Option<Reading>, Error> {
         call(async |session| {
-            let Some((file, size, sequence)) = read_to_file(session).await? else {
+            let Some((file, given)) = read_to_file(session).await? else {
                 return Ok(None);
             };
             let contents = file.read_via_stream(0);
             Ok(Some(Reading {
                 contents: contents.map_err(|code| session.tell(failed(code)))?,
-                size,
-                sequence,
+                size: given.info.logical_bytes,
+                checkpoint: given.into(),
             }))
         })
     }
 }
 
-/// Copies the checkpoint to a file, so that damage is found before the task reads any of it. Returns the file,
-/// its size, and the checkpoint's position in the log.
-async fn read_to_file(session: &Session) -> Answer<Option<(Descriptor, u64, u64)>> {
+/// Copies the checkpoint to a file, so that damage is found before the task reads any of it. Returns the file
+/// and the checkpoint.
+async fn read_to_file(session: &Session) -> Answer<Option<(Descriptor, Given)>> {
     while let Some(mut stream) = session.read_stream().await? {
         let file = nameless_file().map_err(|error| session.tell(error))?;
         let mut size = 0;
@@ -55,7 +55,7 @@ async fn read_to_file(session: &Session) -> Answer<Option<(Descriptor, u64, u64)
                     let written = write_all(&file, &piece, size);
                     size = written.map_err(|error| session.tell(error))?;
                 }
-                Ok(None) => return Ok(Some((file, size, stream.info().sequence))),
+                Ok(None) => return Ok(Some((file, stream.checkpoint().clone()))),
                 // The next iteration reads an older checkpoint.
                 Err(_) if stream.fell_back() => break,
                 Err(error) => return Err(error),

@@ -51,19 +51,34 @@ macro_rules! wit_conversions {
             }
         }
 
+        impl From<$crate::Given> for $($package)+::types::Checkpoint {
+            fn from(given: $crate::Given) -> Self {
+                let metadata = given.info.metadata;
+                Self {
+                    sequence: given.info.sequence,
+                    attempt: given.info.attempt,
+                    age: $crate::milliseconds(given.age),
+                    annotations: metadata.annotations.into_iter().collect(),
+                    schema: metadata.schema,
+                }
+            }
+        }
+
+        impl From<$crate::Contents> for $($package)+::checkpointer::Contents {
+            fn from(contents: $crate::Contents) -> Self {
+                Self {
+                    bytes: contents.bytes.into(),
+                    checkpoint: contents.checkpoint.into(),
+                }
+            }
+        }
+
         impl From<$crate::Resume> for $($package)+::checkpointer::ResumePoint {
             fn from(resume: $crate::Resume) -> Self {
-                use $($package)+::checkpointer::{Checkpoint, FallBack};
-                use $crate::storage::{CheckpointInfo, ResumePoint};
+                use $($package)+::checkpointer::FallBack;
+                use $crate::storage::ResumePoint;
 
-                let age = $crate::milliseconds(resume.age);
-                let checkpoint = |info: CheckpointInfo| Checkpoint {
-                    sequence: info.sequence,
-                    attempt: info.attempt,
-                    age,
-                    annotations: info.metadata.annotations.into_iter().collect(),
-                    schema: info.metadata.schema,
-                };
+                let checkpoint = |info| $crate::Given::new(info, resume.age).into();
                 match resume.point {
                     ResumePoint::Fresh => Self::Fresh,
                     ResumePoint::Resumed(info) => Self::Resumed(checkpoint(info)),

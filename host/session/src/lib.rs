@@ -41,7 +41,7 @@
 //! // Calls made by the guest.
 //! assert!(!session.prev_exists().await?);
 //! session.write_in_background("epoch 1".into(), vec![]).await?;
-//! assert_eq!(session.read().await?.as_deref(), Some(&b"epoch 1"[..]));
+//! assert_eq!(session.read().await?.unwrap().bytes, "epoch 1");
 //! session.write_in_background("epoch 2".into(), vec![]).await?;
 //!
 //! // The guest has ended.
@@ -82,6 +82,6 @@ pub use conversions::milliseconds;
 pub use error::{GuestError, Misuse};
 pub use events::event_line;
 pub use outcome::Outcome;
-pub use session::{Allowance, Annotations, Answer, Resume, Session};
+pub use session::{Allowance, Annotations, Answer, Contents, Given, Resume, Session};
 pub use settings::SessionSettings;
 pub use streams::{ReadStream, SaveStream};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use checkpoint_storage::{
-    Attempt, Error, ErrorKind, Existing, Limits, Metadata, Result, ResumePoint, Saved,
-    SchemaChange, TreeSource, TreeTarget,
+    Attempt, CheckpointInfo, Error, ErrorKind, Existing, Limits, Metadata, Result, ResumePoint,
+    Saved, SchemaChange, TreeSource, TreeTarget,
 };
 use futures::future::{Either, select};
 use tokio::sync::{OnceCell, watch};
@@ -63,6 +63,34 @@ pub struct Resume {
     /// The time since that checkpoint was saved, by the host's clock. Zero if the clock was set back or
     /// there is no checkpoint.
     pub age: Duration,
+}
+
+/// A checkpoint that the guest was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Given {
+    /// What is known of it.
+    pub info: CheckpointInfo,
+    /// The time since it was saved, by the host's clock. Zero if the clock was set back.
+    pub age: Duration,
+}
+
+impl Given {
+    /// Creates the description of a checkpoint of this age.
+    #[must_use]
+    pub fn new(info: CheckpointInfo, age: Duration) -> Self {
+        Self { info, age }
+    }
+}
+
+/// What a guest has read, and from which checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Contents {
+    /// The contents of its only file.
+    pub bytes: Bytes,
+    /// The checkpoint.
+    pub checkpoint: Given,
 }
 
 /// How much the guest may store.
@@ -133,7 +161,7 @@ impl Session {
     ///
     /// # Errors
     /// Those of [`Attempt::verified_resume_point`].
-    pub async fn resume(&self) -> Answer<Resume> {
+    pub async fn resume_point(&self) -> Answer<Resume> {
         let point = self.until_end(self.attempt().verified_resume_point());
         let point = self.answer(point.await)?;
         let age = match &point {
@@ -146,16 +174,20 @@ impl Session {
     }
 
     /// Returns the contents of the only file in the guest's newest save or, if it has not saved, in the
-    /// newest checkpoint of earlier attempts. `None` if there is no checkpoint.
+    /// newest checkpoint of earlier attempts, and which checkpoint that is. `None` if there is none.
     ///
     /// # Errors
     /// Those of [`Attempt::read`]. The failure of a background save.
-    pub async fn read(&self) -> Answer<Option<Bytes>> {
+    pub async fn read(&self) -> Answer<Option<Contents>> {
         let reading = self.until_end(async {
             self.settle().await?;
-            self.attempt().read().await
+            self.attempt().read_with_info().await
         });
-        self.answer(reading.await)
+        let read = self.answer(reading.await)?;
+        Ok(read.map(|(info, bytes)| Contents {
+            bytes,
+            checkpoint: self.given(info),
+        }))
     }
 
     /// Replaces the checkpoint with one unnamed file with these contents.
@@ -275,9 +307,9 @@ impl Session {
         self.saved(began, staging.await)
     }
 
-    /// Restores the checkpoint that [`read`](Self::read) would return to `target`, and returns its
-    /// position in the log. If there is no checkpoint, returns `None` and leaves the target untouched.
-    /// `target` is an error if the host could not open the guest's path.
+    /// Restores the checkpoint that [`read`](Self::read) would return to `target`, and returns that
+    /// checkpoint. If there is none, returns `None` and leaves the target untouched. `target` is an error
+    /// if the host could not open the guest's path.
     ///
     /// # Errors
     /// The error in `target`. Those of [`Attempt::restore`]. The failure of a background save.
@@ -285,14 +317,15 @@ impl Session {
         &self,
         target: Result<impl TreeTarget>,
         existing: Existing,
-    ) -> Answer<Option<u64>> {
+    ) -> Answer<Option<Given>> {
         let restoring = self.until_end(async {
             let target = target?;
             self.check_open()?;
             self.settle().await?;
-            self.attempt().restore(target, existing).await
+            self.attempt().restore_with_info(target, existing).await
         });
-        self.answer(restoring.await)
+        let restored = self.answer(restoring.await)?;
+        Ok(restored.map(|info| self.given(info)))
     }
 
     /// Waits until all background saves have ended, and returns the newest one that completed since the
@@ -329,6 +362,12 @@ impl Session {
             limits: *self.attempt().limits(),
             bytes_left: self.attempt().bytes_left().await,
         }
+    }
+
+    /// Describes a checkpoint that the guest is given now.
+    pub(crate) fn given(&self, info: CheckpointInfo) -> Given {
+        let age = self.age(info.saved_at);
+        Given { info, age }
     }
 
     /// Converts a guest's annotations, unless there are too many.

@@ -4,10 +4,10 @@ use std::fmt;
 use std::time::Instant;
 
 use bytes::Bytes;
-use checkpoint_storage::{CheckpointInfo, Error, ErrorKind, Result, Saved};
+use checkpoint_storage::{Error, ErrorKind, Result, Saved};
 
 use crate::error::{GuestError, Misuse};
-use crate::session::{Annotations, Answer, Session};
+use crate::session::{Annotations, Answer, Given, Session};
 use crate::slot::{Held, Slot};
 
 impl Session {
@@ -48,7 +48,7 @@ impl Session {
         let reading = self.answer(begun)?;
         Ok(reading.map(|(stream, held)| ReadStream {
             session: self.clone(),
-            info: stream.info(),
+            checkpoint: self.given(stream.info()),
             stream: Some(stream),
             fell_back: false,
             _held: held,
@@ -153,7 +153,7 @@ impl fmt::Debug for SaveStream {
 /// A checkpoint that the guest is reading.
 pub struct ReadStream {
     session: Session,
-    info: CheckpointInfo,
+    checkpoint: Given,
     /// `None` once it has ended or failed.
     stream: Option<checkpoint_storage::ReadStream>,
     fell_back: bool,
@@ -161,10 +161,10 @@ pub struct ReadStream {
 }
 
 impl ReadStream {
-    /// Returns information about the checkpoint.
+    /// Returns the checkpoint.
     #[must_use]
-    pub fn info(&self) -> &CheckpointInfo {
-        &self.info
+    pub fn checkpoint(&self) -> &Given {
+        &self.checkpoint
     }
 
     /// Returns whether the checkpoint proved to be damaged and reading again returns an older one.

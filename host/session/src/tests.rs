@@ -58,7 +58,7 @@ impl Place {
 
 async fn text(session: &Session) -> Option<String> {
     let contents = session.read().await.unwrap();
-    contents.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+    contents.map(|bytes| String::from_utf8(bytes.bytes.to_vec()).unwrap())
 }
 
 /// Returns incompressible contents.

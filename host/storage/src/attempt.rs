@@ -20,7 +20,7 @@ use self::saved::{Saved, Totals};
 use self::settings::AttemptSettings;
 use self::state::{Found, State};
 use crate::cancel::{CancelOnDrop, Running};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointInfo};
 use crate::contents::lease::{Lease, Purpose};
 use crate::contents::stage::{Stage, Stored};
 #[cfg(doc)]
@@ -172,12 +172,21 @@ impl Attempt {
     /// [`ErrorKind::Unavailable`]; [`ErrorKind::Fenced`] if the checkpoint is gone because a newer
     /// attempt has replaced it.
     pub async fn read(&self) -> Result<Option<Bytes>> {
+        let read = self.read_with_info().await?;
+        Ok(read.map(|(_, contents)| contents))
+    }
+
+    /// Does the same as [`read`](Self::read), and says which checkpoint the contents are.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    pub async fn read_with_info(&self) -> Result<Option<(CheckpointInfo, Bytes)>> {
         while let Some((checkpoint, _lease)) = self.lease_newest(Purpose::Read).await? {
             checkpoint.check_read(&self.limits)?;
             match checkpoint.read_single().await {
                 Ok(contents) => {
                     self.given(&checkpoint).await;
-                    return Ok(Some(contents));
+                    return Ok(Some((checkpoint.info(), contents)));
                 }
                 Err(error) => self.fall_back(&checkpoint, error).await?,
             }
@@ -199,6 +208,19 @@ impl Attempt {
         target: impl TreeTarget,
         existing: Existing,
     ) -> Result<Option<u64>> {
+        let restored = self.restore_with_info(target, existing).await?;
+        Ok(restored.map(|info| info.sequence))
+    }
+
+    /// Does the same as [`restore`](Self::restore), and says which checkpoint was restored.
+    ///
+    /// # Errors
+    /// Those of [`restore`](Self::restore).
+    pub async fn restore_with_info(
+        &self,
+        target: impl TreeTarget,
+        existing: Existing,
+    ) -> Result<Option<CheckpointInfo>> {
         let call = self.begin_work();
         let (mut unprepared, mut prepared) = (Some(target), None);
         while let Some((checkpoint, description, _lease)) = self.newest(Purpose::Restore).await? {
@@ -207,14 +229,14 @@ impl Attempt {
                 prepared = restore::prepare(target, at, &description, existing, &call).await?;
             }
             let Some(target) = prepared.take() else {
-                return Ok(Some(checkpoint.sequence));
+                return Ok(Some(checkpoint.info()));
             };
             let (target, written) =
                 restore::write(target, &checkpoint.location, description, existing, &call).await?;
             match written {
                 Ok(()) => {
                     self.given(&checkpoint).await;
-                    return Ok(Some(checkpoint.sequence));
+                    return Ok(Some(checkpoint.info()));
                 }
                 Err(error) => self.fall_back(&checkpoint, error).await?,
             }

@@ -17,7 +17,7 @@ pub(crate) fn add_to_linker<T: CheckpointView + 'static>(
 ) -> wasmtime::Result<()> {
     use checkpointer::{Host as _, SchemaChange};
 
-    let mut interface = linker.instance("task:checkpoint/checkpointer@0.1.0")?;
+    let mut interface = linker.instance("task:checkpoint/checkpointer@0.2.0")?;
 
     macro_rules! define {
         ($name:literal, $method:ident($($argument:ident: $type:ty),*)) => {
@@ -33,7 +33,7 @@ pub(crate) fn add_to_linker<T: CheckpointView + 'static>(
         };
     }
     define!("prev-exists", prev_exists());
-    define!("resume", resume());
+    define!("get-resume-point", get_resume_point());
     define!("read", read());
     define!("flush", flush());
     define!("declare-schema", declare_schema(name: String, change: SchemaChange));
@@ -76,13 +76,13 @@ impl checkpointer::Host for CheckpointCtxView<'_> {
         returned(self.ctx.session.prev_exists().await)
     }
 
-    async fn resume(&mut self) -> Returned<checkpointer::ResumePoint> {
-        returned(self.ctx.session.resume().await)
+    async fn get_resume_point(&mut self) -> Returned<checkpointer::ResumePoint> {
+        returned(self.ctx.session.resume_point().await)
     }
 
-    async fn read(&mut self) -> Returned<Option<Vec<u8>>> {
+    async fn read(&mut self) -> Returned<Option<checkpointer::Contents>> {
         let contents = self.ctx.session.read().await;
-        returned(contents.map(|contents| contents.map(Vec::from)))
+        returned(contents.map(|contents| contents.map(checkpointer::Contents::from)))
     }
 
     async fn write(

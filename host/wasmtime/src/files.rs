@@ -35,9 +35,10 @@ impl files::Host for CheckpointCtxView<'_> {
         dir: Resource<Descriptor>,
         path: String,
         existing: files::Existing,
-    ) -> Returned<Option<u64>> {
+    ) -> Returned<Option<types::Checkpoint>> {
         let target = self.open(&dir, &path, Access::Write)?;
-        returned(self.ctx.session.restore(target, existing.into()).await)
+        let restored = self.ctx.session.restore(target, existing.into()).await;
+        returned(restored.map(|restored| restored.map(types::Checkpoint::from)))
     }
 }
 

@@ -34,13 +34,13 @@
 //! // This plugin saves bytes only. One that saves files imports WASI too: see `add_to_linker`.
 //! wasmtime_checkpoint::add_checkpointer_to_linker(&mut linker)?;
 //! # let component = r#"(component
-//! #     (import "task:checkpoint/types@0.1.0" (instance $types
+//! #     (import "task:checkpoint/types@0.2.0" (instance $types
 //! #         (type (variant (case "fenced") (case "not-single" u64) (case "corrupt" string)
 //! #             (case "unavailable" string) (case "quota-exceeded" string) (case "invalid-path" string)
 //! #             (case "read-only" string) (case "schema-mismatch" string) (case "other" string)))
 //! #         (export "error" (type (eq 0)))))
 //! #     (alias export $types "error" (type $error))
-//! #     (import "task:checkpoint/checkpointer@0.1.0" (instance $checkpointer
+//! #     (import "task:checkpoint/checkpointer@0.2.0" (instance $checkpointer
 //! #         (alias outer 1 $error (type $e))
 //! #         (export "error" (type $error (eq $e)))
 //! #         (export "prev-exists" (func (result (result bool (error $error)))))))

@@ -59,12 +59,12 @@ impl streams::Host for CheckpointCtxView<'_> {
             Ok(None) => return Ok(Ok(None)),
             Err(error) => return Ok(Err(error.into())),
         };
-        let (size, sequence) = (stream.info().logical_bytes, stream.info().sequence);
+        let given = stream.checkpoint().clone();
         let contents: DynInputStream = Box::new(Reading::new(stream));
         Ok(Ok(Some(streams::Reading {
             contents: self.table.push(contents)?,
-            size,
-            sequence,
+            size: given.info.logical_bytes,
+            checkpoint: given.into(),
         })))
     }
 }

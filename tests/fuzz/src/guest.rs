@@ -347,7 +347,7 @@ impl Guest {
     pub async fn resume(&mut self) {
         use checkpointer::ResumePoint;
 
-        let answer = self.view().resume().await.unwrap();
+        let answer = self.view().get_resume_point().await.unwrap();
         match (answer, self.model.given_of_found()) {
             (Ok(ResumePoint::Fresh), Given::Nothing) => {}
             (Err(Error::SchemaMismatch(_)), Given::Mismatch) => {}
@@ -363,6 +363,7 @@ impl Guest {
     pub async fn read(&mut self) {
         match self.view().read().await.unwrap() {
             Ok(read) => {
+                let read = read.map(|contents| contents.bytes);
                 let size = read.as_ref().map_or(0, Vec::len);
                 assert!(size as u64 <= self.limits.read_bytes);
                 self.model.settled();

@@ -36,9 +36,9 @@ impl Guest for Plugin {
         let mut parts = name.split('-');
         let kind = parts.next().unwrap_or_default();
         let amount = parts.next().and_then(|part| part.parse().ok());
-        let resumed = !matches!(checkpointer::resume(), Ok(ResumePoint::Fresh));
+        let resumed = !matches!(checkpointer::get_resume_point(), Ok(ResumePoint::Fresh));
         let from = match checkpointer::read().map_err(text)? {
-            Some(bytes) => *bytes.last().ok_or("an empty checkpoint")?,
+            Some(contents) => *contents.bytes.last().ok_or("an empty checkpoint")?,
             None => 0,
         };
         for hundred in from + 1..=10 {

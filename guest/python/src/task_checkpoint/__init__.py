@@ -16,6 +16,8 @@ has not saved yet, the newest checkpoint of the earlier attempts. Every byte is 
 from ._checkpoint import (
     Advice,
     Checkpoint,
+    CheckpointInfo,
+    Contents,
     Limits,
     ResumePoint,
     Saved,
@@ -40,8 +42,9 @@ from ._task import task
 _checkpoint = Checkpoint()
 
 prev_exists = _checkpoint.prev_exists
-resume = _checkpoint.resume
+resume_point = _checkpoint.resume_point
 read = _checkpoint.read
+read_contents = _checkpoint.read_contents
 write = _checkpoint.write
 write_in_background = _checkpoint.write_in_background
 save = _checkpoint.save
@@ -60,6 +63,8 @@ __all__ = [
     "Advice",
     "Checkpoint",
     "CheckpointError",
+    "CheckpointInfo",
+    "Contents",
     "Corrupt",
     "Fenced",
     "InvalidPath",
@@ -82,9 +87,10 @@ __all__ = [
     "limits",
     "prev_exists",
     "read",
+    "read_contents",
     "read_stream",
     "restore",
-    "resume",
+    "resume_point",
     "save",
     "save_due",
     "save_in_background",

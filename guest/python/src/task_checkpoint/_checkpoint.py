@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Dict, Mapping, Optional, Union
 
 from . import _scratch
-from ._bindings import checkpointer, files, types
+from ._bindings import checkpointer, files, streams, types
 from ._errors import InvalidPath, call
 from ._paths import locate
-from ._streams import ReadStream, SaveStream, open_reading
+from ._streams import ReadStream, SaveStream
 
 SchemaChange = checkpointer.SchemaChange
 Limits = checkpointer.Limits
@@ -23,10 +23,10 @@ _FILE_NAME = "file-name"
 
 
 @dataclass(frozen=True)
-class ResumePoint:
-    """What this attempt resumes from."""
+class CheckpointInfo:
+    """A committed checkpoint."""
 
-    #: The position of the checkpoint in the log.
+    #: Its position in the log.
     sequence: int
     #: The number of the attempt that saved it. The first attempt is 0.
     attempt: int
@@ -36,10 +36,24 @@ class ResumePoint:
     annotations: Dict[str, str]
     #: Its schema, if the task declared one.
     schema: Optional[str]
+
+
+@dataclass(frozen=True)
+class ResumePoint(CheckpointInfo):
+    """What this attempt resumes from."""
+
     #: The newest damaged checkpoint that was skipped, if this attempt fell back to an older one.
     damaged: Optional[int] = None
     #: A description of the damage.
     reason: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The contents of a checkpoint, and which checkpoint they are."""
+
+    bytes: bytes
+    checkpoint: CheckpointInfo
 
 
 @dataclass(frozen=True)
@@ -63,13 +77,13 @@ class Checkpoint:
         """Returns whether there is a checkpoint that `read` or `restore` would return."""
         return call(checkpointer.prev_exists)
 
-    def resume(self) -> Optional[ResumePoint]:
+    def resume_point(self) -> Optional[ResumePoint]:
         """Returns what this attempt resumes from, or None if no earlier attempt has saved anything."""
-        match call(checkpointer.resume):
+        match call(checkpointer.get_resume_point):
             case checkpointer.ResumePoint_Resumed(found):
-                return _resume_point(found)
+                return ResumePoint(**_info(found))
             case checkpointer.ResumePoint_FellBack(past):
-                return _resume_point(past.checkpoint, past.damaged, past.reason)
+                return ResumePoint(**_info(past.checkpoint), damaged=past.damaged, reason=past.reason)
         return None
 
     def read(self) -> Optional[bytes]:
@@ -77,7 +91,13 @@ class Checkpoint:
 
         Raises `NotSingle`, which is a ValueError, if it is a directory of several files or of none.
         """
-        return call(checkpointer.read)
+        contents = self.read_contents()
+        return None if contents is None else contents.bytes
+
+    def read_contents(self) -> Optional[Contents]:
+        """Like `read`, and says which checkpoint the contents are."""
+        found = call(checkpointer.read)
+        return None if found is None else Contents(found.bytes, CheckpointInfo(**_info(found.checkpoint)))
 
     def write(self, b, *, annotations: Optional[Mapping[str, str]] = None) -> Saved:
         """Replaces the checkpoint with these bytes. It is durable when this returns."""
@@ -130,7 +150,7 @@ class Checkpoint:
             path = os.path.join(tempfile.mkdtemp(dir=_scratch.directory()), "checkpoint")
         target = os.fspath(path)
         if os.path.isdir(target):
-            point = self.resume()
+            point = self.resume_point()
             name = point and point.annotations.get(_FILE_NAME)
             if name is not None and name == os.path.basename(name):
                 target = os.path.join(target, name)
@@ -149,7 +169,8 @@ class Checkpoint:
 
     def read_stream(self) -> Optional[ReadStream]:
         """Returns what `read` would return as a file object, for contents that are larger than memory."""
-        return open_reading()
+        reading = call(streams.read)
+        return None if reading is None else ReadStream(reading, CheckpointInfo(**_info(reading.checkpoint)))
 
     def advice(self) -> Advice:
         """Returns whether to save now, and how long the task has if it is being stopped. Cheap: call it at every
@@ -195,13 +216,12 @@ def _named(path, annotations: Optional[Mapping[str, str]]) -> list:
     return _pairs({**name, **(annotations or {})})
 
 
-def _resume_point(found, damaged: Optional[int] = None, reason: Optional[str] = None) -> ResumePoint:
-    return ResumePoint(
-        sequence=found.sequence,
-        attempt=found.attempt,
-        age=timedelta(milliseconds=found.age),
-        annotations=dict(found.annotations),
-        schema=found.schema,
-        damaged=damaged,
-        reason=reason,
-    )
+def _info(found: types.Checkpoint) -> dict:
+    """Converts the fields of a checkpoint."""
+    return {
+        "sequence": found.sequence,
+        "attempt": found.attempt,
+        "age": timedelta(milliseconds=found.age),
+        "annotations": dict(found.annotations),
+        "schema": found.schema,
+    }

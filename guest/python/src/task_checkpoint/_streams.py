@@ -1,7 +1,6 @@
 """Contents that are larger than the task's memory."""
 
 import io
-from typing import Optional
 
 from . import _scratch
 from ._bindings import Err, io_streams, streams
@@ -133,17 +132,12 @@ class ReadStream(io.BufferedReader):
     Reading raises OSError if damage is found; another `read_stream` then returns an older checkpoint.
     """
 
-    def __init__(self, reading):
+    def __init__(self, reading, checkpoint):
         super().__init__(_Contents(reading.contents), 256 << 10)
         #: The size of the contents in bytes.
         self.size: int = reading.size
-        #: The checkpoint's position in the log.
-        self.sequence: int = reading.sequence
-
-
-def open_reading() -> Optional[ReadStream]:
-    reading = call(streams.read)
-    return None if reading is None else ReadStream(reading)
+        #: The checkpoint that is being read, a `CheckpointInfo`.
+        self.checkpoint = checkpoint
 
 
 def _failing(function, *arguments):

@@ -145,7 +145,7 @@ async fn a_copy_waits_for_the_save_in_flight_if_both_exceed_the_disk_space() {
     assert_eq!(committed(&session), 1, "it has waited");
     session.flush().await.unwrap();
     let read = session.read().await.unwrap().unwrap();
-    assert_eq!(read, noise(700_000));
+    assert_eq!(read.bytes, noise(700_000));
 }
 
 #[tokio::test]

@@ -222,7 +222,7 @@ fn main() {
             say("commit", streams::SaveStream::commit(stream, 11));
             say(
                 "read",
-                checkpointer::read().map(|read| read.map(|bytes| bytes.len())),
+                checkpointer::read().map(|read| read.map(|contents| contents.bytes.len())),
             );
         }
         "contents-twice" => {
@@ -238,7 +238,7 @@ fn main() {
             SaveOptions::new().write("inner").expect("a save");
             say(
                 "read",
-                checkpointer::read().map(|read| read.map(|bytes| bytes.len())),
+                checkpointer::read().map(|read| read.map(|contents| contents.bytes.len())),
             );
             stream
                 .write_all(&[2; 3_000_000])
@@ -246,7 +246,7 @@ fn main() {
             stream.commit().expect("a commit");
             say(
                 "read",
-                checkpointer::read().map(|read| read.map(|bytes| bytes.len())),
+                checkpointer::read().map(|read| read.map(|contents| contents.bytes.len())),
             );
         }
         "listings" => {

@@ -10,6 +10,7 @@
 //! | `annotate=KEY=VALUE` | adds this annotation to every later save, except `save-reader`, `write-random` and `store` |
 //! | `schema=NAME=refuse`, `…=start-fresh`, `…=allow` | calls `declare-schema` |
 //! | `stream=COUNT`, `stream-dropped=COUNT`, `read-stream` | streams that many random bytes and commits, or drops the stream; or reads the checkpoint as a stream |
+//! | `which`, `which-stream`, `which-restored=PATH` | reads or restores the checkpoint, and prints which one it is |
 //! | `limits`, `save-due` | calls the function of that name |
 //! | `until-stopping` | computes until the host asks it to stop |
 //! | `store=STEP`, `load` | saves or loads a struct with this number through serde |
@@ -32,7 +33,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use task_checkpoint::{Error, ResumePoint, SaveOptions, Saved, SchemaChange};
+use task_checkpoint::{Checkpoint, Error, ResumePoint, SaveOptions, Saved, SchemaChange};
 
 fn main() -> ExitCode {
     let mut strict = false;
@@ -65,8 +66,20 @@ fn main() -> ExitCode {
 fn act(verb: &str, rest: &str, options: SaveOptions) -> Result<String, Error> {
     Ok(match verb {
         "prev-exists" => task_checkpoint::prev_exists()?.to_string(),
-        "resume" => resume(task_checkpoint::resume()?),
+        "resume" => resume(task_checkpoint::resume_point()?),
         "read" => contents(task_checkpoint::read()?),
+        "which" => match task_checkpoint::read_contents()? {
+            None => "none".into(),
+            Some(contents) => which(&contents.checkpoint),
+        },
+        "which-stream" => match task_checkpoint::read_stream()? {
+            None => "none".into(),
+            Some(stream) => which(stream.checkpoint()),
+        },
+        "which-restored" => match task_checkpoint::restore(rest)? {
+            None => "none".into(),
+            Some(checkpoint) => which(&checkpoint),
+        },
         "write" => saved(options.write(rest)?),
         "write-in-background" => {
             options.write_in_background(rest)?;
@@ -246,8 +259,20 @@ fn saved(saved: Saved) -> String {
     saved.sequence.to_string()
 }
 
-fn restored(sequence: Option<u64>) -> String {
-    sequence.map_or("none".into(), |sequence| sequence.to_string())
+fn which(checkpoint: &Checkpoint) -> String {
+    let Checkpoint {
+        sequence,
+        attempt,
+        age: _,
+        annotations,
+        schema,
+    } = checkpoint;
+    let schema = schema.as_deref().unwrap_or("no schema");
+    format!("{sequence} of {attempt}, {annotations:?}, {schema}")
+}
+
+fn restored(checkpoint: Option<Checkpoint>) -> String {
+    checkpoint.map_or("none".into(), |checkpoint| checkpoint.sequence.to_string())
 }
 
 /// Describes short contents as text, long ones by length and checksum.
