@@ -12,6 +12,10 @@ use crate::ctx::CheckpointView;
 /// What a resource takes: a stream holds a piece of 64 KiB.
 const HANDLE_BYTES: u64 = 66 << 10;
 
+/// How many calls between the host and the components of a guest may be running at a time, besides
+/// [`GuestLimits::handles`]. The export that the host calls is one of them.
+const CALLS: usize = 64;
+
 /// What a save, a restore and a stream of each kind take together, besides the description of a tree.
 const PIPELINE_BYTES: u64 = 192 << 20;
 
@@ -175,6 +179,8 @@ pub fn limit_store<T: CheckpointView + 'static>(store: &mut Store<T>) {
     view.table.set_max_capacity(limits.handles);
     store.limiter(|state| &mut state.checkpoint().ctx.meter);
     store.set_hostcall_fuel(limits.call_bytes);
-    // Wasmtime counts a handle for each component that holds it, and the guest's own resources too.
-    store.set_max_component_handles(limits.handles.saturating_mul(8));
+    // Wasmtime counts a handle for each component that holds it, the guest's own resources, and each call that is
+    // running.
+    let handles = limits.handles.saturating_mul(8).saturating_add(CALLS);
+    store.set_max_component_handles(handles);
 }
