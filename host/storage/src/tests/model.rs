@@ -138,4 +138,5 @@ each_rule_is_needed! {
     a_sweep_must_spare_newer_epochs: SweepOfAllEpochs within ATTEMPTS,
     names_must_not_be_reused: NamesReused within ATTEMPTS,
     a_reader_must_list_again: ClaimsWereClaims within READER,
+    the_first_page_of_a_list_must_have_the_newest_record: UnorderedLists within SAVES,
 }

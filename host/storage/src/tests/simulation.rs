@@ -33,7 +33,7 @@ use course::Weather;
 use dice::Dice;
 use owner::Owner;
 use process::{Habits, Process, Violated};
-use store::Shared;
+use store::{Lists, Shared};
 use trace::Trace;
 
 use crate::contents::read::list_objects;
@@ -51,13 +51,17 @@ struct Run {
 }
 
 fn run(seed: u64) -> Run {
+    run_with(seed, Lists::Ordered)
+}
+
+fn run_with(seed: u64, lists: Lists) -> Run {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build();
     runtime.unwrap().block_on(async {
         let mut dice = Dice::new(seed);
-        let shared = Shared::new(dice.split());
+        let shared = Shared::new(dice.split(), lists);
         let _ = live(&shared, &mut dice).await;
         let mut world = shared.lock();
         Run {
@@ -254,6 +258,28 @@ fn no_seed_loses_a_checkpoint() {
         failed.into_inner(),
         started.elapsed()
     );
+}
+
+/// The kind of storage where [`with_ordered_lists`](crate::OpenLocation::with_ordered_lists) must not be used.
+#[test]
+fn unordered_lists_that_are_read_to_their_end_lose_nothing() {
+    for seed in 0..50 {
+        let run = run_with(seed, Lists::Unordered);
+        if !run.violations.is_empty() {
+            fail(seed, &run);
+        }
+    }
+}
+
+/// Otherwise the simulation could not show that the order of lists matters.
+#[test]
+fn unordered_lists_of_which_only_the_first_page_is_read_lose_checkpoints() {
+    let broken = (0..100).find(|seed| {
+        let run = run_with(*seed, Lists::WronglyTrusted);
+        !run.violations.is_empty()
+    });
+    println!("found with seed {broken:?}");
+    assert!(broken.is_some());
 }
 
 #[test]

@@ -51,6 +51,15 @@ pub(super) enum Weakening {
     NamesReused,
     /// A reader that finds a claim where there may have been a commit does not list again.
     ClaimsWereClaims,
+    /// Lists are not in the order of names, so the first page may miss the newest record.
+    UnorderedLists,
+}
+
+/// The first page of a list, which is all that a claim reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Page {
+    HasNewest,
+    MissesNewest,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +73,9 @@ pub(super) enum Answer {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    List(u8),
+    List(u8, Page),
     Claim(u8, Answer),
-    Confirm(u8),
+    Confirm(u8, Page),
     Load(u8),
     Sweep(u8),
     /// Stores a new data object. If true, the save also reuses those of the newest retained commit.
@@ -119,17 +128,25 @@ impl Model for Protocol {
         if state.lost < self.bounds.lost {
             answers.extend([Answer::Lost, Answer::Late]);
         }
+        let mut pages = vec![Page::HasNewest];
+        if self.without == Some(Weakening::UnorderedLists) {
+            pages.push(Page::MissesNewest);
+        }
         for (number, attempt) in state.attempts.iter().enumerate() {
             let i = number as u8;
             match attempt.phase {
                 Phase::Unborn => {
                     // Attempts are interchangeable, so a single order of beginning is enough.
                     let first = number == 0 || state.attempts[number - 1].phase != Phase::Unborn;
-                    steps.extend(first.then_some(Step::List(i)));
+                    if first {
+                        steps.extend(pages.iter().map(|page| Step::List(i, *page)));
+                    }
                 }
                 Phase::Listed(_) if attempt.claims == self.bounds.claims => {}
                 Phase::Listed(_) => steps.extend(answers.iter().map(|a| Step::Claim(i, *a))),
-                Phase::Claimed(_) => steps.push(Step::Confirm(i)),
+                Phase::Claimed(_) => {
+                    steps.extend(pages.iter().map(|page| Step::Confirm(i, *page)));
+                }
                 Phase::Confirmed => steps.push(Step::Load(i)),
                 Phase::Sweeping => steps.push(Step::Sweep(i)),
                 Phase::Owner if attempt.saves < self.bounds.saves => {
@@ -160,9 +177,11 @@ impl Model for Protocol {
     fn next_state(&self, before: &State, step: Step) -> Option<State> {
         let mut state = before.clone();
         match step {
-            Step::List(i) => state.attempts[i as usize].phase = Phase::Listed(state.last()),
+            Step::List(i, page) => {
+                state.attempts[i as usize].phase = Phase::Listed(state.last_on(page));
+            }
             Step::Claim(i, answer) => self.claim(&mut state, i, answer),
-            Step::Confirm(i) => self.confirm(&mut state, i),
+            Step::Confirm(i, page) => self.confirm(&mut state, i, page),
             Step::Load(i) => self.load(&mut state, i),
             Step::Sweep(i) => self.sweep(&mut state, i),
             Step::Stage(i, reuse) => self.stage(&mut state, i, reuse),

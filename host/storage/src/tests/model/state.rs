@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::protocol::Page;
+
 /// A slot of the log, counted from 1.
 pub(super) type Slot = u8;
 /// A set of data objects, or of slots.
@@ -125,6 +127,18 @@ impl State {
 
     pub(super) fn last(&self) -> Slot {
         self.log.len().saturating_sub(1) as Slot
+    }
+
+    /// The last slot on a page of a list.
+    pub(super) fn last_on(&self, page: Page) -> Slot {
+        match page {
+            Page::HasNewest => self.last(),
+            Page::MissesNewest => {
+                let others = (0..self.last()).rev();
+                let mut filled = others.filter(|slot| self.at(*slot).is_some());
+                filled.next().unwrap_or(0)
+            }
+        }
     }
 
     pub(super) fn commit_at(&self, slot: Slot) -> Option<Commit> {

@@ -1,6 +1,6 @@
 //! What each step changes: those of an attempt, of the network and of a reader.
 
-use super::protocol::{Answer, Protocol, Weakening};
+use super::protocol::{Answer, Page, Protocol, Weakening};
 use super::state::{
     Attempt, Commit, Phase, Reader, Record, Request, Set, Slot, State, bit, members,
 };
@@ -37,17 +37,18 @@ impl Protocol {
     }
 
     /// Models the second list, after which the attempt gives its task the newest checkpoint.
-    pub(super) fn confirm(&self, state: &mut State, i: u8) {
+    pub(super) fn confirm(&self, state: &mut State, i: u8, page: Page) {
         let Phase::Claimed(slot) = state.attempts[i as usize].phase else {
             return;
         };
-        let last = state.last();
+        let last = state.last_on(page);
         if last != slot && !self.without(Weakening::NoSecondList) {
             state.attempts[i as usize].phase = Phase::Listed(last);
             return;
         }
-        let newest = state.history().first().map_or(0, |(newest, _)| *newest);
-        if newest < state.acknowledged.0 {
+        let mut listed = (0..=last).rev();
+        let newest = listed.find(|slot| state.commit_at(*slot).is_some());
+        if newest.unwrap_or(0) < state.acknowledged.0 {
             state.wrong = Some("an attempt resumes from less than what is acknowledged");
         }
         let attempt = &mut state.attempts[i as usize];

@@ -255,14 +255,14 @@ impl ObjectStore for Connection {
     /// Lists in small pages. Each page shows the state at the time of its own request.
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let (connection, prefix) = (self.clone(), prefix.cloned().unwrap_or_default());
-        let pages = stream::try_unfold(Some(String::new()), move |after| {
+        let pages = stream::try_unfold(Some(None), move |after: Option<Option<String>>| {
             let (connection, prefix) = (connection.clone(), prefix.clone());
             async move {
                 let Some(after) = after else { return Ok(None) };
                 let beneath = format!("{prefix}/");
-                let page = move |world: &mut World| Ok(world.page(&beneath, &after));
+                let page = move |world: &mut World| Ok(world.page(&beneath, after.as_deref()));
                 let (page, _) = connection.send("list", &prefix, page).await?;
-                let last = page.last().map(|meta| meta.location.to_string());
+                let last = page.last().map(|meta| Some(meta.location.to_string()));
                 Ok::<_, Error>(Some((stream::iter(page.into_iter().map(Ok)), last)))
             }
         });

@@ -12,7 +12,7 @@ use super::course::Weather;
 use super::dice::Dice;
 use super::ledger::is_excused;
 use super::owner::Owner;
-use super::store::Shared;
+use super::store::{Lists, Shared};
 use crate::checkpoint::CheckpointInfo;
 use crate::environment::{Clock, Environment, Randomness};
 use crate::error::{Error, ErrorKind};
@@ -51,12 +51,15 @@ impl Process {
     pub(super) fn new(shared: &Shared, number: u32, weather: Weather, dice: Dice) -> Self {
         let connection = Connection::new(shared, number, weather);
         let store = Arc::new(connection.clone());
+        let location = OpenLocation::new(store, Path::from("task"), "test:///task")
+            .with_environment(environment(dice));
         Self {
             shared: shared.clone(),
             number,
-            location: OpenLocation::new(store, Path::from("task"), "test:///task")
-                .with_ordered_lists()
-                .with_environment(environment(dice)),
+            location: match shared.lists {
+                Lists::Ordered | Lists::WronglyTrusted => location.with_ordered_lists(),
+                Lists::Unordered => location,
+            },
             connection,
         }
     }

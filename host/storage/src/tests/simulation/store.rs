@@ -20,29 +20,46 @@ pub(super) struct World {
     pub(super) ledger: Ledger,
     pub(super) trace: Trace,
     pub(super) dice: Dice,
+    lists: Lists,
     started: Instant,
     /// The number of requests that may still take effect.
     pub(super) in_flight: usize,
 }
 
+/// The order of lists, and whether the processes rely on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lists {
+    /// In the order of names, and trusted to be.
+    Ordered,
+    /// In the opposite order, and read to their end.
+    Unordered,
+    /// In the opposite order, although the processes read only the first page.
+    WronglyTrusted,
+}
+
 /// A handle to the world. All processes share it.
 #[derive(Clone)]
-pub(super) struct Shared(Arc<Mutex<World>>);
+pub(super) struct Shared {
+    pub(super) lists: Lists,
+    world: Arc<Mutex<World>>,
+}
 
 impl Shared {
-    pub(super) fn new(dice: Dice) -> Self {
-        Self(Arc::new(Mutex::new(World {
+    pub(super) fn new(dice: Dice, lists: Lists) -> Self {
+        let world = Arc::new(Mutex::new(World {
             objects: BTreeMap::new(),
             ledger: Ledger::default(),
             trace: Trace::default(),
             dice,
+            lists,
             started: Instant::now(),
             in_flight: 0,
-        })))
+        }));
+        Self { lists, world }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, World> {
-        self.0.lock().unwrap()
+        self.world.lock().unwrap()
     }
 
     /// Notes an event other than a request.
@@ -103,12 +120,23 @@ impl World {
     }
 
     /// Returns the next page of a list, starting after the object with this name.
-    pub(super) fn page(&mut self, prefix: &str, after: &str) -> Vec<ObjectMeta> {
+    pub(super) fn page(&mut self, prefix: &str, after: Option<&str>) -> Vec<ObjectMeta> {
         let most = self.dice.within(1..5) as usize;
-        let beneath = self.objects.range(after.to_owned()..);
-        let beneath = beneath.filter(|(name, _)| name.as_str() > after && name.starts_with(prefix));
-        let listed = beneath.map(|(name, bytes)| meta(&Path::from(name.as_str()), bytes));
-        listed.take(most).collect()
+        let listed = |(name, bytes): (&String, &Bytes)| meta(&Path::from(name.as_str()), bytes);
+        let beneath = self.objects.iter();
+        let beneath = beneath.filter(|(name, _)| name.starts_with(prefix));
+        match self.lists {
+            Lists::Ordered => {
+                let next =
+                    beneath.filter(|(name, _)| after.is_none_or(|after| name.as_str() > after));
+                next.take(most).map(listed).collect()
+            }
+            Lists::Unordered | Lists::WronglyTrusted => {
+                let next =
+                    beneath.filter(|(name, _)| after.is_none_or(|after| name.as_str() < after));
+                next.rev().take(most).map(listed).collect()
+            }
+        }
     }
 }
 
