@@ -81,7 +81,7 @@ impl Default for Sizes {
             block: 128 << 10,
             batch: 1 << 20,
             nodes: CutSizes::around(2 << 10),
-            root: 16 << 10,
+            root: 8 << 10,
             segment: 16 << 20,
             first_segment: 256 << 10,
             object: 16 << 20,

@@ -118,7 +118,7 @@ async fn borrowed_and_owned_contents_are_stored_identically() {
         assert!(read.unwrap() == contents, "{size} bytes");
         // The chunks are the same, so only a record is uploaded.
         let again = attempt.write(contents.into()).await.unwrap();
-        assert!(again.uploaded_bytes < 20_000, "{size} bytes: {again:?}");
+        assert!(again.uploaded_bytes < 10_000, "{size} bytes: {again:?}");
     }
 }
 
