@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::{Mutex, oneshot};
 use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
-use wasmtime::{Cache, CacheConfig, Config, Engine, Store, Trap};
+#[cfg(feature = "cache")]
+use wasmtime::{Cache, CacheConfig};
+use wasmtime::{Config, Engine, Store, Trap};
 use wasmtime_checkpoint::{
     CheckpointCtx, CheckpointCtxView, CheckpointView, GuestLimits, limit_store,
 };
@@ -225,10 +227,18 @@ impl Task {
 }
 
 /// Returns the directory of compiled tasks. Whoever writes to it chooses what this program runs.
+#[cfg(feature = "cache")]
 pub(crate) fn compiled_tasks() -> Option<PathBuf> {
     cache().map(|cache| cache.directory().clone())
 }
 
+/// Without the feature, nothing reads such a directory.
+#[cfg(not(feature = "cache"))]
+pub(crate) fn compiled_tasks() -> Option<PathBuf> {
+    None
+}
+
+#[cfg(feature = "cache")]
 fn cache() -> Option<Cache> {
     Cache::new(CacheConfig::new()).ok()
 }
@@ -237,6 +247,7 @@ fn engine() -> anyhow::Result<Engine> {
     let mut config = Config::new();
     config.epoch_interruption(true);
     // Without a cache directory, every run compiles again. That is no reason to fail.
+    #[cfg(feature = "cache")]
     config.cache(cache());
     Engine::new(&config)
         .map_err(anyhow_of)
