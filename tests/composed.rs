@@ -87,6 +87,13 @@ fn the_task_sees_neither_the_directory_nor_the_variables() {
             "list nothing",
             "list 0",
         ]);
+    for verb in ["save", "save-in-background", "restore-replacing"] {
+        for path in ["/checkpoint", "/checkpoint/log", "checkpoint"] {
+            place
+                .run(&format!("{verb}={path} read"))
+                .printed(["error: invalid-path", "read \"x\""]);
+        }
+    }
     // If the location is below a preopened directory, all of that directory is hidden.
     let cli = Cli::stock()
         .dir(&place.store(), "/all")

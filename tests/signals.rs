@@ -56,11 +56,20 @@ fn a_second_signal_ends_the_run_at_once_without_damage() {
 fn a_task_that_ignores_a_signal_and_ends_keeps_its_own_result() {
     let place = Place::new();
     let go = place.work().join("go");
-    let mut running = place.cli().verbs("write=one wait=/data/go").start();
+    // `save-due` only says when to save.
+    let verbs = "write=one save-due wait=/data/go save-due";
+    let mut running = place.cli().verbs(verbs).start();
     assert_eq!(running.line(), Some("write 2"));
+    assert_eq!(running.line(), Some("save-due false"));
     running.signal(Signal::TERM);
     std::fs::write(go, "").unwrap();
-    assert_eq!(running.finish().code, Some(0));
+    let outcome = running.finish();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+    assert!(
+        outcome.lines.contains(&"save-due true".into()),
+        "{}",
+        outcome.text()
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The guarantees of the interface `files`, through the command line.
+//! The guarantees of the interfaces `files` and `paths`, through the command line.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -11,6 +11,8 @@ use crate::support::{Place, on_each_host, tree};
 on_each_host![
     a_restored_directory_equals_the_saved_one,
     many_files_round_trip,
+    a_path_is_resolved_against_the_directories_of_the_task,
+    a_descriptor_and_a_path_save_and_restore_the_same,
     restoring_over_other_content_is_refused,
     restoring_over_other_content_replaces_it_on_request,
     a_second_restore_is_a_no_op_with_the_same_result,
@@ -85,6 +87,76 @@ fn many_files_round_trip(host: Host) {
     let again = tree(&place.work().join("again"));
     assert_eq!(again.len(), 1000);
     assert_eq!(again, tree(&place.work().join("model")));
+}
+
+fn a_path_is_resolved_against_the_directories_of_the_task(host: Host) {
+    let place = Place::on(host);
+    let (outer, inner) = (place.work().join("outer"), place.work().join("inner"));
+    for dir in [&outer, &inner] {
+        fs::create_dir(dir).unwrap();
+    }
+    let cli = place.cli().dir(&outer, ".").dir(&inner, "/deep/er");
+    cli.verbs(
+        "file=state=x save=state restore=./copies/a restore=/copies/b restore=deep/er/c restore=/deep/er/./d/ \
+         restore=/data/e",
+    )
+    .outcome()
+    .printed([
+        "file made",
+        "save 2",
+        "restore 2",
+        "restore 2",
+        "restore 2",
+        "restore 2",
+        "restore 2",
+    ]);
+    let restored = [
+        outer.join("copies/a"),
+        outer.join("copies/b"),
+        inner.join("c"),
+        inner.join("d"),
+        place.work().join("e"),
+    ];
+    for path in restored {
+        assert_eq!(fs::read_to_string(&path).unwrap(), "x", "{path:?}");
+    }
+    // Only `/data` is given here.
+    for path in [
+        "",
+        "/",
+        "state",
+        "/database/x",
+        "/data/../x",
+        "/data/e/../../x",
+        "../x",
+    ] {
+        for verb in ["save", "restore", "restore-replacing", "save-in-background"] {
+            place
+                .run(&format!("{verb}={path}"))
+                .printed(["error: invalid-path"]);
+        }
+    }
+}
+
+fn a_descriptor_and_a_path_save_and_restore_the_same(host: Host) {
+    let place = Place::on(host);
+    place
+        .run("files=/data/model=3 save-at=model restore=/data/a save=/data/model restore-at=b")
+        .printed([
+            "files made",
+            "save-at 2",
+            "restore 2",
+            "save 3",
+            "restore-at 3",
+        ]);
+    let saved = tree(&place.work().join("model"));
+    assert_eq!(tree(&place.work().join("a")), saved);
+    assert_eq!(tree(&place.work().join("b")), saved);
+    // An empty path is the directory of the descriptor.
+    place
+        .run("save-at= restore=/data/model/all")
+        .printed(["save-at 5", "restore 5"]);
+    assert!(place.work().join("model/all/model").is_dir());
 }
 
 fn restoring_over_other_content_is_refused(host: Host) {

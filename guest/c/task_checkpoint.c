@@ -124,102 +124,37 @@ ckpt_status ckpt_write_in_background(const void *contents, size_t size) {
     return saved(task_checkpoint_checkpointer_write_in_background(&list, &annotations, &error), &error);
 }
 
-/* Returns the length of the next name in a path, after skipping what separates names. The working directory is the root,
- * so absolute and relative paths are the same. */
-static size_t next_name(const char **path, size_t *left) {
-    for (;;) {
-        while (*left > 0 && **path == '/') (*path)++, (*left)--;
-        size_t length = 0;
-        while (length < *left && (*path)[length] != '/') length++;
-        if (length != 1 || **path != '.') return length;
-        (*path)++, (*left)--;
-    }
-}
-
-/* Returns the part of `path` beneath the directory `name`, or NULL if it is not beneath it. */
-static const char *beneath(const char *name, size_t name_left, const char *path) {
-    size_t path_left = strlen(path);
-    for (;;) {
-        size_t expected = next_name(&name, &name_left), found = next_name(&path, &path_left);
-        if (expected == 0) return path;
-        if (found != expected || memcmp(name, path, found) != 0) return NULL;
-        name += found, name_left -= found;
-        path += found, path_left -= found;
-    }
-}
-
-/* A path, resolved against the directories that the host gave to the task. */
-typedef struct {
-    wasi_filesystem_preopens_list_tuple2_own_descriptor_string_t directories;
-    size_t found;
-    program_string_t rest;
-} located;
-
-static ckpt_status locate(const char *path, located *to) {
-    /* The host would take an empty path as the whole directory, which no slip should save or replace. */
-    if (!path || !*path) return fail_text(CKPT_INVALID_PATH, "the path is empty");
-    const char *best = NULL;
-    wasi_filesystem_preopens_get_directories(&to->directories);
-    for (size_t i = 0; i < to->directories.len; i++) {
-        program_string_t *name = &to->directories.ptr[i].f1;
-        const char *rest = beneath((const char *)name->ptr, name->len, path);
-        if (rest && (!best || rest > best)) best = rest, to->found = i;
-    }
-    if (best) {
-        program_string_set(&to->rest, best);
-        return CKPT_OK;
-    }
-    wasi_filesystem_preopens_list_tuple2_own_descriptor_string_free(&to->directories);
-    snprintf(message, sizeof message, "%s: it is in no directory of this task; give it one with --dir", path);
-    return CKPT_INVALID_PATH;
-}
-
-static wasi_filesystem_types_borrow_descriptor_t directory(located *at) {
-    return wasi_filesystem_types_borrow_descriptor(at->directories.ptr[at->found].f0);
-}
-
-static void leave(located *at) {
-    wasi_filesystem_preopens_list_tuple2_own_descriptor_string_free(&at->directories);
+/* The host resolves the path, and reports one that is empty. */
+static program_string_t path_text(const char *path) {
+    program_string_t text;
+    program_string_set(&text, path ? path : "");
+    return text;
 }
 
 ckpt_status ckpt_save(const char *path) {
     task_checkpoint_types_error_t error;
     task_checkpoint_types_saved_t ret;
-    located at;
-    ckpt_status status = locate(path, &at);
-    if (status) return status;
-    status = saved(task_checkpoint_files_save(directory(&at), &at.rest, &annotations, &ret, &error), &error);
-    leave(&at);
-    return status;
+    program_string_t text = path_text(path);
+    return saved(task_checkpoint_paths_save(&text, &annotations, &ret, &error), &error);
 }
 
 ckpt_status ckpt_save_in_background(const char *path) {
     task_checkpoint_types_error_t error;
-    located at;
-    ckpt_status status = locate(path, &at);
-    if (status) return status;
-    status = saved(task_checkpoint_files_save_in_background(directory(&at), &at.rest, &annotations, &error), &error);
-    leave(&at);
-    return status;
+    program_string_t text = path_text(path);
+    return saved(task_checkpoint_paths_save_in_background(&text, &annotations, &error), &error);
 }
 
 ckpt_status ckpt_restore(const char *path, ckpt_existing existing, bool *found) {
     task_checkpoint_types_error_t error;
-    task_checkpoint_files_option_checkpoint_t restored;
-    located at;
+    task_checkpoint_paths_option_checkpoint_t restored;
+    program_string_t text = path_text(path);
     is_given = false;
-    ckpt_status status = locate(path, &at);
-    if (status) return status;
-    task_checkpoint_files_existing_t how =
-        existing == CKPT_REPLACE ? TASK_CHECKPOINT_FILES_EXISTING_REPLACE : TASK_CHECKPOINT_FILES_EXISTING_REFUSE;
-    if (!task_checkpoint_files_restore(directory(&at), &at.rest, how, &restored, &error)) {
-        status = failed(&error);
-    } else {
-        if (restored.is_some) give(&restored.val);
-        if (found) *found = restored.is_some;
-    }
-    leave(&at);
-    return status;
+    task_checkpoint_types_existing_t how =
+        existing == CKPT_REPLACE ? TASK_CHECKPOINT_TYPES_EXISTING_REPLACE : TASK_CHECKPOINT_TYPES_EXISTING_REFUSE;
+    if (!task_checkpoint_paths_restore(&text, how, &restored, &error)) return failed(&error);
+    if (restored.is_some) give(&restored.val);
+    if (found) *found = restored.is_some;
+    return CKPT_OK;
 }
 
 ckpt_status ckpt_flush(void) {
@@ -248,7 +183,7 @@ static task_checkpoint_checkpointer_advice_t advice(void) {
     return ret;
 }
 
-bool ckpt_save_due(void) { return advice().now; }
+bool ckpt_save_due(void) { return task_checkpoint_checkpointer_save_due(); }
 
 bool ckpt_stopping(uint64_t *milliseconds) {
     task_checkpoint_checkpointer_advice_t said = advice();

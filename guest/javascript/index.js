@@ -1,9 +1,8 @@
 // The import `task:checkpoint` for tasks in JavaScript. `index.d.ts` describes the functions.
 
 import * as checkpointer from "task:checkpoint/checkpointer@0.2.0";
-import * as files from "task:checkpoint/files@0.2.0";
+import * as paths from "task:checkpoint/paths@0.2.0";
 import * as streams from "task:checkpoint/streams@0.2.0";
-import { getDirectories } from "wasi:filesystem/preopens@0.2.12";
 
 export class CheckpointError extends Error {
   constructor(code, value) {
@@ -32,6 +31,13 @@ function call(work) {
 
 const pairs = (options) => Object.entries(options?.annotations ?? {}).map(([key, value]) => [key, String(value)]);
 const encode = (contents) => (typeof contents === "string" ? new TextEncoder().encode(contents) : contents);
+
+/** Checks a path, which the host resolves. Anything else would become a string such as "undefined". */
+function text(path) {
+  if (typeof path !== "string") throw new CheckpointError("invalid-path", `a path is a string, not ${typeof path}`);
+  return path;
+}
+
 const dispose = (resource) => resource?.[Symbol.dispose]?.();
 
 export const prevExists = () => call(() => checkpointer.prevExists());
@@ -71,14 +77,14 @@ export const write = (contents, options) => call(() => checkpointer.write(encode
 export const writeInBackground = (contents, options) =>
   call(() => checkpointer.writeInBackground(encode(contents), pairs(options)));
 
-export const save = (path, options) => located(path, (dir, rest) => files.save(dir, rest, pairs(options)));
+export const save = (path, options) => call(() => paths.save(text(path), pairs(options)));
 
 export const saveInBackground = (path, options) =>
-  located(path, (dir, rest) => files.saveInBackground(dir, rest, pairs(options)));
+  call(() => paths.saveInBackground(text(path), pairs(options)));
 
 export function restore(path, options) {
   const existing = options?.replace ? "replace" : "refuse";
-  const restored = located(path, (dir, rest) => files.restore(dir, rest, existing));
+  const restored = call(() => paths.restore(text(path), existing));
   return restored && checkpoint(restored);
 }
 
@@ -174,7 +180,7 @@ export function advice() {
   return { now, stopping: stopping === undefined ? undefined : Number(stopping) };
 }
 
-export const saveDue = () => advice().now;
+export const saveDue = () => checkpointer.saveDue();
 export const stopping = () => advice().stopping;
 export const declareSchema = (name, change = "refuse") => call(() => checkpointer.declareSchema(name, change));
 export const limits = () => call(() => checkpointer.getLimits());
@@ -191,30 +197,4 @@ export function task(body) {
       }
     },
   };
-}
-
-/** Calls `work` with the directory of the task that contains `path`, and the path relative to it. */
-function located(path, work) {
-  const invalid = (why) => new CheckpointError("invalid-path", `${path}: ${why}`);
-  // The host would take an empty path as the whole directory, which no slip should save or replace.
-  if (typeof path !== "string" || path === "") throw invalid("the path is empty");
-  const directories = getDirectories();
-  try {
-    const found = directories
-      .map(([dir, name]) => [dir, beneath(name, path)])
-      .filter(([, rest]) => rest !== undefined)
-      .sort(([, a], [, b]) => a.length - b.length)[0];
-    if (found === undefined) throw invalid("it is in no directory of this task; give it one with --dir");
-    return call(() => work(...found));
-  } finally {
-    for (const [dir] of directories) dispose(dir);
-  }
-}
-
-/** Returns `path` relative to the directory `name`, or `undefined` if it is not beneath it. */
-function beneath(name, path) {
-  // The working directory is the root, so absolute and relative paths are the same.
-  const parts = (text) => text.split("/").filter((part) => part !== "" && part !== ".");
-  const [directory, rest] = [parts(name), parts(path)];
-  return directory.every((part, at) => rest[at] === part) ? rest.slice(directory.length).join("/") : undefined;
 }

@@ -179,6 +179,42 @@ extern void __wasm_import_wasi_filesystem_types_filesystem_error_code(int32_t, u
 __attribute__((__import_module__("wasi:filesystem/preopens@0.2.12"), __import_name__("get-directories")))
 extern void __wasm_import_wasi_filesystem_preopens_get_directories(uint8_t *);
 
+// Imported Functions from `task:checkpoint/files@0.2.0`
+
+__attribute__((__import_module__("task:checkpoint/files@0.2.0"), __import_name__("save")))
+extern void __wasm_import_task_checkpoint_files_save(int32_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("task:checkpoint/files@0.2.0"), __import_name__("save-in-background")))
+extern void __wasm_import_task_checkpoint_files_save_in_background(int32_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("task:checkpoint/files@0.2.0"), __import_name__("restore")))
+extern void __wasm_import_task_checkpoint_files_restore(int32_t, uint8_t *, size_t, int32_t, uint8_t *);
+
+// Imported Functions from `task:checkpoint/streams@0.2.0`
+
+__attribute__((__import_module__("task:checkpoint/streams@0.2.0"), __import_name__("[static]save-stream.begin")))
+extern void __wasm_import_task_checkpoint_streams_static_save_stream_begin(uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("task:checkpoint/streams@0.2.0"), __import_name__("[method]save-stream.contents")))
+extern void __wasm_import_task_checkpoint_streams_method_save_stream_contents(int32_t, uint8_t *);
+
+__attribute__((__import_module__("task:checkpoint/streams@0.2.0"), __import_name__("[static]save-stream.commit")))
+extern void __wasm_import_task_checkpoint_streams_static_save_stream_commit(int32_t, int64_t, uint8_t *);
+
+__attribute__((__import_module__("task:checkpoint/streams@0.2.0"), __import_name__("read")))
+extern void __wasm_import_task_checkpoint_streams_read(uint8_t *);
+
+// Imported Functions from `task:checkpoint/paths@0.2.0`
+
+__attribute__((__import_module__("task:checkpoint/paths@0.2.0"), __import_name__("save")))
+extern void __wasm_import_task_checkpoint_paths_save(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("task:checkpoint/paths@0.2.0"), __import_name__("save-in-background")))
+extern void __wasm_import_task_checkpoint_paths_save_in_background(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("task:checkpoint/paths@0.2.0"), __import_name__("restore")))
+extern void __wasm_import_task_checkpoint_paths_restore(uint8_t *, size_t, int32_t, uint8_t *);
+
 // Imported Functions from `task:checkpoint/checkpointer@0.2.0`
 
 __attribute__((__import_module__("task:checkpoint/checkpointer@0.2.0"), __import_name__("prev-exists")))
@@ -205,33 +241,11 @@ extern void __wasm_import_task_checkpoint_checkpointer_declare_schema(uint8_t *,
 __attribute__((__import_module__("task:checkpoint/checkpointer@0.2.0"), __import_name__("should-save")))
 extern void __wasm_import_task_checkpoint_checkpointer_should_save(uint8_t *);
 
+__attribute__((__import_module__("task:checkpoint/checkpointer@0.2.0"), __import_name__("save-due")))
+extern int32_t __wasm_import_task_checkpoint_checkpointer_save_due(void);
+
 __attribute__((__import_module__("task:checkpoint/checkpointer@0.2.0"), __import_name__("get-limits")))
 extern void __wasm_import_task_checkpoint_checkpointer_get_limits(uint8_t *);
-
-// Imported Functions from `task:checkpoint/files@0.2.0`
-
-__attribute__((__import_module__("task:checkpoint/files@0.2.0"), __import_name__("save")))
-extern void __wasm_import_task_checkpoint_files_save(int32_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
-
-__attribute__((__import_module__("task:checkpoint/files@0.2.0"), __import_name__("save-in-background")))
-extern void __wasm_import_task_checkpoint_files_save_in_background(int32_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
-
-__attribute__((__import_module__("task:checkpoint/files@0.2.0"), __import_name__("restore")))
-extern void __wasm_import_task_checkpoint_files_restore(int32_t, uint8_t *, size_t, int32_t, uint8_t *);
-
-// Imported Functions from `task:checkpoint/streams@0.2.0`
-
-__attribute__((__import_module__("task:checkpoint/streams@0.2.0"), __import_name__("[static]save-stream.begin")))
-extern void __wasm_import_task_checkpoint_streams_static_save_stream_begin(uint8_t *, size_t, uint8_t *);
-
-__attribute__((__import_module__("task:checkpoint/streams@0.2.0"), __import_name__("[method]save-stream.contents")))
-extern void __wasm_import_task_checkpoint_streams_method_save_stream_contents(int32_t, uint8_t *);
-
-__attribute__((__import_module__("task:checkpoint/streams@0.2.0"), __import_name__("[static]save-stream.commit")))
-extern void __wasm_import_task_checkpoint_streams_static_save_stream_commit(int32_t, int64_t, uint8_t *);
-
-__attribute__((__import_module__("task:checkpoint/streams@0.2.0"), __import_name__("read")))
-extern void __wasm_import_task_checkpoint_streams_read(uint8_t *);
 
 // Canonical ABI intrinsics
 
@@ -609,112 +623,6 @@ void task_checkpoint_types_checkpoint_free(task_checkpoint_types_checkpoint_t *p
   task_checkpoint_types_annotations_free(&ptr->annotations);
 }
 
-void task_checkpoint_checkpointer_annotations_free(task_checkpoint_checkpointer_annotations_t *ptr) {
-  task_checkpoint_types_annotations_free(ptr);
-}
-
-void task_checkpoint_checkpointer_checkpoint_free(task_checkpoint_checkpointer_checkpoint_t *ptr) {
-  task_checkpoint_types_checkpoint_free(ptr);
-}
-
-void task_checkpoint_checkpointer_error_free(task_checkpoint_checkpointer_error_t *ptr) {
-  task_checkpoint_types_error_free(ptr);
-}
-
-void task_checkpoint_checkpointer_fall_back_free(task_checkpoint_checkpointer_fall_back_t *ptr) {
-  task_checkpoint_checkpointer_checkpoint_free(&ptr->checkpoint);
-  program_string_free(&ptr->reason);
-}
-
-void task_checkpoint_checkpointer_resume_point_free(task_checkpoint_checkpointer_resume_point_t *ptr) {
-  switch ((int32_t) ptr->tag) {
-    case 1: {
-      task_checkpoint_checkpointer_checkpoint_free(&ptr->val.resumed);
-      break;
-    }
-    case 2: {
-      task_checkpoint_checkpointer_fall_back_free(&ptr->val.fell_back);
-      break;
-    }
-  }
-}
-
-void task_checkpoint_checkpointer_contents_free(task_checkpoint_checkpointer_contents_t *ptr) {
-  task_checkpoint_checkpointer_checkpoint_free(&ptr->checkpoint);
-}
-
-void task_checkpoint_checkpointer_option_milliseconds_free(task_checkpoint_checkpointer_option_milliseconds_t *ptr) {
-  if (ptr->is_some) {
-  }
-}
-
-void task_checkpoint_checkpointer_advice_free(task_checkpoint_checkpointer_advice_t *ptr) {
-  task_checkpoint_checkpointer_option_milliseconds_free(&ptr->stopping);
-}
-
-void task_checkpoint_checkpointer_result_bool_error_free(task_checkpoint_checkpointer_result_bool_error_t *ptr) {
-  if (!ptr->is_err) {
-  } else {
-    task_checkpoint_checkpointer_error_free(&ptr->val.err);
-  }
-}
-
-void task_checkpoint_checkpointer_result_resume_point_error_free(task_checkpoint_checkpointer_result_resume_point_error_t *ptr) {
-  if (!ptr->is_err) {
-    task_checkpoint_checkpointer_resume_point_free(&ptr->val.ok);
-  } else {
-    task_checkpoint_checkpointer_error_free(&ptr->val.err);
-  }
-}
-
-void task_checkpoint_checkpointer_option_contents_free(task_checkpoint_checkpointer_option_contents_t *ptr) {
-  if (ptr->is_some) {
-    task_checkpoint_checkpointer_contents_free(&ptr->val);
-  }
-}
-
-void task_checkpoint_checkpointer_result_option_contents_error_free(task_checkpoint_checkpointer_result_option_contents_error_t *ptr) {
-  if (!ptr->is_err) {
-    task_checkpoint_checkpointer_option_contents_free(&ptr->val.ok);
-  } else {
-    task_checkpoint_checkpointer_error_free(&ptr->val.err);
-  }
-}
-
-void task_checkpoint_checkpointer_result_saved_error_free(task_checkpoint_checkpointer_result_saved_error_t *ptr) {
-  if (!ptr->is_err) {
-  } else {
-    task_checkpoint_checkpointer_error_free(&ptr->val.err);
-  }
-}
-
-void task_checkpoint_checkpointer_result_void_error_free(task_checkpoint_checkpointer_result_void_error_t *ptr) {
-  if (!ptr->is_err) {
-  } else {
-    task_checkpoint_checkpointer_error_free(&ptr->val.err);
-  }
-}
-
-void task_checkpoint_checkpointer_option_saved_free(task_checkpoint_checkpointer_option_saved_t *ptr) {
-  if (ptr->is_some) {
-  }
-}
-
-void task_checkpoint_checkpointer_result_option_saved_error_free(task_checkpoint_checkpointer_result_option_saved_error_t *ptr) {
-  if (!ptr->is_err) {
-    task_checkpoint_checkpointer_option_saved_free(&ptr->val.ok);
-  } else {
-    task_checkpoint_checkpointer_error_free(&ptr->val.err);
-  }
-}
-
-void task_checkpoint_checkpointer_result_limits_error_free(task_checkpoint_checkpointer_result_limits_error_t *ptr) {
-  if (!ptr->is_err) {
-  } else {
-    task_checkpoint_checkpointer_error_free(&ptr->val.err);
-  }
-}
-
 void task_checkpoint_files_annotations_free(task_checkpoint_files_annotations_t *ptr) {
   task_checkpoint_types_annotations_free(ptr);
 }
@@ -818,6 +726,152 @@ void task_checkpoint_streams_result_option_reading_error_free(task_checkpoint_st
     task_checkpoint_streams_option_reading_free(&ptr->val.ok);
   } else {
     task_checkpoint_streams_error_free(&ptr->val.err);
+  }
+}
+
+void task_checkpoint_paths_annotations_free(task_checkpoint_paths_annotations_t *ptr) {
+  task_checkpoint_types_annotations_free(ptr);
+}
+
+void task_checkpoint_paths_checkpoint_free(task_checkpoint_paths_checkpoint_t *ptr) {
+  task_checkpoint_types_checkpoint_free(ptr);
+}
+
+void task_checkpoint_paths_error_free(task_checkpoint_paths_error_t *ptr) {
+  task_checkpoint_types_error_free(ptr);
+}
+
+void task_checkpoint_paths_result_saved_error_free(task_checkpoint_paths_result_saved_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    task_checkpoint_paths_error_free(&ptr->val.err);
+  }
+}
+
+void task_checkpoint_paths_result_void_error_free(task_checkpoint_paths_result_void_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    task_checkpoint_paths_error_free(&ptr->val.err);
+  }
+}
+
+void task_checkpoint_paths_option_checkpoint_free(task_checkpoint_paths_option_checkpoint_t *ptr) {
+  if (ptr->is_some) {
+    task_checkpoint_paths_checkpoint_free(&ptr->val);
+  }
+}
+
+void task_checkpoint_paths_result_option_checkpoint_error_free(task_checkpoint_paths_result_option_checkpoint_error_t *ptr) {
+  if (!ptr->is_err) {
+    task_checkpoint_paths_option_checkpoint_free(&ptr->val.ok);
+  } else {
+    task_checkpoint_paths_error_free(&ptr->val.err);
+  }
+}
+
+void task_checkpoint_checkpointer_annotations_free(task_checkpoint_checkpointer_annotations_t *ptr) {
+  task_checkpoint_types_annotations_free(ptr);
+}
+
+void task_checkpoint_checkpointer_checkpoint_free(task_checkpoint_checkpointer_checkpoint_t *ptr) {
+  task_checkpoint_types_checkpoint_free(ptr);
+}
+
+void task_checkpoint_checkpointer_error_free(task_checkpoint_checkpointer_error_t *ptr) {
+  task_checkpoint_types_error_free(ptr);
+}
+
+void task_checkpoint_checkpointer_fall_back_free(task_checkpoint_checkpointer_fall_back_t *ptr) {
+  task_checkpoint_checkpointer_checkpoint_free(&ptr->checkpoint);
+  program_string_free(&ptr->reason);
+}
+
+void task_checkpoint_checkpointer_resume_point_free(task_checkpoint_checkpointer_resume_point_t *ptr) {
+  switch ((int32_t) ptr->tag) {
+    case 1: {
+      task_checkpoint_checkpointer_checkpoint_free(&ptr->val.resumed);
+      break;
+    }
+    case 2: {
+      task_checkpoint_checkpointer_fall_back_free(&ptr->val.fell_back);
+      break;
+    }
+  }
+}
+
+void task_checkpoint_checkpointer_contents_free(task_checkpoint_checkpointer_contents_t *ptr) {
+  task_checkpoint_checkpointer_checkpoint_free(&ptr->checkpoint);
+}
+
+void task_checkpoint_checkpointer_option_milliseconds_free(task_checkpoint_checkpointer_option_milliseconds_t *ptr) {
+  if (ptr->is_some) {
+  }
+}
+
+void task_checkpoint_checkpointer_advice_free(task_checkpoint_checkpointer_advice_t *ptr) {
+  task_checkpoint_checkpointer_option_milliseconds_free(&ptr->stopping);
+}
+
+void task_checkpoint_checkpointer_result_bool_error_free(task_checkpoint_checkpointer_result_bool_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    task_checkpoint_checkpointer_error_free(&ptr->val.err);
+  }
+}
+
+void task_checkpoint_checkpointer_result_resume_point_error_free(task_checkpoint_checkpointer_result_resume_point_error_t *ptr) {
+  if (!ptr->is_err) {
+    task_checkpoint_checkpointer_resume_point_free(&ptr->val.ok);
+  } else {
+    task_checkpoint_checkpointer_error_free(&ptr->val.err);
+  }
+}
+
+void task_checkpoint_checkpointer_option_contents_free(task_checkpoint_checkpointer_option_contents_t *ptr) {
+  if (ptr->is_some) {
+    task_checkpoint_checkpointer_contents_free(&ptr->val);
+  }
+}
+
+void task_checkpoint_checkpointer_result_option_contents_error_free(task_checkpoint_checkpointer_result_option_contents_error_t *ptr) {
+  if (!ptr->is_err) {
+    task_checkpoint_checkpointer_option_contents_free(&ptr->val.ok);
+  } else {
+    task_checkpoint_checkpointer_error_free(&ptr->val.err);
+  }
+}
+
+void task_checkpoint_checkpointer_result_saved_error_free(task_checkpoint_checkpointer_result_saved_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    task_checkpoint_checkpointer_error_free(&ptr->val.err);
+  }
+}
+
+void task_checkpoint_checkpointer_result_void_error_free(task_checkpoint_checkpointer_result_void_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    task_checkpoint_checkpointer_error_free(&ptr->val.err);
+  }
+}
+
+void task_checkpoint_checkpointer_option_saved_free(task_checkpoint_checkpointer_option_saved_t *ptr) {
+  if (ptr->is_some) {
+  }
+}
+
+void task_checkpoint_checkpointer_result_option_saved_error_free(task_checkpoint_checkpointer_result_option_saved_error_t *ptr) {
+  if (!ptr->is_err) {
+    task_checkpoint_checkpointer_option_saved_free(&ptr->val.ok);
+  } else {
+    task_checkpoint_checkpointer_error_free(&ptr->val.err);
+  }
+}
+
+void task_checkpoint_checkpointer_result_limits_error_free(task_checkpoint_checkpointer_result_limits_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    task_checkpoint_checkpointer_error_free(&ptr->val.err);
   }
 }
 
@@ -2403,6 +2457,784 @@ void wasi_filesystem_preopens_get_directories(wasi_filesystem_preopens_list_tupl
   *ret = (wasi_filesystem_preopens_list_tuple2_own_descriptor_string_t) { (wasi_filesystem_preopens_tuple2_own_descriptor_string_t*)(*((uint8_t **) (ptr + 0))), (*((size_t*) (ptr + sizeof(void*)))) };
 }
 
+bool task_checkpoint_files_save(task_checkpoint_files_borrow_descriptor_t dir, program_string_t *path, task_checkpoint_files_annotations_t *annotations, task_checkpoint_files_saved_t *ret, task_checkpoint_files_error_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[32];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_task_checkpoint_files_save((dir).__handle, (uint8_t *) (*path).ptr, (*path).len, (uint8_t *) (*annotations).ptr, (*annotations).len, ptr);
+  task_checkpoint_files_result_saved_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (task_checkpoint_types_saved_t) {
+        (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + 8))),
+        (task_checkpoint_types_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 16))),
+        (task_checkpoint_types_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 24))),
+      };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      task_checkpoint_types_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          variant.val.not_single = (uint64_t) (*((int64_t*) (ptr + 16)));
+          break;
+        }
+        case 2: {
+          variant.val.corrupt = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 3: {
+          variant.val.unavailable = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.quota_exceeded = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 5: {
+          variant.val.invalid_path = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 6: {
+          variant.val.read_only = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 7: {
+          variant.val.schema_mismatch = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 8: {
+          variant.val.other = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool task_checkpoint_files_save_in_background(task_checkpoint_files_borrow_descriptor_t dir, program_string_t *path, task_checkpoint_files_annotations_t *annotations, task_checkpoint_files_error_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(16+2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_task_checkpoint_files_save_in_background((dir).__handle, (uint8_t *) (*path).ptr, (*path).len, (uint8_t *) (*annotations).ptr, (*annotations).len, ptr);
+  task_checkpoint_files_result_void_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      task_checkpoint_types_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          variant.val.not_single = (uint64_t) (*((int64_t*) (ptr + 16)));
+          break;
+        }
+        case 2: {
+          variant.val.corrupt = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 3: {
+          variant.val.unavailable = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.quota_exceeded = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 5: {
+          variant.val.invalid_path = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 6: {
+          variant.val.read_only = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 7: {
+          variant.val.schema_mismatch = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 8: {
+          variant.val.other = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool task_checkpoint_files_restore(task_checkpoint_files_borrow_descriptor_t dir, program_string_t *path, task_checkpoint_files_existing_t existing, task_checkpoint_files_option_checkpoint_t *ret, task_checkpoint_files_error_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(48+4*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_task_checkpoint_files_restore((dir).__handle, (uint8_t *) (*path).ptr, (*path).len, (int32_t) existing, ptr);
+  task_checkpoint_files_result_option_checkpoint_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      task_checkpoint_files_option_checkpoint_t option0;
+      switch ((int32_t) *((uint8_t*) (ptr + 8))) {
+        case 0: {
+          option0.is_some = false;
+          break;
+        }
+        case 1: {
+          option0.is_some = true;
+          program_option_string_t option;
+          switch ((int32_t) *((uint8_t*) (ptr + (40+2*sizeof(void*))))) {
+            case 0: {
+              option.is_some = false;
+              break;
+            }
+            case 1: {
+              option.is_some = true;
+              option.val = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (40+3*sizeof(void*))))), (*((size_t*) (ptr + (40+4*sizeof(void*))))) };
+              break;
+            }
+          }
+
+          option0.val = (task_checkpoint_types_checkpoint_t) {
+            (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + 16))),
+            (uint32_t) (uint32_t) (*((int32_t*) (ptr + 24))),
+            (task_checkpoint_types_milliseconds_t) (uint64_t) (*((int64_t*) (ptr + 32))),
+            (task_checkpoint_types_annotations_t) (task_checkpoint_types_annotations_t) { (program_tuple2_string_string_t*)(*((uint8_t **) (ptr + 40))), (*((size_t*) (ptr + (40+1*sizeof(void*))))) },
+            (program_option_string_t) option,
+          };
+          break;
+        }
+      }
+
+      result.val.ok = option0;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      task_checkpoint_types_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          variant.val.not_single = (uint64_t) (*((int64_t*) (ptr + 16)));
+          break;
+        }
+        case 2: {
+          variant.val.corrupt = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 3: {
+          variant.val.unavailable = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.quota_exceeded = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 5: {
+          variant.val.invalid_path = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 6: {
+          variant.val.read_only = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 7: {
+          variant.val.schema_mismatch = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 8: {
+          variant.val.other = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool task_checkpoint_streams_static_save_stream_begin(task_checkpoint_streams_annotations_t *annotations, task_checkpoint_streams_own_save_stream_t *ret, task_checkpoint_streams_error_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(16+2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_task_checkpoint_streams_static_save_stream_begin((uint8_t *) (*annotations).ptr, (*annotations).len, ptr);
+  task_checkpoint_streams_result_own_save_stream_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (task_checkpoint_streams_own_save_stream_t) { *((int32_t*) (ptr + 8)) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      task_checkpoint_types_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          variant.val.not_single = (uint64_t) (*((int64_t*) (ptr + 16)));
+          break;
+        }
+        case 2: {
+          variant.val.corrupt = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 3: {
+          variant.val.unavailable = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.quota_exceeded = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 5: {
+          variant.val.invalid_path = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 6: {
+          variant.val.read_only = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 7: {
+          variant.val.schema_mismatch = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 8: {
+          variant.val.other = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool task_checkpoint_streams_method_save_stream_contents(task_checkpoint_streams_borrow_save_stream_t self, task_checkpoint_streams_own_output_stream_t *ret, task_checkpoint_streams_error_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(16+2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_task_checkpoint_streams_method_save_stream_contents((self).__handle, ptr);
+  task_checkpoint_streams_result_own_output_stream_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (task_checkpoint_streams_own_output_stream_t) { *((int32_t*) (ptr + 8)) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      task_checkpoint_types_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          variant.val.not_single = (uint64_t) (*((int64_t*) (ptr + 16)));
+          break;
+        }
+        case 2: {
+          variant.val.corrupt = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 3: {
+          variant.val.unavailable = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.quota_exceeded = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 5: {
+          variant.val.invalid_path = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 6: {
+          variant.val.read_only = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 7: {
+          variant.val.schema_mismatch = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 8: {
+          variant.val.other = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool task_checkpoint_streams_static_save_stream_commit(task_checkpoint_streams_own_save_stream_t this_, task_checkpoint_streams_byte_count_t size, task_checkpoint_streams_saved_t *ret, task_checkpoint_streams_error_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[32];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_task_checkpoint_streams_static_save_stream_commit((this_).__handle, (int64_t) (size), ptr);
+  task_checkpoint_streams_result_saved_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (task_checkpoint_types_saved_t) {
+        (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + 8))),
+        (task_checkpoint_types_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 16))),
+        (task_checkpoint_types_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 24))),
+      };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      task_checkpoint_types_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          variant.val.not_single = (uint64_t) (*((int64_t*) (ptr + 16)));
+          break;
+        }
+        case 2: {
+          variant.val.corrupt = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 3: {
+          variant.val.unavailable = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.quota_exceeded = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 5: {
+          variant.val.invalid_path = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 6: {
+          variant.val.read_only = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 7: {
+          variant.val.schema_mismatch = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 8: {
+          variant.val.other = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool task_checkpoint_streams_read(task_checkpoint_streams_option_reading_t *ret, task_checkpoint_streams_error_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(64+4*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_task_checkpoint_streams_read(ptr);
+  task_checkpoint_streams_result_option_reading_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      task_checkpoint_streams_option_reading_t option0;
+      switch ((int32_t) *((uint8_t*) (ptr + 8))) {
+        case 0: {
+          option0.is_some = false;
+          break;
+        }
+        case 1: {
+          option0.is_some = true;
+          program_option_string_t option;
+          switch ((int32_t) *((uint8_t*) (ptr + (56+2*sizeof(void*))))) {
+            case 0: {
+              option.is_some = false;
+              break;
+            }
+            case 1: {
+              option.is_some = true;
+              option.val = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (56+3*sizeof(void*))))), (*((size_t*) (ptr + (56+4*sizeof(void*))))) };
+              break;
+            }
+          }
+
+          option0.val = (task_checkpoint_streams_reading_t) {
+            (task_checkpoint_streams_own_input_stream_t) (task_checkpoint_streams_own_input_stream_t) { *((int32_t*) (ptr + 16)) },
+            (task_checkpoint_streams_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 24))),
+            (task_checkpoint_streams_checkpoint_t) (task_checkpoint_types_checkpoint_t) {
+              (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + 32))),
+              (uint32_t) (uint32_t) (*((int32_t*) (ptr + 40))),
+              (task_checkpoint_types_milliseconds_t) (uint64_t) (*((int64_t*) (ptr + 48))),
+              (task_checkpoint_types_annotations_t) (task_checkpoint_types_annotations_t) { (program_tuple2_string_string_t*)(*((uint8_t **) (ptr + 56))), (*((size_t*) (ptr + (56+1*sizeof(void*))))) },
+              (program_option_string_t) option,
+            },
+          };
+          break;
+        }
+      }
+
+      result.val.ok = option0;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      task_checkpoint_types_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          variant.val.not_single = (uint64_t) (*((int64_t*) (ptr + 16)));
+          break;
+        }
+        case 2: {
+          variant.val.corrupt = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 3: {
+          variant.val.unavailable = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.quota_exceeded = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 5: {
+          variant.val.invalid_path = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 6: {
+          variant.val.read_only = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 7: {
+          variant.val.schema_mismatch = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 8: {
+          variant.val.other = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool task_checkpoint_paths_save(program_string_t *path, task_checkpoint_paths_annotations_t *annotations, task_checkpoint_paths_saved_t *ret, task_checkpoint_paths_error_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[32];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_task_checkpoint_paths_save((uint8_t *) (*path).ptr, (*path).len, (uint8_t *) (*annotations).ptr, (*annotations).len, ptr);
+  task_checkpoint_paths_result_saved_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (task_checkpoint_types_saved_t) {
+        (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + 8))),
+        (task_checkpoint_types_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 16))),
+        (task_checkpoint_types_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 24))),
+      };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      task_checkpoint_types_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          variant.val.not_single = (uint64_t) (*((int64_t*) (ptr + 16)));
+          break;
+        }
+        case 2: {
+          variant.val.corrupt = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 3: {
+          variant.val.unavailable = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.quota_exceeded = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 5: {
+          variant.val.invalid_path = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 6: {
+          variant.val.read_only = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 7: {
+          variant.val.schema_mismatch = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 8: {
+          variant.val.other = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool task_checkpoint_paths_save_in_background(program_string_t *path, task_checkpoint_paths_annotations_t *annotations, task_checkpoint_paths_error_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(16+2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_task_checkpoint_paths_save_in_background((uint8_t *) (*path).ptr, (*path).len, (uint8_t *) (*annotations).ptr, (*annotations).len, ptr);
+  task_checkpoint_paths_result_void_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      task_checkpoint_types_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          variant.val.not_single = (uint64_t) (*((int64_t*) (ptr + 16)));
+          break;
+        }
+        case 2: {
+          variant.val.corrupt = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 3: {
+          variant.val.unavailable = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.quota_exceeded = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 5: {
+          variant.val.invalid_path = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 6: {
+          variant.val.read_only = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 7: {
+          variant.val.schema_mismatch = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 8: {
+          variant.val.other = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool task_checkpoint_paths_restore(program_string_t *path, task_checkpoint_paths_existing_t existing, task_checkpoint_paths_option_checkpoint_t *ret, task_checkpoint_paths_error_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(48+4*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_task_checkpoint_paths_restore((uint8_t *) (*path).ptr, (*path).len, (int32_t) existing, ptr);
+  task_checkpoint_paths_result_option_checkpoint_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      task_checkpoint_paths_option_checkpoint_t option0;
+      switch ((int32_t) *((uint8_t*) (ptr + 8))) {
+        case 0: {
+          option0.is_some = false;
+          break;
+        }
+        case 1: {
+          option0.is_some = true;
+          program_option_string_t option;
+          switch ((int32_t) *((uint8_t*) (ptr + (40+2*sizeof(void*))))) {
+            case 0: {
+              option.is_some = false;
+              break;
+            }
+            case 1: {
+              option.is_some = true;
+              option.val = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (40+3*sizeof(void*))))), (*((size_t*) (ptr + (40+4*sizeof(void*))))) };
+              break;
+            }
+          }
+
+          option0.val = (task_checkpoint_types_checkpoint_t) {
+            (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + 16))),
+            (uint32_t) (uint32_t) (*((int32_t*) (ptr + 24))),
+            (task_checkpoint_types_milliseconds_t) (uint64_t) (*((int64_t*) (ptr + 32))),
+            (task_checkpoint_types_annotations_t) (task_checkpoint_types_annotations_t) { (program_tuple2_string_string_t*)(*((uint8_t **) (ptr + 40))), (*((size_t*) (ptr + (40+1*sizeof(void*))))) },
+            (program_option_string_t) option,
+          };
+          break;
+        }
+      }
+
+      result.val.ok = option0;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      task_checkpoint_types_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          variant.val.not_single = (uint64_t) (*((int64_t*) (ptr + 16)));
+          break;
+        }
+        case 2: {
+          variant.val.corrupt = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 3: {
+          variant.val.unavailable = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.quota_exceeded = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 5: {
+          variant.val.invalid_path = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 6: {
+          variant.val.read_only = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 7: {
+          variant.val.schema_mismatch = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 8: {
+          variant.val.other = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
 bool task_checkpoint_checkpointer_prev_exists(bool *ret, task_checkpoint_checkpointer_error_t *err) {
   __attribute__((__aligned__(8)))
   uint8_t ret_area[(16+2*sizeof(void*))];
@@ -3003,6 +3835,11 @@ void task_checkpoint_checkpointer_should_save(task_checkpoint_checkpointer_advic
   };
 }
 
+bool task_checkpoint_checkpointer_save_due(void) {
+  int32_t ret = __wasm_import_task_checkpoint_checkpointer_save_due();
+  return ret;
+}
+
 bool task_checkpoint_checkpointer_get_limits(task_checkpoint_checkpointer_limits_t *ret, task_checkpoint_checkpointer_error_t *err) {
   __attribute__((__aligned__(8)))
   uint8_t ret_area[56];
@@ -3020,549 +3857,6 @@ bool task_checkpoint_checkpointer_get_limits(task_checkpoint_checkpointer_limits
         (task_checkpoint_checkpointer_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 40))),
         (uint32_t) (uint32_t) (*((int32_t*) (ptr + 48))),
       };
-      break;
-    }
-    case 1: {
-      result.is_err = true;
-      task_checkpoint_types_error_t variant;
-      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
-      switch ((int32_t) variant.tag) {
-        case 0: {
-          break;
-        }
-        case 1: {
-          variant.val.not_single = (uint64_t) (*((int64_t*) (ptr + 16)));
-          break;
-        }
-        case 2: {
-          variant.val.corrupt = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 3: {
-          variant.val.unavailable = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 4: {
-          variant.val.quota_exceeded = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 5: {
-          variant.val.invalid_path = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 6: {
-          variant.val.read_only = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 7: {
-          variant.val.schema_mismatch = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 8: {
-          variant.val.other = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-      }
-
-      result.val.err = variant;
-      break;
-    }
-  }
-  if (!result.is_err) {
-    *ret = result.val.ok;
-    return 1;
-  } else {
-    *err = result.val.err;
-    return 0;
-  }
-}
-
-bool task_checkpoint_files_save(task_checkpoint_files_borrow_descriptor_t dir, program_string_t *path, task_checkpoint_files_annotations_t *annotations, task_checkpoint_files_saved_t *ret, task_checkpoint_files_error_t *err) {
-  __attribute__((__aligned__(8)))
-  uint8_t ret_area[32];
-  uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_task_checkpoint_files_save((dir).__handle, (uint8_t *) (*path).ptr, (*path).len, (uint8_t *) (*annotations).ptr, (*annotations).len, ptr);
-  task_checkpoint_files_result_saved_error_t result;
-  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
-    case 0: {
-      result.is_err = false;
-      result.val.ok = (task_checkpoint_types_saved_t) {
-        (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + 8))),
-        (task_checkpoint_types_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 16))),
-        (task_checkpoint_types_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 24))),
-      };
-      break;
-    }
-    case 1: {
-      result.is_err = true;
-      task_checkpoint_types_error_t variant;
-      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
-      switch ((int32_t) variant.tag) {
-        case 0: {
-          break;
-        }
-        case 1: {
-          variant.val.not_single = (uint64_t) (*((int64_t*) (ptr + 16)));
-          break;
-        }
-        case 2: {
-          variant.val.corrupt = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 3: {
-          variant.val.unavailable = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 4: {
-          variant.val.quota_exceeded = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 5: {
-          variant.val.invalid_path = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 6: {
-          variant.val.read_only = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 7: {
-          variant.val.schema_mismatch = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 8: {
-          variant.val.other = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-      }
-
-      result.val.err = variant;
-      break;
-    }
-  }
-  if (!result.is_err) {
-    *ret = result.val.ok;
-    return 1;
-  } else {
-    *err = result.val.err;
-    return 0;
-  }
-}
-
-bool task_checkpoint_files_save_in_background(task_checkpoint_files_borrow_descriptor_t dir, program_string_t *path, task_checkpoint_files_annotations_t *annotations, task_checkpoint_files_error_t *err) {
-  __attribute__((__aligned__(8)))
-  uint8_t ret_area[(16+2*sizeof(void*))];
-  uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_task_checkpoint_files_save_in_background((dir).__handle, (uint8_t *) (*path).ptr, (*path).len, (uint8_t *) (*annotations).ptr, (*annotations).len, ptr);
-  task_checkpoint_files_result_void_error_t result;
-  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
-    case 0: {
-      result.is_err = false;
-      break;
-    }
-    case 1: {
-      result.is_err = true;
-      task_checkpoint_types_error_t variant;
-      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
-      switch ((int32_t) variant.tag) {
-        case 0: {
-          break;
-        }
-        case 1: {
-          variant.val.not_single = (uint64_t) (*((int64_t*) (ptr + 16)));
-          break;
-        }
-        case 2: {
-          variant.val.corrupt = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 3: {
-          variant.val.unavailable = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 4: {
-          variant.val.quota_exceeded = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 5: {
-          variant.val.invalid_path = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 6: {
-          variant.val.read_only = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 7: {
-          variant.val.schema_mismatch = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 8: {
-          variant.val.other = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-      }
-
-      result.val.err = variant;
-      break;
-    }
-  }
-  if (!result.is_err) {
-    return 1;
-  } else {
-    *err = result.val.err;
-    return 0;
-  }
-}
-
-bool task_checkpoint_files_restore(task_checkpoint_files_borrow_descriptor_t dir, program_string_t *path, task_checkpoint_files_existing_t existing, task_checkpoint_files_option_checkpoint_t *ret, task_checkpoint_files_error_t *err) {
-  __attribute__((__aligned__(8)))
-  uint8_t ret_area[(48+4*sizeof(void*))];
-  uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_task_checkpoint_files_restore((dir).__handle, (uint8_t *) (*path).ptr, (*path).len, (int32_t) existing, ptr);
-  task_checkpoint_files_result_option_checkpoint_error_t result;
-  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
-    case 0: {
-      result.is_err = false;
-      task_checkpoint_files_option_checkpoint_t option0;
-      switch ((int32_t) *((uint8_t*) (ptr + 8))) {
-        case 0: {
-          option0.is_some = false;
-          break;
-        }
-        case 1: {
-          option0.is_some = true;
-          program_option_string_t option;
-          switch ((int32_t) *((uint8_t*) (ptr + (40+2*sizeof(void*))))) {
-            case 0: {
-              option.is_some = false;
-              break;
-            }
-            case 1: {
-              option.is_some = true;
-              option.val = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (40+3*sizeof(void*))))), (*((size_t*) (ptr + (40+4*sizeof(void*))))) };
-              break;
-            }
-          }
-
-          option0.val = (task_checkpoint_types_checkpoint_t) {
-            (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + 16))),
-            (uint32_t) (uint32_t) (*((int32_t*) (ptr + 24))),
-            (task_checkpoint_types_milliseconds_t) (uint64_t) (*((int64_t*) (ptr + 32))),
-            (task_checkpoint_types_annotations_t) (task_checkpoint_types_annotations_t) { (program_tuple2_string_string_t*)(*((uint8_t **) (ptr + 40))), (*((size_t*) (ptr + (40+1*sizeof(void*))))) },
-            (program_option_string_t) option,
-          };
-          break;
-        }
-      }
-
-      result.val.ok = option0;
-      break;
-    }
-    case 1: {
-      result.is_err = true;
-      task_checkpoint_types_error_t variant;
-      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
-      switch ((int32_t) variant.tag) {
-        case 0: {
-          break;
-        }
-        case 1: {
-          variant.val.not_single = (uint64_t) (*((int64_t*) (ptr + 16)));
-          break;
-        }
-        case 2: {
-          variant.val.corrupt = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 3: {
-          variant.val.unavailable = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 4: {
-          variant.val.quota_exceeded = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 5: {
-          variant.val.invalid_path = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 6: {
-          variant.val.read_only = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 7: {
-          variant.val.schema_mismatch = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 8: {
-          variant.val.other = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-      }
-
-      result.val.err = variant;
-      break;
-    }
-  }
-  if (!result.is_err) {
-    *ret = result.val.ok;
-    return 1;
-  } else {
-    *err = result.val.err;
-    return 0;
-  }
-}
-
-bool task_checkpoint_streams_static_save_stream_begin(task_checkpoint_streams_annotations_t *annotations, task_checkpoint_streams_own_save_stream_t *ret, task_checkpoint_streams_error_t *err) {
-  __attribute__((__aligned__(8)))
-  uint8_t ret_area[(16+2*sizeof(void*))];
-  uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_task_checkpoint_streams_static_save_stream_begin((uint8_t *) (*annotations).ptr, (*annotations).len, ptr);
-  task_checkpoint_streams_result_own_save_stream_error_t result;
-  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
-    case 0: {
-      result.is_err = false;
-      result.val.ok = (task_checkpoint_streams_own_save_stream_t) { *((int32_t*) (ptr + 8)) };
-      break;
-    }
-    case 1: {
-      result.is_err = true;
-      task_checkpoint_types_error_t variant;
-      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
-      switch ((int32_t) variant.tag) {
-        case 0: {
-          break;
-        }
-        case 1: {
-          variant.val.not_single = (uint64_t) (*((int64_t*) (ptr + 16)));
-          break;
-        }
-        case 2: {
-          variant.val.corrupt = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 3: {
-          variant.val.unavailable = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 4: {
-          variant.val.quota_exceeded = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 5: {
-          variant.val.invalid_path = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 6: {
-          variant.val.read_only = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 7: {
-          variant.val.schema_mismatch = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 8: {
-          variant.val.other = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-      }
-
-      result.val.err = variant;
-      break;
-    }
-  }
-  if (!result.is_err) {
-    *ret = result.val.ok;
-    return 1;
-  } else {
-    *err = result.val.err;
-    return 0;
-  }
-}
-
-bool task_checkpoint_streams_method_save_stream_contents(task_checkpoint_streams_borrow_save_stream_t self, task_checkpoint_streams_own_output_stream_t *ret, task_checkpoint_streams_error_t *err) {
-  __attribute__((__aligned__(8)))
-  uint8_t ret_area[(16+2*sizeof(void*))];
-  uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_task_checkpoint_streams_method_save_stream_contents((self).__handle, ptr);
-  task_checkpoint_streams_result_own_output_stream_error_t result;
-  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
-    case 0: {
-      result.is_err = false;
-      result.val.ok = (task_checkpoint_streams_own_output_stream_t) { *((int32_t*) (ptr + 8)) };
-      break;
-    }
-    case 1: {
-      result.is_err = true;
-      task_checkpoint_types_error_t variant;
-      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
-      switch ((int32_t) variant.tag) {
-        case 0: {
-          break;
-        }
-        case 1: {
-          variant.val.not_single = (uint64_t) (*((int64_t*) (ptr + 16)));
-          break;
-        }
-        case 2: {
-          variant.val.corrupt = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 3: {
-          variant.val.unavailable = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 4: {
-          variant.val.quota_exceeded = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 5: {
-          variant.val.invalid_path = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 6: {
-          variant.val.read_only = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 7: {
-          variant.val.schema_mismatch = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 8: {
-          variant.val.other = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-      }
-
-      result.val.err = variant;
-      break;
-    }
-  }
-  if (!result.is_err) {
-    *ret = result.val.ok;
-    return 1;
-  } else {
-    *err = result.val.err;
-    return 0;
-  }
-}
-
-bool task_checkpoint_streams_static_save_stream_commit(task_checkpoint_streams_own_save_stream_t this_, task_checkpoint_streams_byte_count_t size, task_checkpoint_streams_saved_t *ret, task_checkpoint_streams_error_t *err) {
-  __attribute__((__aligned__(8)))
-  uint8_t ret_area[32];
-  uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_task_checkpoint_streams_static_save_stream_commit((this_).__handle, (int64_t) (size), ptr);
-  task_checkpoint_streams_result_saved_error_t result;
-  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
-    case 0: {
-      result.is_err = false;
-      result.val.ok = (task_checkpoint_types_saved_t) {
-        (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + 8))),
-        (task_checkpoint_types_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 16))),
-        (task_checkpoint_types_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 24))),
-      };
-      break;
-    }
-    case 1: {
-      result.is_err = true;
-      task_checkpoint_types_error_t variant;
-      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
-      switch ((int32_t) variant.tag) {
-        case 0: {
-          break;
-        }
-        case 1: {
-          variant.val.not_single = (uint64_t) (*((int64_t*) (ptr + 16)));
-          break;
-        }
-        case 2: {
-          variant.val.corrupt = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 3: {
-          variant.val.unavailable = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 4: {
-          variant.val.quota_exceeded = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 5: {
-          variant.val.invalid_path = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 6: {
-          variant.val.read_only = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 7: {
-          variant.val.schema_mismatch = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-        case 8: {
-          variant.val.other = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
-          break;
-        }
-      }
-
-      result.val.err = variant;
-      break;
-    }
-  }
-  if (!result.is_err) {
-    *ret = result.val.ok;
-    return 1;
-  } else {
-    *err = result.val.err;
-    return 0;
-  }
-}
-
-bool task_checkpoint_streams_read(task_checkpoint_streams_option_reading_t *ret, task_checkpoint_streams_error_t *err) {
-  __attribute__((__aligned__(8)))
-  uint8_t ret_area[(64+4*sizeof(void*))];
-  uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_task_checkpoint_streams_read(ptr);
-  task_checkpoint_streams_result_option_reading_error_t result;
-  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
-    case 0: {
-      result.is_err = false;
-      task_checkpoint_streams_option_reading_t option0;
-      switch ((int32_t) *((uint8_t*) (ptr + 8))) {
-        case 0: {
-          option0.is_some = false;
-          break;
-        }
-        case 1: {
-          option0.is_some = true;
-          program_option_string_t option;
-          switch ((int32_t) *((uint8_t*) (ptr + (56+2*sizeof(void*))))) {
-            case 0: {
-              option.is_some = false;
-              break;
-            }
-            case 1: {
-              option.is_some = true;
-              option.val = (program_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (56+3*sizeof(void*))))), (*((size_t*) (ptr + (56+4*sizeof(void*))))) };
-              break;
-            }
-          }
-
-          option0.val = (task_checkpoint_streams_reading_t) {
-            (task_checkpoint_streams_own_input_stream_t) (task_checkpoint_streams_own_input_stream_t) { *((int32_t*) (ptr + 16)) },
-            (task_checkpoint_streams_byte_count_t) (uint64_t) (*((int64_t*) (ptr + 24))),
-            (task_checkpoint_streams_checkpoint_t) (task_checkpoint_types_checkpoint_t) {
-              (task_checkpoint_types_sequence_t) (uint64_t) (*((int64_t*) (ptr + 32))),
-              (uint32_t) (uint32_t) (*((int32_t*) (ptr + 40))),
-              (task_checkpoint_types_milliseconds_t) (uint64_t) (*((int64_t*) (ptr + 48))),
-              (task_checkpoint_types_annotations_t) (task_checkpoint_types_annotations_t) { (program_tuple2_string_string_t*)(*((uint8_t **) (ptr + 56))), (*((size_t*) (ptr + (56+1*sizeof(void*))))) },
-              (program_option_string_t) option,
-            },
-          };
-          break;
-        }
-      }
-
-      result.val.ok = option0;
       break;
     }
     case 1: {

@@ -620,6 +620,14 @@ typedef struct task_checkpoint_types_checkpoint_t {
   program_option_string_t   schema;
 } task_checkpoint_types_checkpoint_t;
 
+// What to do with a target whose content differs from the checkpoint.
+typedef uint8_t task_checkpoint_types_existing_t;
+
+// Fail with `invalid-path` and change nothing.
+#define TASK_CHECKPOINT_TYPES_EXISTING_REFUSE 0
+// Remove what is not in the checkpoint.
+#define TASK_CHECKPOINT_TYPES_EXISTING_REPLACE 1
+
 // The result of a save.
 typedef struct task_checkpoint_types_saved_t {
   // The checkpoint's position in the log.
@@ -629,6 +637,154 @@ typedef struct task_checkpoint_types_saved_t {
   // The number of bytes uploaded to the storage for this save, including its record.
   task_checkpoint_types_byte_count_t   uploaded_bytes;
 } task_checkpoint_types_saved_t;
+
+typedef task_checkpoint_types_annotations_t task_checkpoint_files_annotations_t;
+
+typedef task_checkpoint_types_checkpoint_t task_checkpoint_files_checkpoint_t;
+
+typedef task_checkpoint_types_error_t task_checkpoint_files_error_t;
+
+typedef task_checkpoint_types_existing_t task_checkpoint_files_existing_t;
+
+typedef task_checkpoint_types_saved_t task_checkpoint_files_saved_t;
+
+typedef wasi_filesystem_types_borrow_descriptor_t task_checkpoint_files_borrow_descriptor_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    task_checkpoint_files_saved_t ok;
+    task_checkpoint_files_error_t err;
+  } val;
+} task_checkpoint_files_result_saved_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    task_checkpoint_files_error_t err;
+  } val;
+} task_checkpoint_files_result_void_error_t;
+
+typedef struct {
+  bool is_some;
+  task_checkpoint_files_checkpoint_t val;
+} task_checkpoint_files_option_checkpoint_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    task_checkpoint_files_option_checkpoint_t ok;
+    task_checkpoint_files_error_t err;
+  } val;
+} task_checkpoint_files_result_option_checkpoint_error_t;
+
+typedef task_checkpoint_types_annotations_t task_checkpoint_streams_annotations_t;
+
+typedef task_checkpoint_types_byte_count_t task_checkpoint_streams_byte_count_t;
+
+typedef task_checkpoint_types_checkpoint_t task_checkpoint_streams_checkpoint_t;
+
+typedef task_checkpoint_types_error_t task_checkpoint_streams_error_t;
+
+typedef task_checkpoint_types_saved_t task_checkpoint_streams_saved_t;
+
+typedef struct task_checkpoint_streams_own_save_stream_t {
+  int32_t __handle;
+} task_checkpoint_streams_own_save_stream_t;
+
+typedef struct task_checkpoint_streams_borrow_save_stream_t {
+  int32_t __handle;
+} task_checkpoint_streams_borrow_save_stream_t;
+
+typedef wasi_io_streams_own_input_stream_t task_checkpoint_streams_own_input_stream_t;
+
+// The contents of a checkpoint that is being read.
+typedef struct task_checkpoint_streams_reading_t {
+  // The contents of its only file. Every byte is verified before the task receives it. If
+  // damage is found the stream fails; another `read` then returns an older checkpoint.
+  task_checkpoint_streams_own_input_stream_t   contents;
+  // The size of the contents.
+  task_checkpoint_streams_byte_count_t   size;
+  // The checkpoint that is being read.
+  task_checkpoint_streams_checkpoint_t   checkpoint;
+} task_checkpoint_streams_reading_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    task_checkpoint_streams_own_save_stream_t ok;
+    task_checkpoint_streams_error_t err;
+  } val;
+} task_checkpoint_streams_result_own_save_stream_error_t;
+
+typedef wasi_io_streams_own_output_stream_t task_checkpoint_streams_own_output_stream_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    task_checkpoint_streams_own_output_stream_t ok;
+    task_checkpoint_streams_error_t err;
+  } val;
+} task_checkpoint_streams_result_own_output_stream_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    task_checkpoint_streams_saved_t ok;
+    task_checkpoint_streams_error_t err;
+  } val;
+} task_checkpoint_streams_result_saved_error_t;
+
+typedef struct {
+  bool is_some;
+  task_checkpoint_streams_reading_t val;
+} task_checkpoint_streams_option_reading_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    task_checkpoint_streams_option_reading_t ok;
+    task_checkpoint_streams_error_t err;
+  } val;
+} task_checkpoint_streams_result_option_reading_error_t;
+
+typedef task_checkpoint_types_annotations_t task_checkpoint_paths_annotations_t;
+
+typedef task_checkpoint_types_checkpoint_t task_checkpoint_paths_checkpoint_t;
+
+typedef task_checkpoint_types_error_t task_checkpoint_paths_error_t;
+
+typedef task_checkpoint_types_existing_t task_checkpoint_paths_existing_t;
+
+typedef task_checkpoint_types_saved_t task_checkpoint_paths_saved_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    task_checkpoint_paths_saved_t ok;
+    task_checkpoint_paths_error_t err;
+  } val;
+} task_checkpoint_paths_result_saved_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    task_checkpoint_paths_error_t err;
+  } val;
+} task_checkpoint_paths_result_void_error_t;
+
+typedef struct {
+  bool is_some;
+  task_checkpoint_paths_checkpoint_t val;
+} task_checkpoint_paths_option_checkpoint_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    task_checkpoint_paths_option_checkpoint_t ok;
+    task_checkpoint_paths_error_t err;
+  } val;
+} task_checkpoint_paths_result_option_checkpoint_error_t;
 
 typedef task_checkpoint_types_annotations_t task_checkpoint_checkpointer_annotations_t;
 
@@ -783,122 +939,6 @@ typedef struct {
     task_checkpoint_checkpointer_error_t err;
   } val;
 } task_checkpoint_checkpointer_result_limits_error_t;
-
-typedef task_checkpoint_types_annotations_t task_checkpoint_files_annotations_t;
-
-typedef task_checkpoint_types_checkpoint_t task_checkpoint_files_checkpoint_t;
-
-typedef task_checkpoint_types_error_t task_checkpoint_files_error_t;
-
-typedef task_checkpoint_types_saved_t task_checkpoint_files_saved_t;
-
-// What to do with a target whose content differs from the checkpoint.
-typedef uint8_t task_checkpoint_files_existing_t;
-
-// Fail with `invalid-path` and change nothing.
-#define TASK_CHECKPOINT_FILES_EXISTING_REFUSE 0
-// Remove what is not in the checkpoint.
-#define TASK_CHECKPOINT_FILES_EXISTING_REPLACE 1
-
-typedef wasi_filesystem_types_borrow_descriptor_t task_checkpoint_files_borrow_descriptor_t;
-
-typedef struct {
-  bool is_err;
-  union {
-    task_checkpoint_files_saved_t ok;
-    task_checkpoint_files_error_t err;
-  } val;
-} task_checkpoint_files_result_saved_error_t;
-
-typedef struct {
-  bool is_err;
-  union {
-    task_checkpoint_files_error_t err;
-  } val;
-} task_checkpoint_files_result_void_error_t;
-
-typedef struct {
-  bool is_some;
-  task_checkpoint_files_checkpoint_t val;
-} task_checkpoint_files_option_checkpoint_t;
-
-typedef struct {
-  bool is_err;
-  union {
-    task_checkpoint_files_option_checkpoint_t ok;
-    task_checkpoint_files_error_t err;
-  } val;
-} task_checkpoint_files_result_option_checkpoint_error_t;
-
-typedef task_checkpoint_types_annotations_t task_checkpoint_streams_annotations_t;
-
-typedef task_checkpoint_types_byte_count_t task_checkpoint_streams_byte_count_t;
-
-typedef task_checkpoint_types_checkpoint_t task_checkpoint_streams_checkpoint_t;
-
-typedef task_checkpoint_types_error_t task_checkpoint_streams_error_t;
-
-typedef task_checkpoint_types_saved_t task_checkpoint_streams_saved_t;
-
-typedef struct task_checkpoint_streams_own_save_stream_t {
-  int32_t __handle;
-} task_checkpoint_streams_own_save_stream_t;
-
-typedef struct task_checkpoint_streams_borrow_save_stream_t {
-  int32_t __handle;
-} task_checkpoint_streams_borrow_save_stream_t;
-
-typedef wasi_io_streams_own_input_stream_t task_checkpoint_streams_own_input_stream_t;
-
-// The contents of a checkpoint that is being read.
-typedef struct task_checkpoint_streams_reading_t {
-  // The contents of its only file. Every byte is verified before the task receives it. If
-  // damage is found the stream fails; another `read` then returns an older checkpoint.
-  task_checkpoint_streams_own_input_stream_t   contents;
-  // The size of the contents.
-  task_checkpoint_streams_byte_count_t   size;
-  // The checkpoint that is being read.
-  task_checkpoint_streams_checkpoint_t   checkpoint;
-} task_checkpoint_streams_reading_t;
-
-typedef struct {
-  bool is_err;
-  union {
-    task_checkpoint_streams_own_save_stream_t ok;
-    task_checkpoint_streams_error_t err;
-  } val;
-} task_checkpoint_streams_result_own_save_stream_error_t;
-
-typedef wasi_io_streams_own_output_stream_t task_checkpoint_streams_own_output_stream_t;
-
-typedef struct {
-  bool is_err;
-  union {
-    task_checkpoint_streams_own_output_stream_t ok;
-    task_checkpoint_streams_error_t err;
-  } val;
-} task_checkpoint_streams_result_own_output_stream_error_t;
-
-typedef struct {
-  bool is_err;
-  union {
-    task_checkpoint_streams_saved_t ok;
-    task_checkpoint_streams_error_t err;
-  } val;
-} task_checkpoint_streams_result_saved_error_t;
-
-typedef struct {
-  bool is_some;
-  task_checkpoint_streams_reading_t val;
-} task_checkpoint_streams_option_reading_t;
-
-typedef struct {
-  bool is_err;
-  union {
-    task_checkpoint_streams_option_reading_t ok;
-    task_checkpoint_streams_error_t err;
-  } val;
-} task_checkpoint_streams_result_option_reading_error_t;
 
 // Imported Functions from `wasi:cli/environment@0.2.12`
 // Get the POSIX-style environment variables.
@@ -1351,46 +1391,6 @@ extern bool wasi_filesystem_types_filesystem_error_code(wasi_filesystem_types_bo
 // Return the set of preopened directories, and their paths.
 extern void wasi_filesystem_preopens_get_directories(wasi_filesystem_preopens_list_tuple2_own_descriptor_string_t *ret);
 
-// Imported Functions from `task:checkpoint/checkpointer@0.2.0`
-// Returns whether there is a checkpoint that `read` or `files.restore` would return.
-// 
-// Fails with `corrupt` if there are checkpoints but all of them are damaged, and with
-// `unavailable` if the storage cannot be reached. Neither means that there is no checkpoint.
-extern bool task_checkpoint_checkpointer_prev_exists(bool *ret, task_checkpoint_checkpointer_error_t *err);
-// Returns the resume point: what this attempt resumes from. The first call reads and verifies that checkpoint, unless
-// the task has read it already, so the result is what `read` and `files.restore` return until the
-// task saves. Saves of this attempt do not change the result.
-// 
-// Fails as `prev-exists` does.
-extern bool task_checkpoint_checkpointer_get_resume_point(task_checkpoint_checkpointer_resume_point_t *ret, task_checkpoint_checkpointer_error_t *err);
-// Returns the contents of this attempt's newest save, or, if it has not saved yet, of the newest
-// checkpoint of the earlier attempts. The contents are verified against their hashes.
-// 
-// Returns `none` if there is no checkpoint. A checkpoint with empty contents is not `none`.
-// 
-// A directory that holds exactly one file returns that file's contents. Fails with `not-single`
-// if the checkpoint is a directory that holds no file or more than one.
-extern bool task_checkpoint_checkpointer_read(task_checkpoint_checkpointer_option_contents_t *ret, task_checkpoint_checkpointer_error_t *err);
-// Replaces the checkpoint with one unnamed file that holds these contents.
-// 
-// The checkpoint is durable when this returns `ok`. The contents may be empty.
-extern bool task_checkpoint_checkpointer_write(program_list_u8_t *contents, task_checkpoint_checkpointer_annotations_t *annotations, task_checkpoint_checkpointer_saved_t *ret, task_checkpoint_checkpointer_error_t *err);
-// Like `write`, but in the background.
-extern bool task_checkpoint_checkpointer_write_in_background(program_list_u8_t *contents, task_checkpoint_checkpointer_annotations_t *annotations, task_checkpoint_checkpointer_error_t *err);
-// Waits until no background save is in flight or queued. Returns the result of the newest one
-// completed since the last `flush`, or `none` if there was none.
-extern bool task_checkpoint_checkpointer_flush(task_checkpoint_checkpointer_option_saved_t *ret, task_checkpoint_checkpointer_error_t *err);
-// Declares the schema of what this task saves, such as `weights/2`, and what to do with a
-// checkpoint of another schema. Call it before reading anything. Later saves of this attempt
-// carry the schema.
-extern bool task_checkpoint_checkpointer_declare_schema(program_string_t *name, task_checkpoint_checkpointer_schema_change_t change, task_checkpoint_checkpointer_error_t *err);
-// Returns whether this is a good time to save, and whether the task should stop. The host decides
-// by the save interval that it was given, or by what saving has cost so far. This call is
-// cheap: a task may make it at every step.
-extern void task_checkpoint_checkpointer_should_save(task_checkpoint_checkpointer_advice_t *ret);
-// Returns the host's limits.
-extern bool task_checkpoint_checkpointer_get_limits(task_checkpoint_checkpointer_limits_t *ret, task_checkpoint_checkpointer_error_t *err);
-
 // Imported Functions from `task:checkpoint/files@0.2.0`
 // Replaces the checkpoint with the file or directory at `path`.
 // 
@@ -1441,6 +1441,61 @@ extern bool task_checkpoint_streams_static_save_stream_commit(task_checkpoint_st
 // Returns `none` if there is no checkpoint. Fails as `checkpointer.read` does. A host may permit
 // only one such stream at a time; it then fails with `quota-exceeded` while another is open.
 extern bool task_checkpoint_streams_read(task_checkpoint_streams_option_reading_t *ret, task_checkpoint_streams_error_t *err);
+
+// Imported Functions from `task:checkpoint/paths@0.2.0`
+// Does the same as `files.save`, with the file or directory at `path`.
+extern bool task_checkpoint_paths_save(program_string_t *path, task_checkpoint_paths_annotations_t *annotations, task_checkpoint_paths_saved_t *ret, task_checkpoint_paths_error_t *err);
+// Does the same as `files.save-in-background`, with the file or directory at `path`.
+extern bool task_checkpoint_paths_save_in_background(program_string_t *path, task_checkpoint_paths_annotations_t *annotations, task_checkpoint_paths_error_t *err);
+// Does the same as `files.restore`, with `path` as the target. Fails with `read-only` if the host does not
+// permit writing there.
+extern bool task_checkpoint_paths_restore(program_string_t *path, task_checkpoint_paths_existing_t existing, task_checkpoint_paths_option_checkpoint_t *ret, task_checkpoint_paths_error_t *err);
+
+// Imported Functions from `task:checkpoint/checkpointer@0.2.0`
+// Returns whether there is a checkpoint that `read` or `files.restore` would return.
+// 
+// Fails with `corrupt` if there are checkpoints but all of them are damaged, and with
+// `unavailable` if the storage cannot be reached. Neither means that there is no checkpoint.
+extern bool task_checkpoint_checkpointer_prev_exists(bool *ret, task_checkpoint_checkpointer_error_t *err);
+// Returns the resume point: what this attempt resumes from. The first call reads and verifies that checkpoint, unless
+// the task has read it already, so the result is what `read` and `files.restore` return until the
+// task saves. Saves of this attempt do not change the result.
+// 
+// Fails as `prev-exists` does.
+extern bool task_checkpoint_checkpointer_get_resume_point(task_checkpoint_checkpointer_resume_point_t *ret, task_checkpoint_checkpointer_error_t *err);
+// Returns the contents of this attempt's newest save, or, if it has not saved yet, of the newest
+// checkpoint of the earlier attempts. The contents are verified against their hashes.
+// 
+// Returns `none` if there is no checkpoint. A checkpoint with empty contents is not `none`.
+// 
+// A directory that holds exactly one file returns that file's contents. Fails with `not-single`
+// if the checkpoint is a directory that holds no file or more than one.
+extern bool task_checkpoint_checkpointer_read(task_checkpoint_checkpointer_option_contents_t *ret, task_checkpoint_checkpointer_error_t *err);
+// Replaces the checkpoint with one unnamed file that holds these contents.
+// 
+// The checkpoint is durable when this returns `ok`. The contents may be empty.
+extern bool task_checkpoint_checkpointer_write(program_list_u8_t *contents, task_checkpoint_checkpointer_annotations_t *annotations, task_checkpoint_checkpointer_saved_t *ret, task_checkpoint_checkpointer_error_t *err);
+// Like `write`, but in the background.
+extern bool task_checkpoint_checkpointer_write_in_background(program_list_u8_t *contents, task_checkpoint_checkpointer_annotations_t *annotations, task_checkpoint_checkpointer_error_t *err);
+// Waits until no background save is in flight or queued. Returns the result of the newest one
+// completed since the last `flush`, or `none` if there was none.
+extern bool task_checkpoint_checkpointer_flush(task_checkpoint_checkpointer_option_saved_t *ret, task_checkpoint_checkpointer_error_t *err);
+// Declares the schema of what this task saves, such as `weights/2`, and what to do with a
+// checkpoint of another schema. Call it before reading anything. Later saves of this attempt
+// carry the schema.
+extern bool task_checkpoint_checkpointer_declare_schema(program_string_t *name, task_checkpoint_checkpointer_schema_change_t change, task_checkpoint_checkpointer_error_t *err);
+// Returns whether this is a good time to save, and whether the task should stop. The host decides
+// by the save interval that it was given, or by what saving has cost so far. This call is
+// cheap: a task may make it at every step.
+// 
+// If a task that has been asked to stop returns, the host assumes that it stopped early, unless this
+// call never returned `stopping`.
+extern void task_checkpoint_checkpointer_should_save(task_checkpoint_checkpointer_advice_t *ret);
+// Returns only `now` of what `should-save` would return. It is for a task that always runs to its
+// end: the host does not assume that the task knows that it should stop.
+extern bool task_checkpoint_checkpointer_save_due(void);
+// Returns the host's limits.
+extern bool task_checkpoint_checkpointer_get_limits(task_checkpoint_checkpointer_limits_t *ret, task_checkpoint_checkpointer_error_t *err);
 
 // Helper Functions
 
@@ -1550,40 +1605,6 @@ void task_checkpoint_types_annotations_free(task_checkpoint_types_annotations_t 
 
 void task_checkpoint_types_checkpoint_free(task_checkpoint_types_checkpoint_t *ptr);
 
-void task_checkpoint_checkpointer_annotations_free(task_checkpoint_checkpointer_annotations_t *ptr);
-
-void task_checkpoint_checkpointer_checkpoint_free(task_checkpoint_checkpointer_checkpoint_t *ptr);
-
-void task_checkpoint_checkpointer_error_free(task_checkpoint_checkpointer_error_t *ptr);
-
-void task_checkpoint_checkpointer_fall_back_free(task_checkpoint_checkpointer_fall_back_t *ptr);
-
-void task_checkpoint_checkpointer_resume_point_free(task_checkpoint_checkpointer_resume_point_t *ptr);
-
-void task_checkpoint_checkpointer_contents_free(task_checkpoint_checkpointer_contents_t *ptr);
-
-void task_checkpoint_checkpointer_option_milliseconds_free(task_checkpoint_checkpointer_option_milliseconds_t *ptr);
-
-void task_checkpoint_checkpointer_advice_free(task_checkpoint_checkpointer_advice_t *ptr);
-
-void task_checkpoint_checkpointer_result_bool_error_free(task_checkpoint_checkpointer_result_bool_error_t *ptr);
-
-void task_checkpoint_checkpointer_result_resume_point_error_free(task_checkpoint_checkpointer_result_resume_point_error_t *ptr);
-
-void task_checkpoint_checkpointer_option_contents_free(task_checkpoint_checkpointer_option_contents_t *ptr);
-
-void task_checkpoint_checkpointer_result_option_contents_error_free(task_checkpoint_checkpointer_result_option_contents_error_t *ptr);
-
-void task_checkpoint_checkpointer_result_saved_error_free(task_checkpoint_checkpointer_result_saved_error_t *ptr);
-
-void task_checkpoint_checkpointer_result_void_error_free(task_checkpoint_checkpointer_result_void_error_t *ptr);
-
-void task_checkpoint_checkpointer_option_saved_free(task_checkpoint_checkpointer_option_saved_t *ptr);
-
-void task_checkpoint_checkpointer_result_option_saved_error_free(task_checkpoint_checkpointer_result_option_saved_error_t *ptr);
-
-void task_checkpoint_checkpointer_result_limits_error_free(task_checkpoint_checkpointer_result_limits_error_t *ptr);
-
 void task_checkpoint_files_annotations_free(task_checkpoint_files_annotations_t *ptr);
 
 void task_checkpoint_files_checkpoint_free(task_checkpoint_files_checkpoint_t *ptr);
@@ -1621,6 +1642,54 @@ void task_checkpoint_streams_result_saved_error_free(task_checkpoint_streams_res
 void task_checkpoint_streams_option_reading_free(task_checkpoint_streams_option_reading_t *ptr);
 
 void task_checkpoint_streams_result_option_reading_error_free(task_checkpoint_streams_result_option_reading_error_t *ptr);
+
+void task_checkpoint_paths_annotations_free(task_checkpoint_paths_annotations_t *ptr);
+
+void task_checkpoint_paths_checkpoint_free(task_checkpoint_paths_checkpoint_t *ptr);
+
+void task_checkpoint_paths_error_free(task_checkpoint_paths_error_t *ptr);
+
+void task_checkpoint_paths_result_saved_error_free(task_checkpoint_paths_result_saved_error_t *ptr);
+
+void task_checkpoint_paths_result_void_error_free(task_checkpoint_paths_result_void_error_t *ptr);
+
+void task_checkpoint_paths_option_checkpoint_free(task_checkpoint_paths_option_checkpoint_t *ptr);
+
+void task_checkpoint_paths_result_option_checkpoint_error_free(task_checkpoint_paths_result_option_checkpoint_error_t *ptr);
+
+void task_checkpoint_checkpointer_annotations_free(task_checkpoint_checkpointer_annotations_t *ptr);
+
+void task_checkpoint_checkpointer_checkpoint_free(task_checkpoint_checkpointer_checkpoint_t *ptr);
+
+void task_checkpoint_checkpointer_error_free(task_checkpoint_checkpointer_error_t *ptr);
+
+void task_checkpoint_checkpointer_fall_back_free(task_checkpoint_checkpointer_fall_back_t *ptr);
+
+void task_checkpoint_checkpointer_resume_point_free(task_checkpoint_checkpointer_resume_point_t *ptr);
+
+void task_checkpoint_checkpointer_contents_free(task_checkpoint_checkpointer_contents_t *ptr);
+
+void task_checkpoint_checkpointer_option_milliseconds_free(task_checkpoint_checkpointer_option_milliseconds_t *ptr);
+
+void task_checkpoint_checkpointer_advice_free(task_checkpoint_checkpointer_advice_t *ptr);
+
+void task_checkpoint_checkpointer_result_bool_error_free(task_checkpoint_checkpointer_result_bool_error_t *ptr);
+
+void task_checkpoint_checkpointer_result_resume_point_error_free(task_checkpoint_checkpointer_result_resume_point_error_t *ptr);
+
+void task_checkpoint_checkpointer_option_contents_free(task_checkpoint_checkpointer_option_contents_t *ptr);
+
+void task_checkpoint_checkpointer_result_option_contents_error_free(task_checkpoint_checkpointer_result_option_contents_error_t *ptr);
+
+void task_checkpoint_checkpointer_result_saved_error_free(task_checkpoint_checkpointer_result_saved_error_t *ptr);
+
+void task_checkpoint_checkpointer_result_void_error_free(task_checkpoint_checkpointer_result_void_error_t *ptr);
+
+void task_checkpoint_checkpointer_option_saved_free(task_checkpoint_checkpointer_option_saved_t *ptr);
+
+void task_checkpoint_checkpointer_result_option_saved_error_free(task_checkpoint_checkpointer_result_option_saved_error_t *ptr);
+
+void task_checkpoint_checkpointer_result_limits_error_free(task_checkpoint_checkpointer_result_limits_error_t *ptr);
 
 // Sets the string `ret` to reference the input string `s` without copying it
 void program_string_set(program_string_t *ret, const char*s);

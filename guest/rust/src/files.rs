@@ -1,11 +1,9 @@
-//! Saves and restores files and directories, and resolves paths against the preopened directories.
+//! Saves and restores files and directories.
 
 use std::path::Path;
 
-use wasip2::filesystem::preopens::get_directories;
-use wasip2::filesystem::types::Descriptor;
-
-use crate::bindings::task::checkpoint::files::{self, Existing};
+use crate::bindings::task::checkpoint::paths;
+use crate::bindings::task::checkpoint::types::Existing;
 use crate::{Checkpoint, Error, Result, SaveOptions, Saved};
 
 /// Replaces the checkpoint with the file or directory at `path`.
@@ -15,12 +13,11 @@ use crate::{Checkpoint, Error, Result, SaveOptions, Saved};
 /// saved with some contents that it had. To keep files consistent with each other, do not write to them
 /// during the save.
 ///
-/// The path is resolved against the preopened directories, as in `std::fs`; a relative path against
-/// the directory `.` or `/`.
+/// The path is resolved against the directories that the host gave to the task, as in `std::fs`.
 ///
 /// # Errors
 ///
-/// [`Error::InvalidPath`] if there is nothing at `path`, if the path is in no preopened directory or
+/// [`Error::InvalidPath`] if there is nothing at `path`, if the path is in no directory of the task or
 /// leads out of it, or if something beneath it cannot be kept, such as a socket or a name that is not
 /// Unicode. Nothing is saved then. [`Error::Fenced`] once a newer attempt has begun.
 ///
@@ -91,68 +88,12 @@ pub fn restore_replacing(path: impl AsRef<Path>) -> Result<Option<Checkpoint>> {
 }
 
 fn restore_over(path: &Path, existing: Existing) -> Result<Option<Checkpoint>> {
-    let (dir, path) = locate(path)?;
-    Ok(files::restore(&dir, &path, existing)?)
+    let restored = paths::restore(text(path)?, existing)?;
+    Ok(restored.map(Checkpoint::from))
 }
 
-/// Resolves a path to a preopened directory and a path beneath it, as the standard library would. The
-/// standard library does not expose the descriptor of a `std::fs::File`.
-pub(crate) fn locate(path: &Path) -> Result<(Descriptor, String)> {
-    let refused = |why| Error::InvalidPath(format!("{path:?}: {why}"));
-    let text = path
-        .to_str()
-        .ok_or_else(|| refused("the path is not Unicode"))?;
-    if text.is_empty() {
-        // The host would take it as the whole directory, which no slip should save or replace.
-        return Err(refused("the path is empty"));
-    }
-    get_directories()
-        .into_iter()
-        .filter_map(|(dir, name)| Some((dir, beneath(&name, text)?)))
-        .min_by_key(|(_, rest)| rest.len())
-        .ok_or_else(|| refused("the path is in no preopened directory; ask the host to preopen one that contains it"))
-}
-
-/// Returns `path` relative to the directory `name`, or `None` if it is not beneath it.
-fn beneath(name: &str, path: &str) -> Option<String> {
-    let mut rest = parts(path);
-    for part in parts(name) {
-        if rest.next() != Some(part) {
-            return None;
-        }
-    }
-    Some(rest.collect::<Vec<_>>().join("/"))
-}
-
-/// Splits a path into its names. The working directory is the root, as in the standard library on WASI,
-/// so absolute and relative paths are the same.
-fn parts(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::beneath;
-
-    #[test]
-    fn a_path_is_relative_to_the_directory_that_contains_it() {
-        assert_eq!(beneath("/data", "/data/a/b").as_deref(), Some("a/b"));
-        assert_eq!(beneath("/data/", "/data").as_deref(), Some(""));
-        assert_eq!(beneath("/", "/data/a").as_deref(), Some("data/a"));
-        assert_eq!(beneath(".", "work/./a/").as_deref(), Some("work/a"));
-        assert_eq!(beneath("work", "./work/a").as_deref(), Some("a"));
-    }
-
-    #[test]
-    fn a_directory_does_not_contain_a_path_that_only_starts_like_its_name() {
-        assert_eq!(beneath("/data", "/database"), None);
-        assert_eq!(beneath("/data/a", "/data"), None);
-        assert_eq!(beneath("/data", "../work"), None);
-    }
-
-    #[test]
-    fn parent_components_are_passed_to_the_host() {
-        assert_eq!(beneath("/data", "/data/../a").as_deref(), Some("../a"));
-    }
+/// Converts a path for the host.
+pub(crate) fn text(path: &Path) -> Result<&str> {
+    let refused = || Error::InvalidPath(format!("{path:?}: the path is not Unicode"));
+    path.to_str().ok_or_else(refused)
 }

@@ -20,15 +20,15 @@
 //! | | bytes | a file or directory | a stream | any serde type |
 //! |---|---|---|---|---|
 //! | save | [`write()`] | [`save`] | [`save_reader`], [`SaveStream`] | `store` |
-//! | save while computing | [`write_in_background`] | [`save_in_background`] | | |
+//! | save while computing | [`write_in_background`] | [`save_in_background`] | | `store_in_background` |
 //! | resume | [`read`], [`read_contents`] | [`restore`], [`restore_replacing`] | [`read_stream`] | `load` |
 //!
-//! [`SaveOptions`] add annotations to a checkpoint, such as its step. [`save_due`] asks the host whether
-//! this is a good time to save, and [`stopping`] whether the task should stop.
+//! [`SaveOptions`] add annotations to a checkpoint, such as its step. [`advice`] returns whether this is a
+//! good time to save, and whether the task should stop.
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `serde` | no | `store` and `load` for any serde type, as CBOR |
+//! | `serde` | no | `store`, `store_in_background` and `load` for any serde type, as CBOR |
 //!
 //! A save atomically replaces the whole checkpoint. When it returns `Ok` the new checkpoint is durable; a
 //! task that dies before that finds the new checkpoint or the old one. A task reads its own saves. Once a
@@ -43,6 +43,7 @@
 mod advice;
 #[expect(missing_docs, reason = "wit-bindgen documents only what wit/ does")]
 pub mod bindings;
+mod checkpoint;
 mod error;
 mod files;
 mod options;
@@ -52,17 +53,16 @@ mod typed;
 
 use bindings::task::checkpoint::checkpointer;
 
-pub use advice::{limits, save_due, stopping};
-pub use bindings::task::checkpoint::checkpointer::{
-    Contents, FallBack, Limits, ResumePoint, SchemaChange,
-};
-pub use bindings::task::checkpoint::types::{Checkpoint, Saved};
+pub use advice::{Advice, advice, limits, save_due, stopping};
+pub use bindings::task::checkpoint::checkpointer::{Limits, SchemaChange};
+pub use bindings::task::checkpoint::types::Saved;
+pub use checkpoint::{Checkpoint, Contents, FallBack, ResumePoint};
 pub use error::Error;
 pub use files::{restore, restore_replacing, save, save_in_background};
 pub use options::SaveOptions;
 pub use stream::{ReadStream, SaveStream, read_stream, save_reader};
 #[cfg(feature = "serde")]
-pub use typed::{load, store};
+pub use typed::{load, store, store_in_background};
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -96,13 +96,13 @@ pub fn prev_exists() -> Result<bool> {
 ///
 /// match task_checkpoint::resume_point()? {
 ///     ResumePoint::Fresh => println!("nothing to resume"),
-///     ResumePoint::Resumed(from) => println!("saved {} ms ago", from.age),
+///     ResumePoint::Resumed(from) => println!("saved {:?} ago", from.age),
 ///     ResumePoint::FellBack(past) => println!("fell back to an older checkpoint: {}", past.reason),
 /// }
 /// # Ok::<(), task_checkpoint::Error>(())
 /// ```
 pub fn resume_point() -> Result<ResumePoint> {
-    Ok(checkpointer::get_resume_point()?)
+    Ok(checkpointer::get_resume_point()?.into())
 }
 
 /// Returns the contents of this attempt's newest save, or, if it has not saved yet, of the newest checkpoint
@@ -136,7 +136,7 @@ pub fn read() -> Result<Option<Vec<u8>>> {
 /// # Ok::<(), task_checkpoint::Error>(())
 /// ```
 pub fn read_contents() -> Result<Option<Contents>> {
-    Ok(checkpointer::read()?)
+    Ok(checkpointer::read()?.map(Contents::from))
 }
 
 /// Replaces the checkpoint with these contents. The checkpoint is durable when this returns `Ok`.

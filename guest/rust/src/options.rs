@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::bindings::task::checkpoint::{checkpointer, files};
-use crate::files::locate;
+use crate::bindings::task::checkpoint::{checkpointer, paths};
+use crate::files::text;
 use crate::{Result, SaveStream, Saved};
 
 /// A save with annotations for people and tools.
@@ -64,8 +64,7 @@ impl SaveOptions {
     ///
     /// Those of [`save`](crate::save).
     pub fn save(self, path: impl AsRef<Path>) -> Result<Saved> {
-        let (dir, path) = locate(path.as_ref())?;
-        Ok(files::save(&dir, &path, &self.annotations)?)
+        Ok(paths::save(text(path.as_ref())?, &self.annotations)?)
     }
 
     /// Saves a file or directory in the background. See [`save_in_background`](crate::save_in_background).
@@ -74,8 +73,8 @@ impl SaveOptions {
     ///
     /// Those of [`save_in_background`](crate::save_in_background).
     pub fn save_in_background(self, path: impl AsRef<Path>) -> Result<()> {
-        let (dir, path) = locate(path.as_ref())?;
-        Ok(files::save_in_background(&dir, &path, &self.annotations)?)
+        let path = text(path.as_ref())?;
+        Ok(paths::save_in_background(path, &self.annotations)?)
     }
 
     /// Begins a save whose contents are streamed. See [`SaveStream`].
@@ -85,5 +84,25 @@ impl SaveOptions {
     /// Those of [`SaveStream::begin`].
     pub fn stream(self) -> Result<SaveStream> {
         SaveStream::begin_with(&self.annotations)
+    }
+    /// Saves a value of any serde type. See [`store`](crate::store).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`store`](crate::store).
+    #[cfg(feature = "serde")]
+    pub fn store<T: serde::Serialize>(self, state: &T) -> Result<Saved> {
+        self.write(crate::typed::to_cbor(state)?)
+    }
+
+    /// Saves a value of any serde type in the background. See
+    /// [`store_in_background`](crate::store_in_background).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`store_in_background`](crate::store_in_background).
+    #[cfg(feature = "serde")]
+    pub fn store_in_background<T: serde::Serialize>(self, state: &T) -> Result<()> {
+        self.write_in_background(crate::typed::to_cbor(state)?)
     }
 }

@@ -164,7 +164,7 @@ pub fn read_stream() -> Result<Option<ReadStream>> {
     Ok(reading.map(|reading| ReadStream {
         contents: reading.contents,
         size_bytes: reading.size,
-        checkpoint: reading.checkpoint,
+        checkpoint: reading.checkpoint.into(),
     }))
 }
 

@@ -27,9 +27,30 @@ use crate::{Error, Result, Saved};
 /// # Ok::<(), task_checkpoint::Error>(())
 /// ```
 pub fn store<T: Serialize>(state: &T) -> Result<Saved> {
-    let bytes = minicbor_serde::to_vec(state)
-        .map_err(|e| Error::Other(format!("cannot serialize the state as CBOR: {e}")))?;
-    crate::write(bytes)
+    crate::write(to_cbor(state)?)
+}
+
+/// Like [`store`], but in the background: returns once the state is serialized. See
+/// [`write_in_background`](crate::write_in_background).
+///
+/// # Errors
+///
+/// [`Error::Other`] if the type cannot be serialized. Otherwise as
+/// [`write_in_background`](crate::write_in_background).
+///
+/// ```no_run
+/// let mut weights = vec![0.0_f32; 1024];
+/// task_checkpoint::store_in_background(&weights)?;
+/// weights.fill(1.0); // not in this checkpoint
+/// # Ok::<(), task_checkpoint::Error>(())
+/// ```
+pub fn store_in_background<T: Serialize>(state: &T) -> Result<()> {
+    crate::write_in_background(to_cbor(state)?)
+}
+
+pub(crate) fn to_cbor<T: Serialize>(state: &T) -> Result<Vec<u8>> {
+    let bytes = minicbor_serde::to_vec(state);
+    bytes.map_err(|e| Error::Other(format!("cannot serialize the state as CBOR: {e}")))
 }
 
 /// Returns the state that [`store`] saved last, in this attempt or an earlier one, or `None` if there is none.

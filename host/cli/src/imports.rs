@@ -11,7 +11,7 @@ use crate::exit::{Code, failure};
 const WASI: [&str; 6] = ["cli", "clocks", "filesystem", "io", "random", "sockets"];
 
 /// The interfaces of `task:checkpoint`, in version 0.2.
-const OURS: [&str; 4] = ["checkpointer", "files", "streams", "types"];
+const OURS: [&str; 5] = ["checkpointer", "files", "paths", "streams", "types"];
 
 /// Checks what a component in the binary format imports.
 ///

@@ -1,5 +1,7 @@
 //! The interface `checkpointer`.
 
+use checkpoint_session::Session;
+
 use crate::Component;
 use crate::bindings::exports::task::checkpoint::checkpointer::{
     Advice, Annotations, Contents, Error, Guest, Limits, ResumePoint, Saved, SchemaChange,
@@ -49,6 +51,10 @@ impl Guest for Component {
                 stopping: None,
             },
         }
+    }
+
+    fn save_due() -> bool {
+        begun().is_some_and(Session::save_due)
     }
 
     fn get_limits() -> Result<Limits, Error> {

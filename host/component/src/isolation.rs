@@ -5,6 +5,7 @@
 //! interfaces instead of WASI's own.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use wasip2::filesystem::types::Descriptor;
 
@@ -34,12 +35,12 @@ impl preopens::Guest for Component {
         let mut directories = wasip2::filesystem::preopens::get_directories();
         let places: Vec<PathBuf> = directories.iter().map(|(_, name)| place(name)).collect();
         // If a location is invalid, any of the directories could be the one to hide, so hide them all.
-        let Ok(own) = settings::directories() else {
+        let Some(own) = own_directories() else {
             return Vec::new();
         };
         let mut hidden = Vec::new();
         for own in own {
-            match index_of_holder(&places, &own) {
+            match index_of_holder(&places, own) {
                 // Several directories may have this name. Hide them all, because any could be meant.
                 Some((index, _)) => hidden.extend(places.get(index)),
                 // Any of the directories could be the one to hide, so hide them all.
@@ -49,6 +50,18 @@ impl preopens::Guest for Component {
         directories.retain(|(_, name)| !hidden.contains(&&place(name)));
         directories
     }
+}
+
+/// Returns the directories that are for this component only, which do not change while it runs. `None` if they cannot
+/// be determined now.
+fn own_directories() -> Option<&'static [PathBuf]> {
+    // Reading them takes requests to the storage, and `paths` needs them in every call.
+    static OWN: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    if OWN.get().is_none() {
+        // There is one thread, so nobody else has set it.
+        let _ = OWN.set(settings::directories().ok()?);
+    }
+    OWN.get().map(Vec::as_slice)
 }
 
 /// Returns the preopened directory that contains `path`, and the rest of the path in it. If several do, picks

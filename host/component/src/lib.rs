@@ -15,6 +15,7 @@ mod checkpointer;
 mod files;
 mod isolation;
 mod log;
+mod paths;
 #[cfg(feature = "s3")]
 mod s3;
 mod settings;

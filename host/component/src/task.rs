@@ -12,7 +12,7 @@ use crate::bindings::exports::task::checkpoint::types;
 use crate::log;
 use crate::settings::Settings;
 
-checkpoint_session::wit_conversions!(files in crate::bindings::exports::task::checkpoint);
+checkpoint_session::wit_conversions!(crate::bindings::exports::task::checkpoint);
 
 struct Task {
     runtime: Runtime,

@@ -137,6 +137,13 @@ impl Advisor {
     pub(crate) fn advise(&self, now: Instant) -> Advice {
         if let Some(stop) = &mut *self.stop.lock() {
             stop.told = true;
+        }
+        self.peek(now)
+    }
+
+    /// Returns the advice at time `now` without marking a request to stop as seen.
+    pub(crate) fn peek(&self, now: Instant) -> Advice {
+        if let Some(stop) = *self.stop.lock() {
             return Advice {
                 now: self.last_save.is_none_or(|saved| saved < stop.asked),
                 stopping: Some(stop.deadline.saturating_duration_since(now)),

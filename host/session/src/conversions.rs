@@ -5,23 +5,9 @@
 /// they generate the same names; the implementations must be in the crate that owns the generated types.
 ///
 /// The argument is the path of the module that contains `types` and `checkpointer`, such as
-/// `bindings::task::checkpoint`. Put `files in` before it to convert the types of `files` too.
+/// `bindings::task::checkpoint`.
 #[macro_export]
 macro_rules! wit_conversions {
-    (files in $($package:tt)+) => {
-        $crate::wit_conversions!($($package)+);
-
-        impl From<$($package)+::files::Existing> for $crate::storage::Existing {
-            fn from(existing: $($package)+::files::Existing) -> Self {
-                use $($package)+::files::Existing;
-
-                match existing {
-                    Existing::Refuse => Self::Refuse,
-                    Existing::Replace => Self::Replace,
-                }
-            }
-        }
-    };
     ($($package:tt)+) => {
         impl From<$crate::GuestError> for $($package)+::types::Error {
             fn from(error: $crate::GuestError) -> Self {
@@ -60,6 +46,17 @@ macro_rules! wit_conversions {
                     age: $crate::milliseconds(given.age),
                     annotations: metadata.annotations.into_iter().collect(),
                     schema: metadata.schema,
+                }
+            }
+        }
+
+        impl From<$($package)+::types::Existing> for $crate::storage::Existing {
+            fn from(existing: $($package)+::types::Existing) -> Self {
+                use $($package)+::types::Existing;
+
+                match existing {
+                    Existing::Refuse => Self::Refuse,
+                    Existing::Replace => Self::Replace,
                 }
             }
         }

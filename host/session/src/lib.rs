@@ -2,7 +2,7 @@
 //!
 //! A host begins an [`Attempt`](storage::Attempt) for each run of its guest, and opens a [`Session`] on
 //! it. Each call of the import is a method of the session. The host itself only converts types (see
-//! [`wit_conversions!`]) and opens the directories that the guest names.
+//! [`wit_conversions!`]) and opens the directories that the guest names; [`locate`] finds the one that contains a path.
 //!
 //! - **Order.** A read waits for background saves, so that a guest reads its own saves. A foreground save
 //!   replaces a queued background save.
@@ -62,6 +62,7 @@ mod error;
 mod events;
 mod failures;
 mod outcome;
+mod paths;
 mod reports;
 #[cfg(not(target_family = "wasm"))]
 mod room;
@@ -82,6 +83,7 @@ pub use conversions::milliseconds;
 pub use error::{GuestError, Misuse};
 pub use events::event_line;
 pub use outcome::Outcome;
+pub use paths::locate;
 pub use session::{Allowance, Annotations, Answer, Contents, Given, Resume, Session};
 pub use settings::SessionSettings;
 pub use streams::{ReadStream, SaveStream};

@@ -356,6 +356,12 @@ impl Session {
         self.advisor().advise(self.now())
     }
 
+    /// Returns whether this is a good time to save, without telling the guest that it should stop.
+    #[must_use]
+    pub fn save_due(&self) -> bool {
+        self.advisor().peek(self.now()).now
+    }
+
     /// Returns how much the guest may store.
     pub async fn limits(&self) -> Allowance {
         Allowance {

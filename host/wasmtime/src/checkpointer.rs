@@ -38,6 +38,7 @@ pub(crate) fn add_to_linker<T: CheckpointView + 'static>(
     define!("flush", flush());
     define!("declare-schema", declare_schema(name: String, change: SchemaChange));
     define!("should-save", should_save());
+    define!("save-due", save_due());
     define!("get-limits", get_limits());
 
     interface.func_wrap_async("write", |store, (contents, annotations)| {
@@ -121,6 +122,10 @@ impl checkpointer::Host for CheckpointCtxView<'_> {
 
     async fn should_save(&mut self) -> wasmtime::Result<checkpointer::Advice> {
         Ok(self.ctx.session.should_save().into())
+    }
+
+    async fn save_due(&mut self) -> wasmtime::Result<bool> {
+        Ok(self.ctx.session.save_due())
     }
 
     async fn get_limits(&mut self) -> Returned<checkpointer::Limits> {

@@ -12,7 +12,4 @@ pub(crate) fn returned<T>(answer: Answer<impl Into<T>>) -> Returned<T> {
     Ok(answer.map(Into::into).map_err(Into::into))
 }
 
-#[cfg(feature = "wasi")]
-checkpoint_session::wit_conversions!(files in crate::bindings::task::checkpoint);
-#[cfg(not(feature = "wasi"))]
 checkpoint_session::wit_conversions!(crate::bindings::task::checkpoint);

@@ -34,7 +34,7 @@ impl files::Host for CheckpointCtxView<'_> {
         &mut self,
         dir: Resource<Descriptor>,
         path: String,
-        existing: files::Existing,
+        existing: types::Existing,
     ) -> Returned<Option<types::Checkpoint>> {
         let target = self.open(&dir, &path, Access::Write)?;
         let restored = self.ctx.session.restore(target, existing.into()).await;
@@ -42,8 +42,9 @@ impl files::Host for CheckpointCtxView<'_> {
     }
 }
 
+/// Whether a call reads or writes the path.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
+pub(crate) enum Access {
     Read,
     Write,
 }
@@ -60,7 +61,12 @@ impl CheckpointCtxView<'_> {
     }
 }
 
-fn open_in(dir: &Descriptor, path: &str, access: Access) -> Result<DirTree<cap_std::fs::Dir>> {
+/// Opens a path in a directory, to save from it or restore to it.
+pub(crate) fn open_in(
+    dir: &Descriptor,
+    path: &str,
+    access: Access,
+) -> Result<DirTree<cap_std::fs::Dir>> {
     let Descriptor::Dir(dir) = dir else {
         let what = "the descriptor is a file; pass its directory and the file's name";
         return Err(Error::new(ErrorKind::InvalidPath, what));

@@ -114,7 +114,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `wasi` | yes | the interfaces `files` and `streams`, over `wasmtime-wasi` |
+//! | `wasi` | yes | the interfaces `paths`, `files` and `streams`, over `wasmtime-wasi` |
 //! | `aws`, `gcp`, `azure` | no | `s3://`, `gs://` and `az://` locations |
 //!
 //! [`Attempt`]: storage::Attempt
@@ -129,6 +129,8 @@ mod limits;
 #[cfg(feature = "wasi")]
 mod listings;
 #[cfg(feature = "wasi")]
+mod paths;
+#[cfg(feature = "wasi")]
 mod streams;
 
 pub use checkpoint_session as session;
@@ -137,6 +139,8 @@ pub use ctx::{CheckpointCtx, CheckpointCtxView, CheckpointView};
 pub use limits::{GuestLimits, TooLarge, limit_store};
 #[cfg(feature = "wasi")]
 pub use listings::add_wasi_to_linker;
+#[cfg(feature = "wasi")]
+pub use paths::{HasPaths, PathsView};
 
 use wasmtime::component::{HasData, Linker};
 
@@ -150,15 +154,19 @@ impl HasData for HasCheckpoint {
 }
 
 /// Adds all interfaces of `task:checkpoint` to a linker. The interface `files` takes descriptors of
-/// `wasmtime_wasi`, so call [`add_wasi_to_linker`] on the same linker.
+/// `wasmtime_wasi`, and `paths` finds paths in its preopened directories, so call [`add_wasi_to_linker`] on the
+/// same linker.
 ///
 /// # Errors
 /// If the linker already has one of the interfaces.
 #[cfg(feature = "wasi")]
-pub fn add_to_linker<T: CheckpointView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
-    use bindings::task::checkpoint::{files, streams};
+pub fn add_to_linker<T: CheckpointView + wasmtime_wasi::WasiView + 'static>(
+    linker: &mut Linker<T>,
+) -> wasmtime::Result<()> {
+    use bindings::task::checkpoint::{files, paths, streams};
 
     add_checkpointer_to_linker(linker)?;
+    paths::add_to_linker::<_, HasPaths>(linker, |state| PathsView::new(state))?;
     files::add_to_linker::<_, HasCheckpoint>(linker, T::checkpoint)?;
     streams::add_to_linker::<_, HasCheckpoint>(linker, T::checkpoint)
 }

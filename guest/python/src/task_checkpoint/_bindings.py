@@ -4,7 +4,7 @@ try:
     from componentize_py_types import Err
     from wit_world.imports import (
         task_checkpoint_checkpointer as checkpointer,
-        task_checkpoint_files as files,
+        task_checkpoint_paths as paths,
         task_checkpoint_streams as streams,
         task_checkpoint_types as types,
         wasi_filesystem_preopens as preopens,
@@ -16,4 +16,4 @@ except ImportError as error:
         "task_checkpoint works only in a WebAssembly component; build one with `componentize-py componentize MODULE`"
     ) from error
 
-__all__ = ["Err", "checkpointer", "files", "filesystem", "io_streams", "preopens", "streams", "types"]
+__all__ = ["Err", "checkpointer", "filesystem", "io_streams", "paths", "preopens", "streams", "types"]

@@ -8,18 +8,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Dict, Mapping, Optional, Union
 
-from . import _scratch
-from ._bindings import checkpointer, files, streams, types
+from . import _names, _scratch
+from ._bindings import checkpointer, paths, streams, types
 from ._errors import InvalidPath, call
-from ._paths import locate
+from ._paths import text
 from ._streams import ReadStream, SaveStream
 
 SchemaChange = checkpointer.SchemaChange
 Limits = checkpointer.Limits
 Saved = types.Saved
-
-# Holds the name of a file that was saved, so that it can be restored into a directory, as with flytekit.
-_FILE_NAME = "file-name"
 
 
 @dataclass(frozen=True)
@@ -101,23 +98,21 @@ class Checkpoint:
 
     def write(self, b, *, annotations: Optional[Mapping[str, str]] = None) -> Saved:
         """Replaces the checkpoint with these bytes. It is durable when this returns."""
-        pairs = _pairs(annotations)
         with _scratch.named(b) as path:
             if path is not None:
-                return call(files.save, *locate(path), pairs)
+                return _save(paths.save, path, annotations)
         contents = bytes(b)
         _scratch.lose(len(contents))
-        return call(checkpointer.write, contents, pairs)
+        return _save(checkpointer.write, contents, annotations)
 
     def write_in_background(self, b, *, annotations: Optional[Mapping[str, str]] = None) -> None:
         """Like `write`, but returns once the host has its own copy. `flush` waits until it is durable."""
-        pairs = _pairs(annotations)
         with _scratch.named(b) as path:
             if path is not None:
-                return call(files.save_in_background, *locate(path), pairs)
+                return _save(paths.save_in_background, path, annotations)
         contents = bytes(b)
         _scratch.lose(len(contents))
-        return call(checkpointer.write_in_background, contents, pairs)
+        return _save(checkpointer.write_in_background, contents, annotations)
 
     def save(
         self,
@@ -127,7 +122,7 @@ class Checkpoint:
     ) -> Saved:
         """Replaces the checkpoint with a file, a directory, or what a reader returns until its end."""
         if isinstance(cp, (str, os.PathLike)):
-            return call(files.save, *locate(cp), _named(cp, annotations))
+            return _save(paths.save, text(cp), {**_names.annotations(cp), **(annotations or {})})
         if not hasattr(cp, "read"):
             raise ValueError(f"only a path or a binary reader can be saved, not {type(cp)}")
         with self.save_stream(annotations=annotations) as stream:
@@ -137,7 +132,7 @@ class Checkpoint:
 
     def save_in_background(self, cp: Union[Path, str], *, annotations: Optional[Mapping[str, str]] = None) -> None:
         """Like `save`, but returns once the host has its own copy. `flush` waits until it is durable."""
-        return call(files.save_in_background, *locate(cp), _named(cp, annotations))
+        return _save(paths.save_in_background, text(cp), {**_names.annotations(cp), **(annotations or {})})
 
     def restore(self, path: Optional[Union[Path, str]] = None, *, replace: bool = False) -> Optional[Path]:
         """Makes `path` equal to the checkpoint, and returns it; None if there is no checkpoint.
@@ -149,14 +144,18 @@ class Checkpoint:
         if path is None:
             path = os.path.join(tempfile.mkdtemp(dir=_scratch.directory()), "checkpoint")
         target = os.fspath(path)
+        directory, guess = None, None
         if os.path.isdir(target):
-            point = self.resume_point()
-            name = point and point.annotations.get(_FILE_NAME)
-            if name is not None and name == os.path.basename(name):
-                target = os.path.join(target, name)
-        existing = files.Existing.REPLACE if replace else files.Existing.REFUSE
-        if call(files.restore, *locate(target), existing) is None:
+            directory, guess = target, _names.newest()
+            target = os.path.join(directory, guess) if guess else directory
+        existing = types.Existing.REPLACE if replace else types.Existing.REFUSE
+        found = call(paths.restore, text(target), existing)
+        if found is None:
             return None
+        name = _names.of(dict(found.annotations))
+        if guess and name and name != guess:
+            # The newest checkpoint is damaged, so an older one was restored, which has another name.
+            os.replace(target, os.path.join(directory, name))
         return Path(path)
 
     def flush(self) -> Optional[Saved]:
@@ -179,8 +178,10 @@ class Checkpoint:
         return Advice(advice.now, None if advice.stopping is None else timedelta(milliseconds=advice.stopping))
 
     def save_due(self) -> bool:
-        """Returns whether this is a good time to save."""
-        return self.advice().now
+        """Returns whether this is a good time to save.
+
+        For a task that always runs to its end; one that can stop early calls `advice`."""
+        return checkpointer.save_due()
 
     def stopping(self) -> Optional[timedelta]:
         """Returns the time until the host ends the task, if it has asked the task to stop."""
@@ -211,9 +212,12 @@ def _pairs(annotations: Optional[Mapping[str, str]]) -> list:
     return [(str(key), str(value)) for key, value in (annotations or {}).items()]
 
 
-def _named(path, annotations: Optional[Mapping[str, str]]) -> list:
-    name = {} if os.path.isdir(path) else {_FILE_NAME: os.path.basename(os.fspath(path))}
-    return _pairs({**name, **(annotations or {})})
+def _save(function, what, annotations: Optional[Mapping[str, str]]):
+    """Calls a function of the import that saves."""
+    pairs = _pairs(annotations)
+    saved = call(function, what, pairs)
+    _names.note_save(dict(pairs))
+    return saved
 
 
 def _info(found: types.Checkpoint) -> dict:

@@ -1,7 +1,4 @@
-"""Resolves paths against the directories that the host gave to the task.
-
-Python opens files through its C library, which does not expose their WASI descriptors.
-"""
+"""Paths, for the host."""
 
 import os
 from typing import Optional, Tuple, Union
@@ -10,25 +7,30 @@ from ._bindings import filesystem, preopens
 from ._errors import InvalidPath
 
 
-def locate(path: Union[str, os.PathLike]) -> Tuple[filesystem.Descriptor, str]:
-    """Returns the directory that contains a path, and the path relative to it."""
-    text = os.fspath(path)
-    if not isinstance(text, str):
-        raise InvalidPath(f"{text!r}: the path must be a str")
-    if not text:
-        # The host would take it as the whole directory, which no slip should save or replace.
-        raise InvalidPath("the path is empty")
+def text(path: Union[str, os.PathLike]) -> str:
+    """Returns a path as the host takes it."""
+    as_text = os.fspath(path)
+    if not isinstance(as_text, str):
+        raise InvalidPath(f"{as_text!r}: the path must be a str")
+    return as_text
+
+
+def descriptor(path: str) -> Tuple[filesystem.Descriptor, str]:
+    """Returns the descriptor of the directory that contains a path, and the path relative to it.
+
+    Python opens files through its C library, which does not expose their WASI descriptors.
+    """
     best = None
     for directory, name in preopens.get_directories():
-        rest = beneath(name, text)
+        rest = _beneath(name, path)
         if rest is not None and (best is None or len(rest) < len(best[1])):
             best = (directory, rest)
     if best is None:
-        raise InvalidPath(f"{text}: it is in no directory of this task; give it one, e.g. `wasm-checkpoint run --dir .`")
+        raise InvalidPath(f"{path}: it is in no directory of this task")
     return best
 
 
-def beneath(name: str, path: str) -> Optional[str]:
+def _beneath(name: str, path: str) -> Optional[str]:
     """Returns `path` relative to the directory `name`, or None if it is not beneath it."""
     directory, parts = _parts(name), _parts(path)
     if parts[: len(directory)] != directory:

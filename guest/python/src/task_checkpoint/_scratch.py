@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from typing import Iterator, Optional
 
 from ._bindings import filesystem
-from ._errors import InvalidPath
-from ._paths import locate
+from ._paths import descriptor
 
 # A warning comes long before a task with the usual limits of memory dies, and never to a task that saves little.
 _WARN_AT_BYTES = 64 << 20
@@ -24,10 +23,6 @@ _lost_bytes = 0
 def directory() -> Optional[str]:
     """Returns the directory for temporary files, or None if the task has none that it may write to."""
     path = os.environ.get("TMPDIR") or "/tmp"
-    try:
-        locate(path)
-    except InvalidPath:
-        return None
     return path if os.path.isdir(path) else None
 
 
@@ -73,7 +68,7 @@ class Relay:
         handle, path = tempfile.mkstemp(prefix=".task-checkpoint-", dir=place)
         self._file = open(handle, "r+b", buffering=0)
         try:
-            parent, name = locate(path)
+            parent, name = descriptor(path)
             self._descriptor = parent.open_at(
                 filesystem.PathFlags(0), name, filesystem.OpenFlags(0), filesystem.DescriptorFlags.READ
             )

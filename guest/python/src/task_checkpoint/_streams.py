@@ -2,7 +2,7 @@
 
 import io
 
-from . import _scratch
+from . import _names, _scratch
 from ._bindings import Err, io_streams, streams
 from ._errors import call
 
@@ -60,7 +60,9 @@ class SaveStream(io.RawIOBase):
         self._drop_contents()
         save, self._save = self._save, None
         try:
-            return call(streams.SaveStream.commit, save, self._size)
+            saved = call(streams.SaveStream.commit, save, self._size)
+            _names.note_save({})
+            return saved
         finally:
             self.close()
 

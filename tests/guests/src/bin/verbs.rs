@@ -6,6 +6,7 @@
 //! | `write=TEXT` | saves these bytes |
 //! | `write-random=COUNT` | saves that many incompressible bytes |
 //! | `save=PATH`, `save-reader=PATH`, `restore=PATH`, `restore-replacing=PATH` | calls the function of that name |
+//! | `save-at=PATH`, `restore-at=PATH` | saves or restores by the descriptor of `/data` and a path in it |
 //! | `write-in-background=TEXT`, `save-in-background=PATH`, `flush` | calls the function of that name |
 //! | `annotate=KEY=VALUE` | adds this annotation to every later save, except `save-reader`, `write-random` and `store` |
 //! | `schema=NAME=refuse`, `…=start-fresh`, `…=allow` | calls `declare-schema` |
@@ -33,6 +34,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use task_checkpoint::bindings::task::checkpoint::files;
+use task_checkpoint::bindings::task::checkpoint::types::Existing;
 use task_checkpoint::{Checkpoint, Error, ResumePoint, SaveOptions, Saved, SchemaChange};
 
 fn main() -> ExitCode {
@@ -172,6 +175,14 @@ fn act(verb: &str, rest: &str, options: SaveOptions) -> Result<String, Error> {
             let file = fs::File::open(rest).expect("the file must be readable");
             saved(task_checkpoint::save_reader(file)?)
         }
+        "save-at" => {
+            let saved = files::save(&data(), rest, &[])?;
+            saved.sequence.to_string()
+        }
+        "restore-at" => match files::restore(&data(), rest, Existing::Refuse)? {
+            None => "none".into(),
+            Some(checkpoint) => checkpoint.sequence.to_string(),
+        },
         "restore" => restored(task_checkpoint::restore(rest)?),
         "restore-replacing" => restored(task_checkpoint::restore_replacing(rest)?),
         "file" => {
@@ -263,12 +274,19 @@ fn which(checkpoint: &Checkpoint) -> String {
     let Checkpoint {
         sequence,
         attempt,
-        age: _,
         annotations,
         schema,
+        ..
     } = checkpoint;
     let schema = schema.as_deref().unwrap_or("no schema");
     format!("{sequence} of {attempt}, {annotations:?}, {schema}")
+}
+
+/// Returns the descriptor of `/data`.
+fn data() -> wasip2::filesystem::types::Descriptor {
+    let given = wasip2::filesystem::preopens::get_directories();
+    let data = given.into_iter().find(|(_, name)| name == "/data");
+    data.expect("/data must be preopened").0
 }
 
 fn restored(checkpoint: Option<Checkpoint>) -> String {
