@@ -4,6 +4,7 @@
 command that fails. A `text` block must equal what the `sh` block before it wrote to stdout.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -27,8 +28,10 @@ def main() -> None:
             else:
                 expected.write_text(text)
                 script += f"diff {expected} {out} >&2\n"
+        # A reader's builds land in the directory itself.
+        environment = {name: value for name, value in os.environ.items() if name != "CARGO_TARGET_DIR"}
         began = time.monotonic()
-        ended = subprocess.run(["bash", "-c", script], cwd=work)
+        ended = subprocess.run(["bash", "-c", script], cwd=work, env=environment)
         if ended.returncode != 0:
             sys.exit(f"{readme}: its lines fail")
         print(f"{readme.parent.name}: the README's lines work, in {time.monotonic() - began:.0f} s", flush=True)
