@@ -59,6 +59,24 @@ pub struct Damage {
     pub reason: String,
 }
 
+/// Who may commit while a location is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    Nobody,
+    /// Its owner, whoever that is.
+    Owner,
+}
+
+impl Beside {
+    /// Lists the log.
+    async fn list(self, location: &OpenLocation) -> Result<Vec<u64>> {
+        match self {
+            Self::Nobody => slot::list(location).await,
+            Self::Owner => slot::list_beside_owner(location).await,
+        }
+    }
+}
+
 impl History {
     /// Reads one location, without its predecessors, whoever owns it.
     ///
@@ -68,25 +86,23 @@ impl History {
         // A claim may lie where a commit was when the log was listed: a claim that landed late, in
         // a slot that its owner has pruned. It must not be mistaken for a sign that nothing was
         // saved.
-        Self::load_settled(location, |history| !history.incomplete && !history.claimed).await
+        Self::load_settled(location, Beside::Owner).await
     }
 
     /// Like [`load`](Self::load), but after a claim. If this lists no record above the claim, no
     /// older attempt can commit any more, so the newest commit stays.
     pub(crate) async fn load_claimed(location: &OpenLocation) -> Result<Self> {
-        Self::load_settled(location, |history| !history.incomplete).await
+        Self::load_settled(location, Beside::Nobody).await
     }
 
     /// Reads until no concurrent change can affect the answer.
-    async fn load_settled(
-        location: &OpenLocation,
-        is_settled: impl Fn(&Self) -> bool,
-    ) -> Result<Self> {
+    async fn load_settled(location: &OpenLocation, beside: Beside) -> Result<Self> {
         for _ in 0..MAX_READS {
-            let history = Self::load_once(location).await?;
+            let history = Self::load_once(location, beside).await?;
+            let is_settled = !history.incomplete && !(history.claimed && beside == Beside::Owner);
             // A listed record is gone. A live owner may have pruned it: then the log has a newer
             // end. If it has not, the record is damaged.
-            if is_settled(&history) || slot::list(location).await? == history.sequences {
+            if is_settled || beside.list(location).await? == history.sequences {
                 return Ok(history);
             }
         }
@@ -94,9 +110,9 @@ impl History {
         Err(Error::new(ErrorKind::Unavailable, what))
     }
 
-    async fn load_once(location: &OpenLocation) -> Result<Self> {
+    async fn load_once(location: &OpenLocation, beside: Beside) -> Result<Self> {
         let mut history = Self {
-            sequences: slot::list(location).await?,
+            sequences: beside.list(location).await?,
             ..Self::default()
         };
         let retained = history.find_newest(location).await?;

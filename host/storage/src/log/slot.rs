@@ -67,6 +67,21 @@ pub(crate) async fn list(location: &OpenLocation) -> Result<Vec<u64>> {
     Ok(listed.map(|(sequence, _)| sequence).collect())
 }
 
+/// Like [`list`], for a reader beside an owner that may be saving all the time.
+pub(crate) async fn list_beside_owner(location: &OpenLocation) -> Result<Vec<u64>> {
+    let mut sequences = list(location).await?;
+    if location.lists_in_order() && sequences.len() > location.environment().sizes().page {
+        // The newest records were listed first. While the others were listed, the owner may have replaced them, so a
+        // reader would hardly ever find the newest one.
+        let end = list_end(location).await?.records;
+        if let Some((oldest, _)) = end.first() {
+            sequences.retain(|sequence| sequence < oldest);
+        }
+        sequences.extend(end.iter().map(|(sequence, _)| sequence));
+    }
+    Ok(sequences)
+}
+
 /// Like [`list`], but also returns the sizes of the records. What is longer than a record can be counts as a record
 /// of the maximum size, because no attempt has stored it.
 pub(crate) async fn list_sized(location: &OpenLocation) -> Result<Vec<(u64, u64)>> {
@@ -89,9 +104,9 @@ pub(crate) async fn list_sized(location: &OpenLocation) -> Result<Vec<(u64, u64)
 }
 
 async fn list_remote(location: &OpenLocation) -> Result<Vec<(u64, u64)>> {
-    let mut listed: Vec<_> = listed(location).try_collect().await?;
-    listed.sort_unstable();
-    Ok(listed)
+    let mut records: Vec<_> = listed(location).try_collect().await?;
+    records.sort_unstable();
+    Ok(records)
 }
 
 /// Returns the sequence numbers and sizes of records, in the order in which the storage lists them.

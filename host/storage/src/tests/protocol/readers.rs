@@ -2,12 +2,13 @@
 
 use object_store::ObjectStoreExt;
 
+use crate::environment::Environment;
 use crate::error::ErrorKind;
 use crate::limits::Limits;
 use crate::paths;
 use crate::tests::faulty_store::FaultyStore;
 use crate::tests::forge::claim;
-use crate::tests::{at, begin_keeping, checkpoints, dir_tree, large, memory};
+use crate::tests::{at, begin, begin_keeping, checkpoints, dir_tree, large, memory};
 use crate::tree::target::Existing;
 
 #[tokio::test]
@@ -21,6 +22,29 @@ async fn a_reader_beside_a_pruning_owner_always_finds_a_checkpoint() {
     owner.settle().await;
     // The reader sees the old list. Of its records, only the claim is left.
     assert_eq!(checkpoints(&at(store)).await, [3]);
+}
+
+/// Found by the simulation: the newest records are listed first, and had been pruned when the oldest were listed. A
+/// reader beside a busy owner gave up.
+#[tokio::test]
+async fn a_list_of_several_pages_ends_with_the_newest_records() {
+    let (inner, location) = memory();
+    for _ in 0..5 {
+        begin(&location).await;
+    }
+    let owner = begin_keeping(&location, 1).await;
+    owner.write("one".into()).await.unwrap();
+    let store = FaultyStore::new(inner);
+    // Its pages have three names.
+    let reader = at(store.clone()).with_environment(Environment::simulated());
+    assert_eq!(checkpoints(&reader).await, [7]);
+    let requests = store.operations();
+    store.freeze_list().await;
+    owner.write("two".into()).await.unwrap();
+    owner.settle().await;
+    assert_eq!(checkpoints(&reader).await, [8]);
+    // It needs no second round. The old list does not count.
+    assert_eq!(store.operations(), 2 * requests - 1);
 }
 
 /// Found by the model: the reader lists a slot that holds a commit, and finds a claim when it reads it.
