@@ -8,6 +8,7 @@ use wasmtime::{Config, Engine};
 
 const NO_COMPONENT: i32 = 121;
 const UNKNOWN_IMPORT: i32 = 122;
+const TIMED_OUT: i32 = 124;
 
 /// Exports `wasi:cli/run` from the function `run` of the instance `$core`.
 const RUN: &str = r#"
@@ -105,8 +106,41 @@ fn missing_imports_are_found_before_compiling() {
     assert!(!place.store().exists());
 }
 
+/// A command of WASI 0.3 that asks it for the time and `task:checkpoint` for advice. `body` follows.
+fn p3_command(body: &str) -> String {
+    format!(
+        r#"(component
+            (import "wasi:clocks/monotonic-clock@0.3.0" (instance $clock
+                (export "now" (func (result u64)))))
+            (import "task:checkpoint/checkpointer@0.2.0" (instance $checkpointer
+                (export "save-due" (func (result bool)))))
+            (core func $now (canon lower (func $clock "now")))
+            (core func $due (canon lower (func $checkpointer "save-due")))
+            (core instance $host (export "now" (func $now)) (export "due" (func $due)))
+            (core module $m
+                (import "host" "now" (func $now (result i64)))
+                (import "host" "due" (func $due (result i32)))
+                (func (export "run") (result i32)
+                    (if (i64.eqz (call $now)) (then unreachable))
+                    (drop (call $due))
+                    {body}
+                    i32.const 0))
+            (core instance $core (instantiate $m (with "host" (instance $host))))
+            (func $run async (result (result)) (canon lift (core func $core "run")))
+            (instance $command (export "run" (func $run)))
+            (export "wasi:cli/run@0.3.0" (instance $command)))"#
+    )
+}
+
 #[test]
-fn a_command_of_another_version_of_wasi_is_named() {
+fn a_command_of_wasi_0_3_runs_only_on_request() {
+    let place = Place::new();
+    let error = fails(&place, UNKNOWN_IMPORT, "task.wat", p3_command(""));
+    assert!(
+        error.contains("wasi:clocks/monotonic-clock@0.3.0"),
+        "{error}"
+    );
+    assert!(error.contains("-S p3"), "{error}");
     let run = RUN.replace("run@0.2.0", "run@0.3.0");
     let text = format!(
         r#"(component
@@ -114,9 +148,47 @@ fn a_command_of_another_version_of_wasi_is_named() {
             (core instance $core (instantiate $m))
             {run})"#
     );
-    let error = fails(&Place::new(), NO_COMPONENT, "task.wat", text);
+    let error = fails(&place, NO_COMPONENT, "bare.wat", text);
     assert!(error.contains("wasi:cli/run@0.3.0"), "{error}");
-    assert!(error.contains("WASI 0.2"), "{error}");
+    assert!(error.contains("-S p3"), "{error}");
+    assert!(!place.store().exists());
+
+    let path = place.work().join("task.wat");
+    let outcome = place.cli().options(["-S", "p3"]).task(&path, [""; 0]);
+    let outcome = outcome.outcome();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+}
+
+#[test]
+fn a_command_of_wasi_0_3_ends_at_the_timeout() {
+    let place = Place::new();
+    let path = place.work().join("task.wat");
+    fs::write(&path, p3_command("(loop (br 0))")).unwrap();
+    let cli = place.cli().options(["-S", "p3", "--timeout", "200ms"]);
+    let outcome = cli.task(&path, [""; 0]).outcome();
+    assert_eq!(outcome.code, Some(TIMED_OUT), "{}", outcome.text());
+}
+
+/// A task of WASI 0.2 does not notice.
+#[test]
+fn a_command_of_wasi_0_2_runs_with_wasi_0_3_beside_it() {
+    let place = Place::new();
+    let cli = place.cli().options(["-S", "p3"]);
+    cli.verbs("file=/data/x=text save=/data/x read")
+        .outcome()
+        .printed(["file made", "save 2", "read \"text\""]);
+}
+
+#[test]
+fn an_unknown_part_of_wasi_is_refused() {
+    let place = Place::new();
+    let path = place.work().join("task.wat");
+    fs::write(&path, p3_command("")).unwrap();
+    let outcome = place.cli().options(["-S", "http"]).task(&path, [""; 0]);
+    let error = outcome.outcome();
+    assert_eq!(error.code, Some(2), "{}", error.text());
+    let error = error.stderr;
+    assert!(error.contains("p3"), "{error}");
 }
 
 #[test]

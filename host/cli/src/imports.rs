@@ -7,21 +7,24 @@ use wasmparser::{Parser, Payload, ValidPayload, Validator, WasmFeatures};
 
 use crate::exit::{Code, failure};
 
-/// The packages of WASI 0.2 that every task gets.
+/// The packages of WASI 0.2 that every task gets. WASI 0.3 has the same, without `io`.
 const WASI: [&str; 6] = ["cli", "clocks", "filesystem", "io", "random", "sockets"];
 
 /// The interfaces of `task:checkpoint`, in version 0.2.
 const OURS: [&str; 5] = ["checkpointer", "files", "paths", "streams", "types"];
 
-/// Checks what a component in the binary format imports.
+/// Whether this program was built with WASI 0.3.
+const HAS_P3: bool = cfg!(feature = "p3");
+
+/// Checks what a component in the binary format imports. With `p3`, WASI 0.3 is provided besides 0.2.
 ///
 /// # Errors
 /// With [`Code::UnknownImport`] if there is an import that is certainly not provided. The linker finds those that have a
 /// name that is provided, and another type.
-pub(crate) fn check(component: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn check(component: &[u8], p3: bool) -> anyhow::Result<()> {
     let missing: Vec<_> = needed(component)
         .iter()
-        .filter_map(|name| Some(format!("{name} ({})", provider(name)?)))
+        .filter_map(|name| Some(format!("{name} ({})", provider(name, p3)?)))
         .collect();
     match missing.is_empty() {
         true => Ok(()),
@@ -79,7 +82,7 @@ fn needs(types: &Types, import: &str) -> bool {
 }
 
 /// Returns who provides an import; `None` if this program does.
-fn provider(name: &str) -> Option<String> {
+fn provider(name: &str, p3: bool) -> Option<String> {
     const PLUG: &str = "plug in a component that exports it, e.g. with `wac plug`";
     let Some((package, rest)) = name.split_once('/') else {
         return Some(PLUG.into());
@@ -94,8 +97,12 @@ fn provider(name: &str) -> Option<String> {
         }
         Some(("task", "checkpoint")) => None,
         Some(("wasi", package)) if WASI.contains(&package) && is(version, "0.2") => None,
+        Some(("wasi", package)) if p3 && WASI.contains(&package) && is(version, "0.3") => None,
+        Some(("wasi", package)) if WASI.contains(&package) && is(version, "0.3") && HAS_P3 => {
+            Some("add `-S p3`, which is experimental, or build the task for WASI 0.2".into())
+        }
         Some(("wasi", package)) if WASI.contains(&package) => {
-            Some("this program provides only WASI 0.2; build the task for it".into())
+            Some("this program provides WASI 0.2; build the task for it".into())
         }
         // What the stock command line provides by an option of the same name, in a version that may be another.
         Some(("wasi", package @ ("config" | "http" | "keyvalue" | "nn" | "tls"))) => Some(format!(
@@ -126,7 +133,7 @@ mod tests {
             "wasi:sockets/tcp@0.2.0",
             "task:checkpoint/files@0.2.0",
         ] {
-            assert_eq!(provider(name), None, "{name}");
+            assert_eq!(provider(name, false), None, "{name}");
         }
     }
 
@@ -135,15 +142,27 @@ mod tests {
         for (name, hint) in [
             ("wasi:http/types@0.2.12", "-S http"),
             ("wasi:cli/environment@0.3.0", "WASI 0.2"),
+            ("wasi:cli/environment@0.4.0", "WASI 0.2"),
             ("wasi:cli/run@0.2.0-rc-2023-11-10", "WASI 0.2"),
             ("task:checkpoint/files@0.1.0", "version 0.2"),
             ("task:checkpoint/other@0.2.0", "WIT of this program"),
             ("my:package/interface", "wac plug"),
             ("log", "wac plug"),
         ] {
-            let found = provider(name).unwrap();
+            let found = provider(name, false).unwrap();
             assert!(found.contains(hint), "{name}: {found}");
         }
+    }
+
+    #[test]
+    fn wasi_0_3_is_provided_only_on_request() {
+        let name = "wasi:filesystem/types@0.3.0";
+        assert_eq!(provider(name, true), None);
+        if HAS_P3 {
+            assert!(provider(name, false).unwrap().contains("-S p3"));
+        }
+        assert!(provider("wasi:http/types@0.3.0", true).is_some());
+        assert!(provider("wasi:cli/environment@0.4.0", true).is_some());
     }
 
     #[test]
@@ -157,7 +176,7 @@ mod tests {
                 (import "wasi:io/poll@0.2.0" {function})
                 (import "plain" (func)))"#
         ));
-        let error = check(&component.unwrap()).unwrap_err().to_string();
+        let error = check(&component.unwrap(), false).unwrap_err().to_string();
         for name in ["a:b/c@1.0.0", "plain"] {
             assert!(error.contains(name), "{error}");
         }
@@ -174,13 +193,13 @@ mod tests {
                     (type $t (record (field "x" u32)))
                     (export "t" (type (eq $t))))))"#,
         );
-        check(&component.unwrap()).unwrap();
+        check(&component.unwrap(), false).unwrap();
     }
 
     #[test]
     fn the_compiler_reports_what_is_invalid() {
         let component = wat::parse_str(r#"(component (import "plain" (func)))"#).unwrap();
-        check(&component[..component.len() - 1]).unwrap();
-        check(b"").unwrap();
+        check(&component[..component.len() - 1], false).unwrap();
+        check(b"", false).unwrap();
     }
 }

@@ -7,6 +7,7 @@
 //! | `aws`, `azure`, `gcp` | yes | locations in S3, Azure and Google Cloud Storage |
 //! | `compose` | yes | the command `compose` |
 
+mod command;
 mod commands;
 #[cfg(feature = "compose")]
 mod compose;

@@ -14,9 +14,9 @@ use wasmtime::{Config, Engine, Store, Trap};
 use wasmtime_checkpoint::{
     CheckpointCtx, CheckpointCtxView, CheckpointView, GuestLimits, limit_store,
 };
-use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
+use crate::command::Command;
 use crate::exit::{Code, Failure, failure};
 use crate::file::{self, TaskFile};
 use crate::imports;
@@ -32,12 +32,22 @@ const LATE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct Task {
     engine: Engine,
-    command: CommandPre<State>,
+    command: Command,
     limits: GuestLimits,
     /// Held by the attempt whose guest is in memory.
     in_memory: Arc<Mutex<()>>,
     /// The BLAKE3 hash of the file.
     pub(crate) digest: [u8; 32],
+}
+
+/// What a task may be, and may make this host hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LoadOptions {
+    pub(crate) limits: GuestLimits,
+    /// Whether to load compiled code too.
+    pub(crate) allow_precompiled: bool,
+    /// Whether to provide WASI 0.3 besides 0.2.
+    pub(crate) p3: bool,
 }
 
 /// How an attempt ended.
@@ -52,7 +62,8 @@ pub(crate) enum End {
     Stopped,
 }
 
-struct State {
+/// The state of a task's store.
+pub(crate) struct State {
     wasi: WasiCtx,
     table: ResourceTable,
     checkpoint: CheckpointCtx,
@@ -77,21 +88,16 @@ impl CheckpointView for State {
 }
 
 impl Task {
-    /// Compiles a component, or loads it from wasmtime's cache, and checks its imports. If `allow_precompiled`, also
-    /// loads compiled code.
-    pub(crate) fn load(
-        path: &Path,
-        limits: GuestLimits,
-        allow_precompiled: bool,
-    ) -> anyhow::Result<Self> {
+    /// Compiles a component, or loads it from wasmtime's cache, and checks its imports.
+    pub(crate) fn load(path: &Path, options: LoadOptions) -> anyhow::Result<Self> {
         let name = path.display();
         let engine = engine()?;
         let (bytes, component) = match file::open(path)? {
             TaskFile::Component(bytes) => {
-                let component = compile(&engine, &bytes, limits);
+                let component = compile(&engine, &bytes, options);
                 (bytes, component.with_context(|| name.to_string())?)
             }
-            TaskFile::Compiled(bytes) if allow_precompiled => {
+            TaskFile::Compiled(bytes) if options.allow_precompiled => {
                 let component = deserialize(&engine, &bytes);
                 (bytes, component.with_context(|| name.to_string())?)
             }
@@ -103,18 +109,18 @@ impl Task {
                 return Err(failure(Code::NotComponent, what));
             }
         };
-        let instance = link(&engine, &component).with_context(|| Failure {
+        let instance = link(&engine, &component, options.p3).with_context(|| Failure {
             code: Code::UnknownImport,
             message: format!("{name}: it imports something that wasm-checkpoint does not provide"),
         })?;
-        let command = CommandPre::new(instance).map_err(|_| {
+        let command = Command::find(instance, options.p3).ok_or_else(|| {
             let what = format!("{name}: {}", no_command(&engine, &component));
             failure(Code::NotComponent, what)
         })?;
         Ok(Self {
             engine,
             command,
-            limits,
+            limits: options.limits,
             in_memory: Arc::default(),
             digest: blake3::hash(&bytes).into(),
         })
@@ -169,6 +175,7 @@ impl Task {
         let mut store = Store::new(&self.engine, state);
         limit_store(&mut store);
         // What a guest holds through the async ABI: tasks in flight, streams and futures.
+        #[cfg(feature = "async")]
         if let Some(table) = store.concurrent_resource_table() {
             table.set_max_capacity(self.limits.handles);
         }
@@ -210,11 +217,7 @@ impl Task {
     }
 
     async fn call(&self, store: &mut Store<State>) -> End {
-        let called = async {
-            let command = self.command.instantiate_async(&mut *store).await?;
-            command.wasi_cli_run().call_run(&mut *store).await
-        };
-        match called.await {
+        match self.command.run(store).await {
             Ok(Ok(())) => End::Success,
             Ok(Err(())) => End::Exit(1),
             Err(error) => match error.downcast_ref::<I32Exit>() {
@@ -254,12 +257,12 @@ fn engine() -> anyhow::Result<Engine> {
         .context("cannot start wasmtime")
 }
 
-fn compile(engine: &Engine, bytes: &[u8], limits: GuestLimits) -> anyhow::Result<Component> {
-    limits.check(bytes).map_err(|e| {
+fn compile(engine: &Engine, bytes: &[u8], options: LoadOptions) -> anyhow::Result<Component> {
+    options.limits.check(bytes).map_err(|e| {
         let what = format!("{e}; --max-instances raises the limit");
         failure(Code::NotComponent, what)
     })?;
-    imports::check(bytes)?;
+    imports::check(bytes, options.p3)?;
     Component::new(engine, bytes).map_err(|e| {
         let what = format!("not a component that can run: {e:#}");
         failure(Code::NotComponent, what)
@@ -289,6 +292,11 @@ fn no_command(engine: &Engine, component: &Component) -> String {
     let world = component.component_type();
     let mut names = world.exports(engine).map(|(name, _)| name);
     match names.find(|name| name.starts_with(RUN)) {
+        Some(name) if cfg!(feature = "p3") && name.starts_with("wasi:cli/run@0.3") => {
+            format!(
+                "it exports `{name}`; to run it, add `-S p3`, which is experimental, or build it for WASI 0.2"
+            )
+        }
         Some(name) => format!(
             "it exports `{name}`, but this program only runs `{RUN}@0.2`; build it for WASI 0.2 (it may use the async ABI)"
         ),
@@ -296,10 +304,15 @@ fn no_command(engine: &Engine, component: &Component) -> String {
     }
 }
 
-fn link(engine: &Engine, component: &Component) -> anyhow::Result<InstancePre<State>> {
+fn link(engine: &Engine, component: &Component, p3: bool) -> anyhow::Result<InstancePre<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_checkpoint::add_wasi_to_linker(&mut linker).map_err(anyhow_of)?;
     wasmtime_checkpoint::add_to_linker(&mut linker).map_err(anyhow_of)?;
+    #[cfg(feature = "p3")]
+    if p3 {
+        wasmtime_wasi::p3::add_to_linker(&mut linker).map_err(anyhow_of)?;
+    }
+    let _ = p3;
     linker.instantiate_pre(component).map_err(anyhow_of)
 }
 

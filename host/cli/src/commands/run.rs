@@ -109,13 +109,33 @@ pub(crate) struct Args {
     /// trust. Made by `wasmtime compile -W epoch-interruption=y,gc-support=n,threads=n`
     #[arg(long)]
     allow_precompiled: bool,
+    /// Enable a part of WASI: `p3` is WASI 0.3. Wasmtime calls it experimental, and gives it no security fixes, so it is
+    /// off by default and not for tasks from strangers
+    #[cfg(feature = "p3")]
+    #[arg(short = 'S', long = "wasi", value_name = "PART")]
+    wasi_parts: Vec<WasiPart>,
     /// The component to run, in the binary or the text format, and its arguments
     // One list: if the component were a positional of its own, clap would parse options after it as ours.
     #[arg(value_names = ["TASK.wasm", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true)]
     task: Vec<OsString>,
 }
 
+/// A part of WASI that is off by default.
+#[cfg(feature = "p3")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum WasiPart {
+    P3,
+}
+
 impl Args {
+    /// Returns whether the task gets WASI 0.3.
+    fn has_p3(&self) -> bool {
+        #[cfg(feature = "p3")]
+        return self.wasi_parts.contains(&WasiPart::P3);
+        #[cfg(not(feature = "p3"))]
+        false
+    }
+
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         self.check_report()?;
         let report = self.report.as_deref().map(ReportFile::open).transpose()?;

@@ -15,7 +15,7 @@ use super::{Args, Attempted};
 use crate::exit::{self, Code, failure};
 use crate::output::say;
 use crate::signals::{Signal, Signals};
-use crate::task::{End, Task};
+use crate::task::{End, LoadOptions, Task};
 
 /// The longest that a run waits for an attempt that has ended to say what it has skipped.
 const NOTE: Duration = Duration::from_millis(100);
@@ -50,10 +50,14 @@ impl<'a> Run<'a> {
         let previous = args.previous()?;
         let predecessors = args.predecessors(&location, previous.as_ref()).await?;
         args.check_dirs(&location, &predecessors)?;
-        let (file, limits) = (args.file().to_owned(), args.limits.guest_limits());
+        let file = args.file().to_owned();
+        let options = LoadOptions {
+            limits: args.limits.guest_limits(),
+            allow_precompiled: args.allow_precompiled,
+            p3: args.has_p3(),
+        };
         // On another thread: compiling takes long, and reading may wait for the writer of a pipe. A signal ends both.
-        let allow_precompiled = args.allow_precompiled;
-        let load = move || Task::load(&file, limits, allow_precompiled);
+        let load = move || Task::load(&file, options);
         let task = tokio::task::spawn_blocking(load).await??;
         let input = Input::open(args.retries).context("cannot open stdin")?;
         args.wasi(&input)?;
