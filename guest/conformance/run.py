@@ -75,14 +75,14 @@ class Language:
 
 LANGUAGES = {
     "rust": Language("Rust", ["{here}/build-rust", "{out}"]),
-    "python": Language("Python", ["{guest}/python/build", "{guest}/python/tests/conformance.py", "{out}"]),
+    "python": Language("Python", ["{guest}/python/componentize", "{guest}/python/tests/conformance.py", "{out}"]),
     "c": Language(
         "C",
-        ["{guest}/c/build", "{guest}/c/tests/conformance.c", "{out}"],
+        ["{guest}/c/componentize", "{guest}/c/tests/conformance.c", "{out}"],
         {"details": "not in the header", "limits": "not in the header"},
     ),
     "javascript": Language(
-        "JavaScript", ["{guest}/javascript/build", "{guest}/javascript/tests/conformance.js", "{out}"]
+        "JavaScript", ["{guest}/javascript/componentize", "{guest}/javascript/tests/conformance.js", "{out}"]
     ),
 }
 
