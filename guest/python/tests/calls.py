@@ -1,5 +1,5 @@
-"""Makes every call of the package, and checks the answers. Run it twice at one location: the second time as `again`,
-with the same directories `/tmp` and `/data`."""
+"""Checks what the package adds to the import; `guest/conformance` checks the rest. Run it twice at one location: the
+second time as `again`, with the same directories `/tmp` and `/data`."""
 
 import io
 import os
@@ -20,15 +20,10 @@ def raises(error, function, *arguments, **options):
     raise AssertionError(f"{function} does not raise {error}")
 
 
-def bytes_are_kept():
-    saved = ckpt.write(b"one", annotations={"step": 1})
-    assert saved.logical_bytes == 3, saved
-    assert ckpt.read() == b"one"
-    ckpt.write(bytearray(b"\0" * 100))
-    assert ckpt.read() == b"\0" * 100
-    ckpt.write(b"")
-    assert ckpt.prev_exists()
-    assert ckpt.read() == b""
+def bytes_like_objects_are_saved():
+    assert ckpt.write(bytearray(b"one"), annotations={"step": 1}).logical_bytes == 3
+    contents = ckpt.read_contents()
+    assert contents.bytes == b"one" and contents.checkpoint.annotations["step"] == "1"
 
 
 def streams_are_files():
@@ -36,7 +31,6 @@ def streams_are_files():
         pickle.dump({"a": [1, 2, 3]}, stream)
         stream.write(bytes(3 << 20))
     with ckpt.read_stream() as contents:
-        assert contents.checkpoint.schema == "calls/1"
         assert contents.size > 3 << 20
         assert pickle.load(contents) == {"a": [1, 2, 3]}
         assert contents.read() == bytes(3 << 20)
@@ -47,71 +41,33 @@ def streams_are_files():
             raise KeyError("the task's own error")
 
     raises(KeyError, fails)
-    assert len(ckpt.read()) > 3 << 20, "a stream that is not committed saves nothing"
-    with ckpt.save_stream():
-        error = raises(ckpt.QuotaExceeded, ckpt.save_stream)
-        assert "stream" in str(error), error
-        ckpt.write(b"another save meanwhile")
-    assert ckpt.read() == b""
-    saved = ckpt.save(io.BytesIO(b"x" * 100_000))
-    assert saved.logical_bytes == 100_000
+    assert len(ckpt.read()) > 3 << 20, "a block that raises saves nothing"
+    assert ckpt.save(io.BytesIO(b"x" * 100_000)).logical_bytes == 100_000
     assert ckpt.read() == b"x" * 100_000
 
 
 def paths_are_restored():
     tree = Path("/data/tree")
-    (tree / "deep").mkdir(parents=True)
+    tree.mkdir()
     (tree / "a").write_text("a")
-    (tree / "deep" / "b").write_text("b")
+    (tree / "b").write_text("b")
     ckpt.save(tree)
     error = raises(ckpt.NotSingle, ckpt.read)
     assert error.files == 2 and isinstance(error, ValueError)
     assert ckpt.restore(tree) == tree
-    (tree / "a").write_text("changed")
-    raises(ckpt.InvalidPath, ckpt.restore, tree)
     assert ckpt.restore(str(tree), replace=True) == tree
-    assert (tree / "a").read_text() == "a"
     temporary = ckpt.restore()
-    assert (temporary / "deep" / "b").read_text() == "b"
+    assert (temporary / "b").read_text() == "b"
     shutil.rmtree(temporary.parent)
-    raises(ckpt.InvalidPath, ckpt.save, "/data/missing")
-    raises(ckpt.InvalidPath, ckpt.save, "/elsewhere/file")
-    raises(ckpt.InvalidPath, ckpt.save, "/data/../tmp")
-    raises(ckpt.InvalidPath, ckpt.save, "")
     raises(ValueError, ckpt.save, 7)
-    ckpt.save(tree / "a")
-    assert ckpt.read() == b"a"
     shutil.rmtree(tree)
-    assert ckpt.restore("/data/b") == Path("/data/b")
-    assert Path("/data/b").read_text() == "a"
-    os.unlink("/data/b")
 
 
-def background_saves_become_durable():
+def background_saves_return_their_result():
     ckpt.write_in_background(b"in the background")
     assert ckpt.flush().logical_bytes == 17
     assert ckpt.flush() is None
-    Path("/data/file").write_bytes(b"file")
-    ckpt.save_in_background("/data/file")
-    os.unlink("/data/file")
-    ckpt.flush()
-    assert ckpt.read() == b"file"
-
-
-def the_host_advises():
-    assert isinstance(ckpt.save_due(), bool)
-    assert ckpt.stopping() is None
-    assert ckpt.advice().stopping is None
-    assert ckpt.limits().bytes_left > 0
-
-
-def an_attempt_without_a_predecessor_is_fresh():
-    assert ckpt.resume_point() is None
-    assert not ckpt.prev_exists()
-    assert ckpt.read() is None
-    assert ckpt.read_stream() is None
-    assert ckpt.restore("/data/nothing") is None
-    ckpt.declare_schema("calls/1")
+    assert ckpt.advice().stopping is None and ckpt.stopping() is None
 
 
 def flytekits_calls_work():
@@ -126,16 +82,11 @@ def flytekits_calls_work():
 
 def the_next_attempt_resumes():
     """Called in the second run, before anything is saved."""
-    raises(ckpt.SchemaMismatch, lambda: (ckpt.declare_schema("calls/2"), ckpt.read()))
-    ckpt.declare_schema("calls/1")
     point = ckpt.resume_point()
-    assert point.schema == "calls/1"
     assert point.damaged is None
     assert timedelta() <= point.age < timedelta(hours=1)
     assert point.annotations["file-name"] == "model.bin"
-    contents = ckpt.read_contents()
-    assert contents.bytes == b"model"
-    assert contents.checkpoint.sequence == point.sequence
+    assert ckpt.read_contents().checkpoint.sequence == point.sequence
     # As flytekit does, a file is restored into a directory by its name.
     os.mkdir("/data/restored")
     assert ckpt.restore("/data/restored") == Path("/data/restored")
@@ -148,11 +99,10 @@ def the_next_attempt_resumes():
 def main():
     if "again" in sys.argv:
         return the_next_attempt_resumes()
-    an_attempt_without_a_predecessor_is_fresh()
-    bytes_are_kept()
+    assert ckpt.resume_point() is None
+    bytes_like_objects_are_saved()
     streams_are_files()
     paths_are_restored()
-    background_saves_become_durable()
-    the_host_advises()
+    background_saves_return_their_result()
     flytekits_calls_work()
-    print("python: every call works")
+    print("python: the package's own checks pass")
