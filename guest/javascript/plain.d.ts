@@ -95,8 +95,8 @@ export function save(path: string, options?: SaveOptions): Saved;
 export function saveInBackground(path: string, options?: SaveOptions): void;
 
 /**
- * Makes `path` equal to the checkpoint. Returns the checkpoint, or `undefined` if there is none. Throws `invalid-path` if
- * the target has other content, unless `replace` is true.
+ * Makes `path` equal to the checkpoint. Returns the checkpoint, or `undefined` if there is none. Throws `invalid-path`
+ * if the target has other content, unless `replace` is true.
  */
 export function restore(path: string, options?: { replace?: boolean }): Checkpoint | undefined;
 

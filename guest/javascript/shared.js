@@ -59,10 +59,13 @@ const ARGUMENTS = 4096;
 /** Converts UTF-8 to text. */
 export function decode(bytes) {
   try {
-    if (typeof TextDecoder !== "undefined") return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    if (typeof TextDecoder !== "undefined") {
+      return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    }
     let text = "";
-    for (let start = 0; start < bytes.length; start += ARGUMENTS)
+    for (let start = 0; start < bytes.length; start += ARGUMENTS) {
       text += String.fromCharCode(...bytes.subarray(start, start + ARGUMENTS));
+    }
     return decodeURIComponent(escape(text));
   } catch {
     throw new CheckpointError("other", "the checkpoint is not UTF-8 text; use read");
