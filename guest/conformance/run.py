@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs the conformance suite: each case of `cases.txt`, with a guest in each language, on each host.
 
-`run.py [--write] [--case PART] [LANGUAGE]…` is called by `guest/run conformance`, which provides the programs. All
-languages are tested by default. `--case` runs only the cases whose name contains this text. `--write` writes the results
+`run.py [--write] [--case REGEX] [LANGUAGE]…` is called by `guest/run conformance`, which provides the programs. All
+languages are tested by default. `--case` runs only the cases whose name matches. `--write` writes the results
 into the table in `guest/README.md`; otherwise they must be those of the table.
 
 The runner acts between the calls of a guest. A line of a case that is indented by two spaces is one of these. Paths
@@ -699,7 +699,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("languages", nargs="*", metavar="LANGUAGE", help=f"any of: {', '.join(LANGUAGES)}")
     parser.add_argument("--write", action="store_true", help="write the table into guest/README.md")
-    parser.add_argument("--case", default="", metavar="PART", help="run only the cases with this in their name")
+    parser.add_argument("--case", default="", metavar="REGEX", help="run only the cases whose name matches")
     options = parser.parse_args()
     unknown = set(options.languages) - set(LANGUAGES)
     if unknown:
@@ -707,9 +707,9 @@ def main() -> None:
     if options.write and options.case:
         parser.error("--write needs the results of all cases")
     all_cases = load_cases()
-    cases = [case for case in all_cases if options.case in case.name]
+    cases = [case for case in all_cases if re.search(options.case, case.name)]
     if not cases:
-        parser.error(f"no case has {options.case!r} in its name")
+        parser.error(f"no case has a name that matches {options.case!r}")
 
     # Modes of files are compared.
     os.umask(0o022)
