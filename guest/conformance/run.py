@@ -71,9 +71,6 @@ class Language:
     build: list
     #: The features that the language lacks, and why, in the words of the table.
     lacks: dict = field(default_factory=dict)
-    #: Whether the guest cannot read stdin, which needs resources. It then gets all commands of an attempt as arguments,
-    #: and cases in which the runner acts between them are skipped.
-    from_arguments: bool = False
 
 
 LANGUAGES = {
@@ -86,6 +83,17 @@ LANGUAGES = {
     ),
     "javascript": Language(
         "JavaScript", ["{guest}/javascript/componentize", "{guest}/javascript/tests/conformance.js", "{out}"]
+    ),
+    "quickjs": Language(
+        "QuickJS",
+        [
+            "{guest}/javascript/componentize",
+            "{guest}/javascript/tests/conformance-plain.js",
+            "{out}",
+            "--backend",
+            "quickjs",
+        ],
+        {"streams": "no streams"},
     ),
 }
 
@@ -167,45 +175,7 @@ class Case:
         """Returns why this case is skipped, or None if it is not."""
         if self.only_native and host != "native":
             return "native only"
-        lacking = next((language.lacks[need] for need in self.needs if need in language.lacks), None)
-        return lacking or ("no stdin" if language.from_arguments and self._interrupts() else None)
-
-    def _interrupts(self) -> bool:
-        """Returns whether the runner acts while an attempt runs, or reacts to an answer."""
-        after_call = acted = False
-        for _, is_call, text in self.steps:
-            if is_call:
-                if acted or " => " in text:
-                    return True
-                after_call = True
-            elif text.split(" ")[0] in ("kill", "stop"):
-                return True
-            elif text.split(" ")[0] in ENDS:
-                after_call = acted = False
-            elif after_call and text.split(" ")[0] != "option":
-                acted = True
-        return False
-
-    def calls_from(self, number: int) -> list:
-        """Returns the calls from this line to the end of the attempt."""
-        calls = []
-        for at, is_call, text in self.steps:
-            if at >= number and is_call:
-                calls.append(line_of(text))
-            elif at > number and text.split(" ")[0] in ENDS:
-                break
-        return calls
-
-
-# The actions that end an attempt.
-ENDS = ("next", "move", "ends")
-
-
-def line_of(text: str) -> str:
-    """Returns the line that a guest gets for a call."""
-    call = re.split(" (?:->|=>) ", text)[0]
-    # The last argument of some calls is an empty text, which follows a space.
-    return f"{call} " if call in ("write", "save", "save-in-background", "restore") else call
+        return next((language.lacks[need] for need in self.needs if need in language.lacks), None)
 
 
 def load_cases() -> list:
@@ -235,8 +205,7 @@ def load_cases() -> list:
 class Attempt:
     """A process of a host that runs a guest."""
 
-    def __init__(self, command: list, log: Path, reads_stdin: bool = True):
-        self._reads_stdin = reads_stdin
+    def __init__(self, command: list, log: Path):
         self._log = log.open("ab")
         self._rest = b""
         self._process = subprocess.Popen(
@@ -251,8 +220,7 @@ class Attempt:
             raise Failed(f"the guest ended before it was told: {line}") from None
 
     def ask(self, line: str) -> str:
-        if self._reads_stdin:
-            self.send(line)
+        self.send(line)
         deadline = time.monotonic() + TIMEOUT_SECONDS
         output = self._process.stdout
         while b"\n" not in self._rest:
@@ -303,10 +271,8 @@ class Guest:
 class Run:
     """A case that is run with a language on a host."""
 
-    def __init__(self, guest: Guest, host: str, directory: Path, case: Case, from_arguments: bool):
+    def __init__(self, guest: Guest, host: str, directory: Path):
         self._guest = guest
-        self._case = case
-        self._from_arguments = from_arguments
         self._host = host
         self._directory = directory
         self._data = directory / "data"
@@ -322,9 +288,8 @@ class Run:
         self._on = host
         self._variables = {}
 
-    def perform(self, number: int, is_call: bool, text: str) -> None:
+    def perform(self, is_call: bool, text: str) -> None:
         if is_call:
-            self._start(number)
             self._call(text)
         else:
             name, _, rest = text.partition(" ")
@@ -369,18 +334,18 @@ class Run:
             command += ["--env", f"CHECKPOINT_{name.upper().replace('-', '_')}={value or 'true'}"]
         return command + ["--dir", f"{self._data}::/data", "--dir", f"{self._scratch}::/tmp", self._guest.composed]
 
-    def _start(self, number: int) -> None:
-        """Starts an attempt, unless it runs."""
-        if self._attempt:
-            return
-        arguments = self._case.calls_from(number) if self._from_arguments else []
-        self._attempt = Attempt(self.command() + arguments, self.log, not self._from_arguments)
+    def _started(self) -> Attempt:
+        if not self._attempt:
+            self._attempt = Attempt(self.command(), self.log)
+        return self._attempt
 
     def _call(self, text: str) -> None:
         call, arrow, expected = re.fullmatch(r"(.*?) (->|=>) (.*)", text).groups()
+        # The last argument of some calls is an empty text, which follows a space.
+        line = f"{call} " if call in ("write", "save", "save-in-background", "restore") else call
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
-            answer = self._attempt.ask(line_of(text))
+            answer = self._started().ask(line)
             if matches(answer, expected, self._variables):
                 return
             if arrow == "->" or time.monotonic() > deadline:
@@ -413,7 +378,7 @@ class Run:
         self._location().mkdir()
 
     def do_kill(self, during: str = "", *call: str) -> None:
-        attempt = self._attempt
+        attempt = self._started()
         if during:
             attempt.send(" ".join(call))
             time.sleep(0.05)
@@ -421,7 +386,7 @@ class Run:
         attempt.kill()
 
     def do_stop(self) -> None:
-        self._attempt.signal(signal.SIGTERM)
+        self._started().signal(signal.SIGTERM)
 
     def do_ends(self, _with: str, code: str) -> None:
         self._end(int(code))
@@ -592,14 +557,14 @@ def listed(root: Path) -> dict:
 # Results.
 
 
-def run_case(case: Case, guest: Guest, host: str, from_arguments: bool) -> str:
+def run_case(case: Case, guest: Guest, host: str) -> str:
     """Runs a case, and returns why it fails, or an empty text if it passes."""
     with tempfile.TemporaryDirectory() as directory:
-        run = Run(guest, host, Path(directory), case, from_arguments)
+        run = Run(guest, host, Path(directory))
         number = 0
         try:
             for number, is_call, text in case.steps:
-                run.perform(number, is_call, text)
+                run.perform(is_call, text)
             run.close()
             return ""
         except Failed as failure:
@@ -625,7 +590,7 @@ def build(name: str, directory: Path) -> Guest:
     for host in HOSTS:
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as place:
-            run = Run(guest, host, Path(place), Case(""), LANGUAGES[name].from_arguments)
+            run = Run(guest, host, Path(place))
             attempt = Attempt(run.command(), run.log)
             code = attempt.end(COMPILE_SECONDS)
             if code != 0:
@@ -645,7 +610,7 @@ def run_language(name: str, cases: list, directory: Path) -> tuple:
             if skipped:
                 cells[case.name, name, host] = skipped
                 continue
-            why = run_case(case, guest, host, language.from_arguments)
+            why = run_case(case, guest, host)
             cells[case.name, name, host] = "fails" if why else "✓"
             if why:
                 failures += 1

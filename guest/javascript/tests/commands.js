@@ -164,11 +164,23 @@ function joined(pieces) {
   return bytes;
 }
 
+/** Converts short UTF-8 to text. QuickJS has no TextDecoder. */
+export function decode(bytes) {
+  if (typeof TextDecoder !== "undefined") return new TextDecoder().decode(bytes);
+  return decodeURIComponent(escape(String.fromCharCode(...bytes)));
+}
+
+/** Converts text to UTF-8. */
+export function encode(text) {
+  if (typeof TextEncoder !== "undefined") return new TextEncoder().encode(text);
+  return Uint8Array.from(unescape(encodeURIComponent(text)), (byte) => byte.charCodeAt(0));
+}
+
 /** Returns short contents as text, and others as their size and a checksum. */
 function described(bytes) {
   if (bytes === undefined) return "none";
   if (bytes.length === 0) return "empty";
-  if (bytes.length < 100) return `text ${new TextDecoder().decode(bytes)}`;
+  if (bytes.length < 100) return `text ${decode(bytes)}`;
   let sum = 0;
   for (let start = 0; start < bytes.length; start += 4096) {
     const end = Math.min(start + 4096, bytes.length);
