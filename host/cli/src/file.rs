@@ -41,6 +41,7 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<TaskFile> {
 ///
 /// # Errors
 /// With [`Code::NotComponent`] if the file cannot be read or is not a component.
+#[cfg(feature = "compose")]
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     match open(path)? {
         TaskFile::Component(bytes) => Ok(bytes),

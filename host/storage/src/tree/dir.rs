@@ -61,7 +61,10 @@ impl<D: DirHandle> DirTree<D> {
                 Component::Normal(name) => plain.push(name),
                 Component::CurDir => {}
                 Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
-                    return Err(Failure::from(FailureKind::Outside).at(path));
+                    // `a/../b` may differ from `b`, because `a` may be a link.
+                    return invalid(format!(
+                        "{path:?}: a path must be relative to its directory and must not contain `..`"
+                    ));
                 }
             }
         }
