@@ -99,10 +99,10 @@ impl History {
     async fn load_settled(location: &OpenLocation, beside: Beside) -> Result<Self> {
         for _ in 0..MAX_READS {
             let history = Self::load_once(location, beside).await?;
-            let is_settled = !history.incomplete && !(history.claimed && beside == Beside::Owner);
+            let is_doubtful = history.incomplete || (history.claimed && beside == Beside::Owner);
             // A listed record is gone. A live owner may have pruned it: then the log has a newer
             // end. If it has not, the record is damaged.
-            if is_settled || beside.list(location).await? == history.sequences {
+            if !is_doubtful || beside.list(location).await? == history.sequences {
                 return Ok(history);
             }
         }
