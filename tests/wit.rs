@@ -1,8 +1,13 @@
-//! Copies of WIT files must equal their originals.
+//! What is copied or generated from the WIT files must match them.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use wit_bindgen_core::wit_parser::Resolve;
+use wit_bindgen_core::{Files, WorldGenerator};
+use wit_bindgen_rust::WithOption;
 
 #[test]
 fn the_vendored_wasi_matches_wasmtime_wasi() {
@@ -47,6 +52,53 @@ fn the_python_package_contains_the_wit_of_the_workspace() {
         let own = fs::canonicalize(linked.join(entry.file_name()));
         assert_eq!(own.unwrap(), entry.path(), "link it in {linked:?}");
     }
+}
+
+/// The interfaces whose types the Rust SDK takes from the crate `wasip2`.
+const WASIP2: [(&str, &str); 5] = [
+    (
+        "wasi:clocks/wall-clock@0.2.12",
+        "wasip2::clocks::wall_clock",
+    ),
+    ("wasi:filesystem/types@0.2.12", "wasip2::filesystem::types"),
+    ("wasi:io/error@0.2.12", "wasip2::io::error"),
+    ("wasi:io/poll@0.2.12", "wasip2::io::poll"),
+    ("wasi:io/streams@0.2.12", "wasip2::io::streams"),
+];
+
+/// The bindings are committed, because generating them takes a task's first build twice as long. With
+/// `BLESS=1` this test writes them.
+#[test]
+fn the_bindings_of_the_rust_sdk_are_up_to_date() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let path = workspace.join("guest/rust/src/bindings/generated.rs");
+    let expected = generate_bindings(&workspace.join("wit"));
+    if env::var_os("BLESS").is_some() {
+        fs::write(&path, &expected).unwrap();
+    }
+    assert!(
+        fs::read_to_string(&path).unwrap() == expected,
+        "the bindings differ; run this test with BLESS=1 to update them"
+    );
+}
+
+fn generate_bindings(wit: &Path) -> String {
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_path(fs::canonicalize(wit).unwrap()).unwrap();
+    let world = resolve.select_world(&[package], Some("imports")).unwrap();
+    let with =
+        WASIP2.map(|(interface, module)| (interface.into(), WithOption::Path(module.into())));
+    let opts = wit_bindgen_rust::Opts {
+        format: true,
+        with: with.into(),
+        ..Default::default()
+    };
+    let mut files = Files::default();
+    opts.build()
+        .generate(&mut resolve, world, &mut files)
+        .unwrap();
+    let (_, source) = files.iter().next().unwrap();
+    String::from_utf8(source.to_vec()).unwrap()
 }
 
 /// Returns the source directory of the `wasmtime-wasi` version that this build uses.

@@ -3,14 +3,9 @@
 //!
 //! The types of `wasi:filesystem` are those of the crate `wasip2`.
 
-wit_bindgen::generate!({
-    path: "wit",
-    world: "imports",
-    with: {
-        "wasi:clocks/wall-clock@0.2.12": wasip2::clocks::wall_clock,
-        "wasi:filesystem/types@0.2.12": wasip2::filesystem::types,
-        "wasi:io/error@0.2.12": wasip2::io::error,
-        "wasi:io/poll@0.2.12": wasip2::io::poll,
-        "wasi:io/streams@0.2.12": wasip2::io::streams,
-    },
-});
+// Committed rather than made by `wit_bindgen::generate!`, which takes longer to build than all of a task.
+#[rustfmt::skip]
+#[allow(clippy::unwrap_used, unreachable_pub, reason = "generated code")]
+mod generated;
+
+pub use generated::task;
