@@ -10,7 +10,7 @@ use crate::exit::{Code, failure};
 /// The packages of WASI 0.2 that every task gets. WASI 0.3 has the same, without `io`.
 const WASI: [&str; 6] = ["cli", "clocks", "filesystem", "io", "random", "sockets"];
 
-/// The interfaces of `task:checkpoint`, in version 0.2.
+/// The interfaces of `task:checkpoint`, in versions 0.2 and 0.3.
 const OURS: [&str; 5] = ["checkpointer", "files", "paths", "streams", "types"];
 
 /// Whether this program was built with WASI 0.3.
@@ -89,7 +89,10 @@ fn provider(name: &str, p3: bool) -> Option<String> {
     };
     let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
     match package.split_once(':') {
-        Some(("task", "checkpoint")) if !is(version, "0.2") => Some(
+        Some(("task", "checkpoint")) if is(version, "0.3") && !p3 && HAS_P3 => {
+            Some("add `-S p3`, which is experimental, or build the task for version 0.2".into())
+        }
+        Some(("task", "checkpoint")) if !(is(version, "0.2") || p3 && is(version, "0.3")) => Some(
             "this program provides version 0.2; build the task with the WIT of this program".into(),
         ),
         Some(("task", "checkpoint")) if !OURS.contains(&interface) => {
@@ -145,6 +148,7 @@ mod tests {
             ("wasi:cli/environment@0.4.0", "WASI 0.2"),
             ("wasi:cli/run@0.2.0-rc-2023-11-10", "WASI 0.2"),
             ("task:checkpoint/files@0.1.0", "version 0.2"),
+            ("task:checkpoint/files@0.4.0", "version 0.2"),
             ("task:checkpoint/other@0.2.0", "WIT of this program"),
             ("my:package/interface", "wac plug"),
             ("log", "wac plug"),
@@ -156,11 +160,14 @@ mod tests {
 
     #[test]
     fn wasi_0_3_is_provided_only_on_request() {
-        let name = "wasi:filesystem/types@0.3.0";
-        assert_eq!(provider(name, true), None);
-        if HAS_P3 {
-            assert!(provider(name, false).unwrap().contains("-S p3"));
+        for name in ["wasi:filesystem/types@0.3.0", "task:checkpoint/files@0.3.0"] {
+            assert_eq!(provider(name, true), None);
+            if HAS_P3 {
+                assert!(provider(name, false).unwrap().contains("-S p3"));
+            }
         }
+        let other = provider("task:checkpoint/other@0.3.0", true);
+        assert!(other.unwrap().contains("WIT of this program"));
         assert!(provider("wasi:http/types@0.3.0", true).is_some());
         assert!(provider("wasi:cli/environment@0.4.0", true).is_some());
     }

@@ -174,11 +174,6 @@ impl Task {
     async fn attempt(&self, state: State, cut: oneshot::Receiver<End>) -> End {
         let mut store = Store::new(&self.engine, state);
         limit_store(&mut store);
-        // What a guest holds through the async ABI: tasks in flight, streams and futures.
-        #[cfg(feature = "async")]
-        if let Some(table) = store.concurrent_resource_table() {
-            table.set_max_capacity(self.limits.handles);
-        }
         // A guest that only computes yields every tick, so that it can time out.
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
@@ -311,6 +306,7 @@ fn link(engine: &Engine, component: &Component, p3: bool) -> anyhow::Result<Inst
     #[cfg(feature = "p3")]
     if p3 {
         wasmtime_wasi::p3::add_to_linker(&mut linker).map_err(anyhow_of)?;
+        wasmtime_checkpoint::p3::add_to_linker(&mut linker).map_err(anyhow_of)?;
     }
     let _ = p3;
     linker.instantiate_pre(component).map_err(anyhow_of)

@@ -1,9 +1,10 @@
 //! Advice to a guest: when to save, and when to stop.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use checkpoint_storage::Clock;
+use tokio::sync::watch;
 
 /// The share of run time that a guest spends waiting for saves if it follows the advice: 5 %. Losing
 /// progress costs a task more.
@@ -32,7 +33,7 @@ impl Default for SaveAdvice {
 /// Asks a guest to stop. All clones refer to the same guest.
 #[derive(Clone, Debug)]
 pub struct StopHandle {
-    stop: Arc<Mutex<Option<Stop>>>,
+    stop: Arc<watch::Sender<Option<Stop>>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -58,10 +59,14 @@ impl StopHandle {
     pub fn stop(&self, grace: Duration) {
         let asked = self.clock.instant();
         let deadline = asked.checked_add(grace).unwrap_or(asked);
-        self.lock().get_or_insert(Stop {
-            asked,
-            deadline,
-            told: false,
+        self.stop.send_if_modified(|stop| {
+            let is_first = stop.is_none();
+            stop.get_or_insert(Stop {
+                asked,
+                deadline,
+                told: false,
+            });
+            is_first
         });
     }
 
@@ -69,11 +74,33 @@ impl StopHandle {
     /// finishing its work, even if it returned success.
     #[must_use]
     pub fn was_told(&self) -> bool {
-        self.lock().is_some_and(|stop| stop.told)
+        self.get().is_some_and(|stop| stop.told)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Stop>> {
-        self.stop.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until the guest is asked to stop. Returns the time that is left, and marks the request as seen.
+    pub(crate) async fn stopping(self) -> Duration {
+        let mut asked = self.stop.subscribe();
+        // It cannot fail: `self` holds the sender.
+        let _ = asked.wait_for(Option::is_some).await;
+        self.mark_told();
+        let deadline = self.get().map(|stop| stop.deadline);
+        deadline.map_or(Duration::ZERO, |deadline| {
+            deadline.saturating_duration_since(self.clock.instant())
+        })
+    }
+
+    fn mark_told(&self) {
+        self.stop.send_if_modified(|stop| {
+            if let Some(stop) = stop {
+                stop.told = true;
+            }
+            // Nobody waits for this.
+            false
+        });
+    }
+
+    fn get(&self) -> Option<Stop> {
+        *self.stop.borrow()
     }
 }
 
@@ -83,7 +110,8 @@ pub(crate) struct Advisor {
     advice: SaveAdvice,
     stop: StopHandle,
     began: Instant,
-    last_save: Option<Instant>,
+    /// When the last save began and ended.
+    last_save: Option<(Instant, Instant)>,
     /// How long the guest waited for its last save.
     cost: Duration,
     waited: Duration,
@@ -125,7 +153,7 @@ impl Advisor {
     pub(crate) fn note_save(&mut self, began: Instant, now: Instant) {
         self.cost = now.saturating_duration_since(began);
         self.note_wait(began, now);
-        self.last_save = Some(now);
+        self.last_save = Some((began, now));
     }
 
     /// Records that the guest waited from `began` to `now` without saving anything.
@@ -135,21 +163,21 @@ impl Advisor {
 
     /// Returns the advice at time `now`, and marks a request to stop as seen.
     pub(crate) fn advise(&self, now: Instant) -> Advice {
-        if let Some(stop) = &mut *self.stop.lock() {
-            stop.told = true;
-        }
+        self.stop.mark_told();
         self.peek(now)
     }
 
     /// Returns the advice at time `now` without marking a request to stop as seen.
     pub(crate) fn peek(&self, now: Instant) -> Advice {
-        if let Some(stop) = *self.stop.lock() {
+        if let Some(stop) = self.stop.get() {
             return Advice {
-                now: self.last_save.is_none_or(|saved| saved < stop.asked),
+                // A save that began before lacks what the guest has done since.
+                now: self.last_save.is_none_or(|(began, _)| began < stop.asked),
                 stopping: Some(stop.deadline.saturating_duration_since(now)),
             };
         }
-        let since = now.saturating_duration_since(self.last_save.unwrap_or(self.began));
+        let since =
+            now.saturating_duration_since(self.last_save.map_or(self.began, |(_, ended)| ended));
         let pause = match (self.advice, self.last_save) {
             (SaveAdvice::Every(every), _) => every,
             (SaveAdvice::Overhead(_), None) => FIRST,
@@ -168,6 +196,7 @@ impl Advisor {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::time::SystemTime;
 
     use super::*;

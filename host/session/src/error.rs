@@ -82,6 +82,8 @@ pub enum Misuse {
     OutputHeld,
     /// The guest committed a stream that had already ended.
     StreamOver,
+    /// The guest abandoned a stream that it was writing.
+    Abandoned,
     /// Fewer or more bytes arrived than the guest says it wrote: dropping an unflushed stream loses data.
     Lost {
         /// The number of bytes that the guest says it wrote.
@@ -97,6 +99,7 @@ impl fmt::Display for Misuse {
             Self::OutputTaken => f.write_str("the output of this stream can be taken only once"),
             Self::OutputHeld => f.write_str("drop the output stream before committing"),
             Self::StreamOver => f.write_str("the stream has already ended"),
+            Self::Abandoned => f.write_str("the task abandoned this save"),
             Self::Lost { size, arrived } => {
                 write!(
                     f,

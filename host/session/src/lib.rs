@@ -6,6 +6,8 @@
 //!
 //! - **Order.** A read waits for background saves, so that a guest reads its own saves. A foreground save
 //!   replaces a queued background save.
+//! - **Calls in flight.** A guest of WASI 0.3 can make calls without waiting for others. The host asks for the
+//!   [turn](Session::turn) of each, which limits how many there are and keeps them in order.
 //! - **Background saves** belong to the attempt. At most one is in flight and one is queued; a newer one
 //!   replaces the queued one. The next call reports a failure, once.
 //! - **Copies.** A background save of a directory copies it to an unnamed temporary file first, in the
@@ -56,6 +58,7 @@
 
 mod advice;
 mod background;
+mod calls;
 mod clock;
 mod conversions;
 mod error;
@@ -78,6 +81,7 @@ mod tests;
 pub use checkpoint_storage as storage;
 
 pub use advice::{Advice, SaveAdvice, StopHandle};
+pub use calls::{Call, Turn};
 #[doc(hidden)]
 pub use conversions::milliseconds;
 pub use error::{GuestError, Misuse};

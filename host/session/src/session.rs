@@ -15,6 +15,7 @@ use tokio::sync::{OnceCell, watch};
 
 use crate::advice::{Advice, Advisor, StopHandle};
 use crate::background::BackgroundSaves;
+use crate::calls::Calls;
 use crate::error::GuestError;
 use crate::outcome::Outcome;
 use crate::reports::Reports;
@@ -43,6 +44,7 @@ pub struct Session {
 pub(crate) struct Shared {
     pub(crate) attempt: Arc<Attempt>,
     pub(crate) background: BackgroundSaves,
+    pub(crate) calls: Calls,
     // Std mutexes, because they are never held across an await.
     advisor: Mutex<Advisor>,
     failure: Mutex<Option<Error>>,
@@ -113,6 +115,7 @@ impl Session {
         Self {
             shared: Arc::new(Shared {
                 background: BackgroundSaves::new(attempt.clone(), reports.clone()),
+                calls: Calls::default(),
                 reports,
                 attempt,
                 advisor: Mutex::new(Advisor::new(advice, clock)),
@@ -350,16 +353,26 @@ impl Session {
         self.answer(self.attempt().declare_schema(name, change).await)
     }
 
-    /// Returns whether this is a good time to save, and whether the guest should stop.
+    /// Returns whether this is a good time to save, and whether the guest should stop. It is none while other
+    /// [calls](Self::begin_call) are in flight, for which a save would wait.
     #[must_use]
     pub fn should_save(&self) -> Advice {
-        self.advisor().advise(self.now())
+        let advice = self.advisor().advise(self.now());
+        Advice {
+            now: advice.now && !self.shared.calls.are_in_flight(),
+            ..advice
+        }
     }
 
     /// Returns whether this is a good time to save, without telling the guest that it should stop.
     #[must_use]
     pub fn save_due(&self) -> bool {
-        self.advisor().peek(self.now()).now
+        self.advisor().peek(self.now()).now && !self.shared.calls.are_in_flight()
+    }
+
+    /// Waits until the host asks the guest to stop, and returns the time until it ends the guest.
+    pub fn stopping(&self) -> impl Future<Output = Duration> + Send + use<> {
+        self.stop_handle().stopping()
     }
 
     /// Returns how much the guest may store.

@@ -51,7 +51,7 @@ pub(crate) enum Access {
 
 impl CheckpointCtxView<'_> {
     /// Opens a path in a directory of the guest. Traps if the handle is invalid.
-    fn open(
+    pub(crate) fn open(
         &self,
         dir: &Resource<Descriptor>,
         path: &str,

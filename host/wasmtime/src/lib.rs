@@ -115,6 +115,8 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `wasi` | yes | the interfaces `paths`, `files` and `streams`, over `wasmtime-wasi` |
+//! | `async` | no | guests that use the async ABI |
+//! | `p3` | no | version 0.3 of the import, for guests of WASI 0.3: [`p3`] |
 //! | `aws`, `gcp`, `azure` | no | `s3://`, `gs://` and `az://` locations |
 //!
 //! [`Attempt`]: storage::Attempt
@@ -128,6 +130,8 @@ mod files;
 mod limits;
 #[cfg(feature = "wasi")]
 mod listings;
+#[cfg(feature = "p3")]
+pub mod p3;
 #[cfg(feature = "wasi")]
 mod paths;
 #[cfg(feature = "wasi")]

@@ -35,7 +35,7 @@ const PIPELINE_BYTES: u64 = 192 << 20;
 /// | its memories and tables | [`memory_bytes`](Self::memory_bytes) |
 /// | its instances: globals, functions, element segments | [`instance_bytes`](Self::instance_bytes) |
 /// | the strings and annotations of one call | 2 × [`call_bytes`](Self::call_bytes) |
-/// | background saves of bytes | [`background_bytes`](checkpoint_storage::Limits::background_bytes) |
+/// | background saves of bytes, and the arguments of calls in flight (version 0.3) | [`background_bytes`](checkpoint_storage::Limits::background_bytes) |
 /// | the result of one `read` | 2 × [`read_bytes`](checkpoint_storage::Limits::read_bytes) |
 /// | the descriptions of trees: of the kept checkpoints, and of those being saved or restored | (10 + 2 × checkpoints kept) × [`tree_bytes`](checkpoint_storage::Limits::tree_bytes) |
 /// | resources, such as files, streams and pollables | 66 KiB × [`handles`](Self::handles) |
@@ -183,4 +183,9 @@ pub fn limit_store<T: CheckpointView + 'static>(store: &mut Store<T>) {
     // running.
     let handles = limits.handles.saturating_mul(8).saturating_add(CALLS);
     store.set_max_component_handles(handles);
+    // What a guest holds through the async ABI: tasks in flight, streams and futures.
+    #[cfg(feature = "async")]
+    if let Some(table) = store.concurrent_resource_table() {
+        table.set_max_capacity(limits.handles);
+    }
 }

@@ -24,7 +24,7 @@ impl HasData for HasPaths {
 
 /// What the interface `paths` needs of a store's state: the session, and the directories that the guest has in WASI.
 pub struct PathsView<'a> {
-    session: Session,
+    pub(crate) session: Session,
     wasi: WasiFilesystemCtxView<'a>,
 }
 
@@ -38,7 +38,7 @@ impl<'a> PathsView<'a> {
     }
 
     /// Opens a path in the directories that the guest was given.
-    fn open(
+    pub(crate) fn open(
         &mut self,
         path: &str,
         access: Access,
