@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::bindings::task::checkpoint::{checkpointer, types};
-
 /// A committed checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -51,39 +49,4 @@ pub struct FallBack {
     pub damaged: u64,
     /// A human-readable description of the damage.
     pub reason: String,
-}
-
-impl From<types::Checkpoint> for Checkpoint {
-    fn from(given: types::Checkpoint) -> Self {
-        Self {
-            sequence: given.sequence,
-            attempt: given.attempt,
-            age: Duration::from_millis(given.age),
-            annotations: given.annotations,
-            schema: given.schema,
-        }
-    }
-}
-
-impl From<checkpointer::Contents> for Contents {
-    fn from(given: checkpointer::Contents) -> Self {
-        Self {
-            bytes: given.bytes,
-            checkpoint: given.checkpoint.into(),
-        }
-    }
-}
-
-impl From<checkpointer::ResumePoint> for ResumePoint {
-    fn from(given: checkpointer::ResumePoint) -> Self {
-        match given {
-            checkpointer::ResumePoint::Fresh => Self::Fresh,
-            checkpointer::ResumePoint::Resumed(checkpoint) => Self::Resumed(checkpoint.into()),
-            checkpointer::ResumePoint::FellBack(past) => Self::FellBack(FallBack {
-                checkpoint: past.checkpoint.into(),
-                damaged: past.damaged,
-                reason: past.reason,
-            }),
-        }
-    }
 }

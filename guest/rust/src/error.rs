@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::bindings::task::checkpoint::types;
-
 /// Why a call failed. There is one case for each way that a caller can react.
 ///
 /// The text in a case is for people. A call that fails has not changed what is committed. After
@@ -62,19 +60,3 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-impl From<types::Error> for Error {
-    fn from(error: types::Error) -> Self {
-        match error {
-            types::Error::Fenced => Self::Fenced,
-            types::Error::NotSingle(count) => Self::NotSingle(count),
-            types::Error::Corrupt(text) => Self::Corrupt(text),
-            types::Error::Unavailable(text) => Self::Unavailable(text),
-            types::Error::QuotaExceeded(text) => Self::QuotaExceeded(text),
-            types::Error::InvalidPath(text) => Self::InvalidPath(text),
-            types::Error::ReadOnly(text) => Self::ReadOnly(text),
-            types::Error::SchemaMismatch(text) => Self::SchemaMismatch(text),
-            types::Error::Other(text) => Self::Other(text),
-        }
-    }
-}

@@ -28,6 +28,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
+//! | `p3` | no | [`p3`]: the same as `async` functions, for WASI 0.3 |
 //! | `serde` | no | `store`, `store_in_background` and `load` for any serde type, as CBOR |
 //!
 //! A save atomically replaces the whole checkpoint. When it returns `Ok` the new checkpoint is durable; a
@@ -44,9 +45,12 @@ mod advice;
 #[expect(missing_docs, reason = "wit-bindgen documents only what wit/ does")]
 pub mod bindings;
 mod checkpoint;
+mod conversions;
 mod error;
 mod files;
 mod options;
+#[cfg(feature = "p3")]
+pub mod p3;
 mod stream;
 #[cfg(feature = "serde")]
 mod typed;

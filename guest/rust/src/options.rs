@@ -20,7 +20,7 @@ use crate::{Result, SaveStream, Saved};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct SaveOptions {
-    annotations: Vec<(String, String)>,
+    pub(crate) annotations: Vec<(String, String)>,
 }
 
 impl SaveOptions {
@@ -85,6 +85,7 @@ impl SaveOptions {
     pub fn stream(self) -> Result<SaveStream> {
         SaveStream::begin_with(&self.annotations)
     }
+
     /// Saves a value of any serde type. See [`store`](crate::store).
     ///
     /// # Errors

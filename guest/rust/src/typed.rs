@@ -65,11 +65,11 @@ pub(crate) fn to_cbor<T: Serialize>(state: &T) -> Result<Vec<u8>> {
 /// # Ok::<(), task_checkpoint::Error>(())
 /// ```
 pub fn load<T: DeserializeOwned>() -> Result<Option<T>> {
-    let Some(bytes) = crate::read()? else {
-        return Ok(None);
-    };
-    let state = minicbor_serde::from_slice(&bytes);
-    state.map(Some).map_err(|e| {
+    crate::read()?.map(|bytes| from_cbor(&bytes)).transpose()
+}
+
+pub(crate) fn from_cbor<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    minicbor_serde::from_slice(bytes).map_err(|e| {
         let what = format!("the checkpoint does not hold the expected type: {e}");
         Error::SchemaMismatch(what)
     })

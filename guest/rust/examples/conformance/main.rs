@@ -1,10 +1,15 @@
 //! Performs the calls of the conformance suite: one command a line on stdin, one answer a line on stdout.
 //! `guest/conformance/cases.txt` describes the commands.
 
+mod answers;
+
 use std::io::{self, BufRead, Read, Write};
 use std::process::ExitCode;
 
-use task_checkpoint::{Error, ReadStream, ResumePoint, SaveOptions, SaveStream, SchemaChange};
+use answers::{
+    Failure, annotations, described, limits, pattern, position, restored, saved, schema,
+};
+use task_checkpoint::{ReadStream, ResumePoint, SaveOptions, SaveStream, SchemaChange};
 
 fn main() -> ExitCode {
     let mut guest = Guest::default();
@@ -12,10 +17,7 @@ fn main() -> ExitCode {
         let Ok(line) = line else {
             return ExitCode::FAILURE;
         };
-        let answer = guest.perform(&line).unwrap_or_else(|error| match error {
-            Failure::Call(error) => format!("error {}", name(&error)),
-            Failure::Stream => "error stream".into(),
-        });
+        let answer = guest.perform(&line).unwrap_or_else(Failure::answer);
         println!("{answer}");
     }
     ExitCode::SUCCESS
@@ -28,24 +30,6 @@ struct Guest {
     annotations: Vec<(String, String)>,
     saving: Option<SaveStream>,
     reading: Option<ReadStream>,
-}
-
-enum Failure {
-    Call(Error),
-    /// Writing to a stream or reading from it failed.
-    Stream,
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Call(error)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(_: io::Error) -> Self {
-        Self::Stream
-    }
 }
 
 impl Guest {
@@ -69,22 +53,8 @@ impl Guest {
                 .map_or("none".into(), |contents| {
                     position(contents.checkpoint.sequence)
                 }),
-            "read-annotations" => {
-                task_checkpoint::read_contents()?.map_or("none".into(), |contents| {
-                    let mut notes = contents.checkpoint.annotations;
-                    notes.sort();
-                    let notes = notes
-                        .into_iter()
-                        .map(|(key, value)| format!(" {key}={value}"));
-                    format!("annotations{}", notes.collect::<String>())
-                })
-            }
-            "read-schema" => task_checkpoint::read_contents()?.map_or("none".into(), |contents| {
-                contents
-                    .checkpoint
-                    .schema
-                    .map_or("no-schema".into(), |name| format!("schema {name}"))
-            }),
+            "read-annotations" => annotations(task_checkpoint::read_contents()?),
+            "read-schema" => schema(task_checkpoint::read_contents()?),
             "annotate" => {
                 let (key, value) = rest.split_once(' ').unwrap_or((rest, ""));
                 self.annotations.push((key.into(), value.into()));
@@ -157,17 +127,7 @@ impl Guest {
                 let advice = task_checkpoint::advice();
                 format!("now={} stopping={}", advice.now, advice.stopping.is_some())
             }
-            "limits" => {
-                let limits = task_checkpoint::limits()?;
-                format!(
-                    "limits {} {} {} {} {}",
-                    limits.checkpoint_bytes,
-                    limits.entries,
-                    limits.path_bytes,
-                    limits.annotation_bytes,
-                    limits.saves_per_minute
-                )
-            }
+            "limits" => limits(task_checkpoint::limits()?),
             "bytes-left" => task_checkpoint::limits()?.bytes_left.to_string(),
             _ => format!("unknown command {command}"),
         };
@@ -189,60 +149,5 @@ impl Guest {
         };
         stream.write_all(contents)?;
         Ok("ok".into())
-    }
-}
-
-fn saved(_: task_checkpoint::Saved) -> String {
-    "saved".into()
-}
-
-fn restored(found: bool) -> String {
-    if found { "restored" } else { "none" }.into()
-}
-
-fn position(sequence: u64) -> String {
-    format!("position {sequence}")
-}
-
-/// Returns `SIZE` bytes that do not repeat, from the arguments `SEED SIZE`.
-fn pattern(arguments: &str) -> Vec<u8> {
-    let mut numbers = arguments
-        .split(' ')
-        .map(|number| number.parse().unwrap_or(0));
-    let (mut state, size): (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let mut bytes = Vec::with_capacity(size as usize);
-    for _ in 0..size / 4 {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes
-}
-
-/// Returns short contents as text, and others as their size and a checksum.
-fn described(bytes: &[u8]) -> String {
-    match bytes.len() {
-        0 => "empty".into(),
-        1..100 => format!("text {}", String::from_utf8_lossy(bytes)),
-        size => {
-            let sum = bytes.chunks(4096).fold(0_u32, |sum, block| {
-                let added: u32 = block.iter().copied().map(u32::from).sum();
-                sum.wrapping_mul(31).wrapping_add(added)
-            });
-            format!("bytes {size} {sum}")
-        }
-    }
-}
-
-fn name(error: &Error) -> &'static str {
-    match error {
-        Error::Fenced => "fenced",
-        Error::NotSingle(_) => "not-single",
-        Error::Corrupt(_) => "corrupt",
-        Error::Unavailable(_) => "unavailable",
-        Error::QuotaExceeded(_) => "quota-exceeded",
-        Error::InvalidPath(_) => "invalid-path",
-        Error::ReadOnly(_) => "read-only",
-        Error::SchemaMismatch(_) => "schema-mismatch",
-        Error::Other(_) => "other",
     }
 }
