@@ -24,7 +24,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let built = wasm::build(&workspace, &target_dir, wasm::WASI, |cargo| {
         cargo
             .args(["--package", "task-checkpoint", "--example", "digits-task"])
-            .args(["--package", "checkpoint-test-guests", "--bins"]);
+            .args(["--package", "checkpoint-test-guests", "--bins"])
+            .args(["--example", "concurrent"]);
     })?;
     println!("cargo::rustc-env=GUESTS={}", built.display());
     let digits = built.join("examples/digits-task.wasm");

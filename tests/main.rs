@@ -22,6 +22,7 @@ mod limits;
 mod locations;
 mod operator;
 mod outputs;
+mod p3;
 mod plugins;
 mod predecessors;
 mod s3_server;

@@ -7,22 +7,24 @@ use std::process::Command;
 
 use wit_bindgen_core::wit_parser::Resolve;
 use wit_bindgen_core::{Files, WorldGenerator};
-use wit_bindgen_rust::WithOption;
+use wit_bindgen_rust::{Opts, WithOption};
 
 #[test]
 fn the_vendored_wasi_matches_wasmtime_wasi() {
-    let vendored = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit/deps");
-    let original = wasmtime_wasi().join("src/p2/wit/deps");
-    let mut files = 0;
-    for entry in fs::read_dir(vendored).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap();
-        let text = fs::read_to_string(&path).unwrap();
-        let expected = fs::read_to_string(original.join(name)).unwrap();
-        assert_eq!(text, expected, "copy {name:?} from {original:?}");
-        files += 1;
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+    for (vendored, original) in [("deps", "p2"), ("0.3/deps", "p3")] {
+        let original = wasmtime_wasi().join(format!("src/{original}/wit/deps"));
+        let mut files = 0;
+        for entry in fs::read_dir(wit.join(vendored)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap();
+            let text = fs::read_to_string(&path).unwrap();
+            let expected = fs::read_to_string(original.join(name)).unwrap();
+            assert_eq!(text, expected, "copy {name:?} from {original:?}");
+            files += 1;
+        }
+        assert!(files > 0);
     }
-    assert!(files > 0);
 }
 
 #[test]
@@ -70,33 +72,44 @@ const WASIP2: [(&str, &str); 5] = [
 /// `BLESS=1` this test writes them.
 #[test]
 fn the_bindings_of_the_rust_sdk_are_up_to_date() {
+    let with = WASIP2
+        .map(|(interface, module)| (interface.into(), WithOption::Path(module.into())))
+        .into();
+    let opts = Opts {
+        with,
+        ..Opts::default()
+    };
+    check_bindings("wit", "imports", opts, "bindings/generated.rs");
+    let opts = Opts {
+        pub_export_macro: true,
+        default_bindings_module: Some("task_checkpoint::p3::bindings".into()),
+        ..Opts::default()
+    };
+    check_bindings("wit/0.3", "plain-task", opts, "p3/bindings/generated.rs");
+}
+
+/// Compares a file of the SDK with the bindings of a world.
+fn check_bindings(wit: &str, world: &str, mut opts: Opts, file: &str) {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let path = workspace.join("guest/rust/src/bindings/generated.rs");
-    let expected = generate_bindings(&workspace.join("wit"));
+    let path = workspace.join("guest/rust/src").join(file);
+    opts.format = true;
+    let expected = generate_bindings(&workspace.join(wit), world, opts);
     if env::var_os("BLESS").is_some() {
         fs::write(&path, &expected).unwrap();
     }
     assert!(
         fs::read_to_string(&path).unwrap() == expected,
-        "the bindings differ; run this test with BLESS=1 to update them"
+        "{file} differs; run this test with BLESS=1 to update it"
     );
 }
 
-fn generate_bindings(wit: &Path) -> String {
+fn generate_bindings(wit: &Path, world: &str, opts: Opts) -> String {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_path(fs::canonicalize(wit).unwrap()).unwrap();
-    let world = resolve.select_world(&[package], Some("imports")).unwrap();
-    let with =
-        WASIP2.map(|(interface, module)| (interface.into(), WithOption::Path(module.into())));
-    let opts = wit_bindgen_rust::Opts {
-        format: true,
-        with: with.into(),
-        ..Default::default()
-    };
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
     let mut files = Files::default();
-    opts.build()
-        .generate(&mut resolve, world, &mut files)
-        .unwrap();
+    let mut generator = opts.build();
+    generator.generate(&mut resolve, world, &mut files).unwrap();
     let (_, source) = files.iter().next().unwrap();
     String::from_utf8(source.to_vec()).unwrap()
 }

@@ -25,7 +25,7 @@ struct Attack {
     caps: Caps,
     /// Creates the files that the guest finds in `/data`, and what lies in its location.
     prepare: fn(&Scene),
-    /// The arguments of the guest `hostile`.
+    /// The arguments of the guest `hostile`, or of `concurrent` with the option `-S p3`.
     guest: &'static [&'static str],
     /// Further options of the host.
     options: &'static [&'static str],
@@ -242,6 +242,31 @@ const ATTACKS: &[Attack] = &[
         ends: Ends::Saying("ok"),
     },
     Attack {
+        name: "10,000 writes of 1 MiB at once",
+        hosts: NATIVE,
+        caps: Caps {
+            memory: 150 * MIB,
+            background: 64 * MIB as u64,
+            ..SMALL
+        },
+        prepare: |_| {},
+        guest: &["flood=10000=1048576"],
+        options: &["-S", "p3"],
+        ends: Ends::Trapped,
+    },
+    Attack {
+        name: "500 reads of as much as fits at once",
+        hosts: NATIVE,
+        caps: Caps {
+            memory: 150 * MIB,
+            ..SMALL
+        },
+        prepare: |scene| scene.import_zeros(60 << 20),
+        guest: &["reads=500"],
+        options: &["-S", "p3"],
+        ends: Ends::Saying("some refused"),
+    },
+    Attack {
         name: "background saves of a sparse file of 1 GiB",
         hosts: BOTH,
         caps: SMALL,
@@ -365,12 +390,12 @@ impl Attack {
     fn measure(&self, host: Host) {
         let scene = Scene::new();
         (self.prepare)(&scene);
-        let idle = || scene.run(host, &self.caps, &["idle"], &[], u64::MAX).1;
+        let idle = || scene.run(host, self, &["idle"], u64::MAX).1;
         // The first run may compile the guest, which takes memory of its own.
         idle();
         let idle = idle();
         let most = self.caps.peak_bytes() / KIB;
-        let run = scene.run(host, &self.caps, self.guest, self.options, idle + most);
+        let run = scene.run(host, self, self.guest, idle + most);
         let (outcome, peak) = run;
         self.ends.check(self.name, &outcome);
         print(self.name, host, [idle, peak, most]);
@@ -441,20 +466,18 @@ impl Scene {
     }
 
     /// Runs the guest. Returns the peak memory of the host in KiB.
-    fn run(
-        &self,
-        host: Host,
-        caps: &Caps,
-        guest: &[&str],
-        options: &[&str],
-        cap_kib: u64,
-    ) -> (Outcome, u64) {
+    fn run(&self, host: Host, attack: &Attack, guest: &[&str], cap_kib: u64) -> (Outcome, u64) {
         let cli = Cli::on(host, &self.store()).dir(&self.work(), "/data");
-        let cli = caps
+        let cli = attack
+            .caps
             .options(host, cli)
-            .options(options)
+            .options(attack.options)
             .envs(capped(cap_kib));
-        cli.guest("hostile", guest).start().finish_measured()
+        let program = match attack.options.contains(&"p3") {
+            true => "examples/concurrent",
+            false => "hostile",
+        };
+        cli.guest(program, guest).start().finish_measured()
     }
 
     /// Saves a file of zeros as the checkpoint.

@@ -3,6 +3,7 @@
 //! The guest is the tests' `verbs`. It receives the contents as an argument, and prints a line before and
 //! after each call, from which the call is timed.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use crate::cli::{Cli, Host};
 use crate::embedded::{Embedder, begin};
 use crate::measure::{MIB, ROUNDS, Target, in_turn, ratio, row, time};
 use crate::noise::noise;
@@ -66,6 +68,26 @@ pub(crate) async fn write() {
         let what = format!("write of {name}: time in a guest / in the host");
         row(&what, waits, target);
     }
+}
+
+/// Compares what a guest waits until a save of version 0.3 is under way with a background save of version 0.2. The
+/// guest measures both, one after the other.
+pub(crate) async fn asynchronous() {
+    let dir = tempfile::tempdir().unwrap();
+    let guest = Path::new(env!("GUESTS")).join("examples/concurrent.wasm");
+    let cli = Cli::on(Host::Native, &dir.path().join("store")).options(["-S", "p3"]);
+    let outcome = cli
+        .task(&guest, [format!("waits={LARGEST}={ROUNDS}")])
+        .outcome();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+    let micros: Vec<f64> = outcome.lines[0]
+        .split(' ')
+        .skip(1)
+        .map(|word| word.parse().unwrap())
+        .collect();
+    let waits = micros.chunks(2).map(|pair| pair[1] / pair[0]);
+    let what = "save of 256 MiB under way: time in a 0.3 guest / 0.2's background";
+    row(what, waits.collect(), Target::AtMost(1.1));
 }
 
 /// Returns incompressible text, because an argument must be text.

@@ -45,7 +45,7 @@ use wasm_checkpoint as _;
 /// A name to select a part of the table by, and the function that prints the part.
 type Part = (&'static str, fn() -> BoxFuture<'static, ()>);
 
-const PARTS: [Part; 13] = [
+const PARTS: [Part; 14] = [
     ("local-gib", || local::gib().boxed()),
     ("local-change", || local::change().boxed()),
     ("local-small", || local::small().boxed()),
@@ -53,6 +53,7 @@ const PARTS: [Part; 13] = [
     ("s3-files", || files::files().boxed()),
     ("guest-background", || guest::background().boxed()),
     ("guest-write", || guest::write().boxed()),
+    ("guest-p3", || guest::asynchronous().boxed()),
     ("cli-overhead", || overhead::overhead().boxed()),
     ("cli-memory", || memory::memory().boxed()),
     ("cli-start", || start::start().boxed()),
