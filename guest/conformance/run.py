@@ -71,10 +71,21 @@ class Language:
     build: list
     #: The features that the language lacks, and why, in the words of the table.
     lacks: dict = field(default_factory=dict)
+    #: The hosts that can run it.
+    hosts: list = field(default_factory=lambda: HOSTS)
+    #: Options of `wasm-checkpoint run`.
+    options: list = field(default_factory=list)
 
 
 LANGUAGES = {
-    "rust": Language("Rust", ["{here}/build-rust", "{out}"]),
+    "rust": Language("Rust", ["{here}/build-rust", "conformance", "{out}"]),
+    "rust-p3": Language(
+        "Rust, WASI 0.3",
+        ["{here}/build-rust", "conformance-p3", "{out}"],
+        {"copies": "saves do not copy files"},
+        hosts=["native"],
+        options=["-S", "p3"],
+    ),
     "python": Language("Python", ["{guest}/python/componentize", "{guest}/python/tests/conformance.py", "{out}"]),
     "c": Language(
         "C",
@@ -168,12 +179,16 @@ class Case:
     #: The features that the language needs.
     needs: list = field(default_factory=list)
     only_native: bool = False
+    #: Whether an attempt runs on the other host.
+    both_hosts: bool = False
     #: The line number, whether it is a call, and the text.
     steps: list = field(default_factory=list)
 
     def skipped(self, language: Language, host: str):
         """Returns why this case is skipped, or None if it is not."""
         if self.only_native and host != "native":
+            return "native only"
+        if self.both_hosts and len(language.hosts) == 1:
             return "native only"
         return next((language.lacks[need] for need in self.needs if need in language.lacks), None)
 
@@ -193,6 +208,7 @@ def load_cases() -> list:
         elif text == "only native":
             cases[-1].only_native = True
         else:
+            cases[-1].both_hosts |= text.endswith("on the other host")
             cases[-1].steps.append((number, False, text))
     names = [case.name for case in cases]
     assert len(set(names)) == len(names), "two cases have the same name"
@@ -266,6 +282,8 @@ class Guest:
 
     plain: Path
     composed: Path
+    #: Options of `wasm-checkpoint run`.
+    options: list
 
 
 class Run:
@@ -313,7 +331,7 @@ class Run:
         """Returns the command of an attempt."""
         location = self._location()
         if self._on == "native":
-            command = ["wasm-checkpoint", "run", "--store", location]
+            command = ["wasm-checkpoint", "run", *self._guest.options, "--store", location]
             if self._moves:
                 command += ["--prev", self._locations / str(self._moves)]
             for name, value in self._options.items():
@@ -576,18 +594,20 @@ def run_case(case: Case, guest: Guest, host: str) -> str:
 
 
 def build(name: str, directory: Path) -> Guest:
-    """Builds the guest of a language, and lets both hosts compile it."""
-    guest = Guest(directory / f"{name}.wasm", directory / f"{name}-composed.wasm")
+    """Builds the guest of a language, and lets its hosts compile it."""
+    language = LANGUAGES[name]
+    guest = Guest(directory / f"{name}.wasm", directory / f"{name}-composed.wasm", language.options)
     places = {"here": HERE, "guest": GUEST, "out": guest.plain}
     began = time.monotonic()
-    subprocess.run([part.format(**places) for part in LANGUAGES[name].build], check=True)
-    composed = subprocess.run(
-        ["wasm-checkpoint", "compose", guest.plain, "-o", guest.composed], capture_output=True, text=True
-    )
-    if composed.returncode != 0:
-        sys.exit(f"{name}: {composed.stderr}")
+    subprocess.run([part.format(**places) for part in language.build], check=True)
+    if "composed" in language.hosts:
+        composed = subprocess.run(
+            ["wasm-checkpoint", "compose", guest.plain, "-o", guest.composed], capture_output=True, text=True
+        )
+        if composed.returncode != 0:
+            sys.exit(f"{name}: {composed.stderr}")
     print(f"{name}: built in {time.monotonic() - began:.0f} s", flush=True)
-    for host in HOSTS:
+    for host in language.hosts:
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as place:
             run = Run(guest, host, Path(place))
@@ -603,7 +623,7 @@ def run_language(name: str, cases: list, directory: Path) -> tuple:
     """Runs the cases, and returns the cell of the table for each case and host, and the number of failures."""
     language, cells, failures = LANGUAGES[name], {}, 0
     guest = build(name, directory)
-    for host in HOSTS:
+    for host in language.hosts:
         began = time.monotonic()
         for case in cases:
             skipped = case.skipped(language, host)
@@ -628,7 +648,7 @@ def run_language(name: str, cases: list, directory: Path) -> tuple:
 
 def table(cases: list, cells: dict) -> list:
     """Returns the lines of the table, of which each row is a case."""
-    columns = [(name, host) for name in LANGUAGES for host in HOSTS]
+    columns = [(name, host) for name, language in LANGUAGES.items() for host in language.hosts]
     titles = [LANGUAGES[name].title + ("" if host == "native" else ", composed") for name, host in columns]
     lines = ["| | " + " | ".join(titles) + " |", "|---|" + "---|" * len(columns)]
     for case in cases:
@@ -644,7 +664,7 @@ def written_cells() -> tuple:
     """Returns the names of the cases in the table of the README, and its cells."""
     text = (GUEST / "README.md").read_text(encoding="utf-8")
     rows = text.partition(BEGIN)[2].partition(END)[0].strip().splitlines()[2:]
-    columns = [(name, host) for name in LANGUAGES for host in HOSTS]
+    columns = [(name, host) for name, language in LANGUAGES.items() for host in language.hosts]
     names, cells = [], {}
     for row in rows:
         name, *found = [cell.strip() for cell in row.strip("| ").split(" | ")]
