@@ -75,22 +75,62 @@ ckpt_status ckpt_prev_exists(bool *exists) {
     return task_checkpoint_checkpointer_prev_exists(exists, &error) ? CKPT_OK : failed(&error);
 }
 
-static ckpt_checkpoint converted(const task_checkpoint_types_checkpoint_t *checkpoint) {
-    return (ckpt_checkpoint){checkpoint->sequence, checkpoint->attempt, checkpoint->age};
+/* A checkpoint with the memory of its texts. */
+typedef struct {
+    ckpt_checkpoint checkpoint;
+    ckpt_annotation *annotations;
+    char *texts;
+} kept_checkpoint;
+
+/* Copies a text to `at` and ends it with a zero, which those of the import lack. Returns the end. */
+static char *copy(char *at, const program_string_t *text) {
+    memcpy(at, text->ptr, text->len);
+    at[text->len] = 0;
+    return at + text->len + 1;
 }
 
+/* Keeps a checkpoint in place of the one before. Returns false if there is no memory. */
+static bool keep(kept_checkpoint *kept, const task_checkpoint_types_checkpoint_t *from) {
+    size_t size = from->schema.is_some ? from->schema.val.len + 1 : 0;
+    for (size_t note = 0; note < from->annotations.len; note++) {
+        size += from->annotations.ptr[note].f0.len + from->annotations.ptr[note].f1.len + 2;
+    }
+    free(kept->annotations);
+    free(kept->texts);
+    kept->annotations = calloc(from->annotations.len + 1, sizeof *kept->annotations);
+    char *at = kept->texts = malloc(size + 1);
+    kept->checkpoint = (ckpt_checkpoint){
+        .sequence = from->sequence, .attempt = from->attempt, .age_milliseconds = from->age};
+    if (!kept->annotations || !at) return false;
+    for (size_t note = 0; note < from->annotations.len; note++) {
+        kept->annotations[note].key = at;
+        at = copy(at, &from->annotations.ptr[note].f0);
+        kept->annotations[note].value = at;
+        at = copy(at, &from->annotations.ptr[note].f1);
+    }
+    kept->checkpoint.annotations = kept->annotations;
+    kept->checkpoint.annotation_count = from->annotations.len;
+    if (from->schema.is_some) {
+        kept->checkpoint.schema = at;
+        copy(at, &from->schema.val);
+    }
+    return true;
+}
+
+static ckpt_status no_memory(void) { return fail_text(CKPT_OTHER, "out of memory"); }
+
 /* The checkpoint that was given last, and whether there was one. */
-static ckpt_checkpoint given;
+static kept_checkpoint given;
 static bool is_given;
 
 /* Keeps what a call has given, and frees the rest. */
-static void give(task_checkpoint_types_checkpoint_t *checkpoint) {
-    is_given = true;
-    given = converted(checkpoint);
+static ckpt_status give(task_checkpoint_types_checkpoint_t *checkpoint) {
+    is_given = keep(&given, checkpoint);
     task_checkpoint_types_checkpoint_free(checkpoint);
+    return is_given ? CKPT_OK : no_memory();
 }
 
-const ckpt_checkpoint *ckpt_given(void) { return is_given ? &given : NULL; }
+const ckpt_checkpoint *ckpt_given(void) { return is_given ? &given.checkpoint : NULL; }
 
 ckpt_status ckpt_read(void **contents, size_t *size) {
     task_checkpoint_types_error_t error;
@@ -100,11 +140,15 @@ ckpt_status ckpt_read(void **contents, size_t *size) {
     is_given = false;
     if (!task_checkpoint_checkpointer_read(&read, &error)) return failed(&error);
     if (!read.is_some) return CKPT_OK;
-    give(&read.val.checkpoint);
+    ckpt_status status = give(&read.val.checkpoint);
+    if (status) {
+        program_list_u8_free(&read.val.bytes);
+        return status;
+    }
     *size = read.val.bytes.len;
     /* Contents without bytes have no memory of their own. */
     *contents = read.val.bytes.len > 0 ? read.val.bytes.ptr : malloc(1);
-    return *contents ? CKPT_OK : fail_text(CKPT_OTHER, "out of memory");
+    return *contents ? CKPT_OK : no_memory();
 }
 
 static program_list_u8_t bytes(const void *contents, size_t size) {
@@ -152,9 +196,8 @@ ckpt_status ckpt_restore(const char *path, ckpt_existing existing, bool *found) 
     task_checkpoint_types_existing_t how =
         existing == CKPT_REPLACE ? TASK_CHECKPOINT_TYPES_EXISTING_REPLACE : TASK_CHECKPOINT_TYPES_EXISTING_REFUSE;
     if (!task_checkpoint_paths_restore(&text, how, &restored, &error)) return failed(&error);
-    if (restored.is_some) give(&restored.val);
     if (found) *found = restored.is_some;
-    return CKPT_OK;
+    return restored.is_some ? give(&restored.val) : CKPT_OK;
 }
 
 ckpt_status ckpt_flush(void) {
@@ -170,11 +213,14 @@ ckpt_status ckpt_get_resume_point(ckpt_resume_point *point) {
     if (!task_checkpoint_checkpointer_get_resume_point(&resume, &error)) return failed(&error);
     point->exists = resume.tag != TASK_CHECKPOINT_CHECKPOINTER_RESUME_POINT_FRESH;
     point->fell_back = resume.tag == TASK_CHECKPOINT_CHECKPOINTER_RESUME_POINT_FELL_BACK;
+    static kept_checkpoint kept;
+    bool is_kept = true;
     if (point->exists) {
-        point->checkpoint = converted(point->fell_back ? &resume.val.fell_back.checkpoint : &resume.val.resumed);
+        is_kept = keep(&kept, point->fell_back ? &resume.val.fell_back.checkpoint : &resume.val.resumed);
+        point->checkpoint = kept.checkpoint;
     }
     task_checkpoint_checkpointer_resume_point_free(&resume);
-    return CKPT_OK;
+    return is_kept ? CKPT_OK : no_memory();
 }
 
 static task_checkpoint_checkpointer_advice_t advice(void) {
@@ -201,6 +247,22 @@ ckpt_status ckpt_declare_schema(const char *name, ckpt_schema_change change) {
                : failed(&error);
 }
 
+ckpt_status ckpt_get_limits(ckpt_limits *limits) {
+    task_checkpoint_types_error_t error;
+    task_checkpoint_checkpointer_limits_t ret;
+    *limits = (ckpt_limits){0};
+    if (!task_checkpoint_checkpointer_get_limits(&ret, &error)) return failed(&error);
+    *limits = (ckpt_limits){
+        .checkpoint_bytes = ret.checkpoint_bytes,
+        .bytes_left = ret.bytes_left,
+        .entries = ret.entries,
+        .path_bytes = ret.path_bytes,
+        .annotation_bytes = ret.annotation_bytes,
+        .saves_per_minute = ret.saves_per_minute,
+    };
+    return CKPT_OK;
+}
+
 struct ckpt_save_stream {
     task_checkpoint_streams_own_save_stream_t save;
     task_checkpoint_streams_own_output_stream_t contents;
@@ -210,7 +272,7 @@ struct ckpt_save_stream {
 ckpt_status ckpt_save_begin(ckpt_save_stream **stream) {
     task_checkpoint_types_error_t error;
     *stream = calloc(1, sizeof **stream);
-    if (!*stream) return fail_text(CKPT_OTHER, "out of memory");
+    if (!*stream) return no_memory();
     ckpt_status status =
         saved(task_checkpoint_streams_static_save_stream_begin(&annotations, &(*stream)->save, &error), &error);
     if (!status) {
@@ -271,9 +333,15 @@ ckpt_status ckpt_read_begin(ckpt_read_stream **stream) {
     *stream = malloc(sizeof **stream);
     if (!*stream) {
         task_checkpoint_streams_option_reading_free(&reading);
-        return fail_text(CKPT_OTHER, "out of memory");
+        return no_memory();
     }
-    give(&reading.val.checkpoint);
+    ckpt_status status = give(&reading.val.checkpoint);
+    if (status) {
+        wasi_io_streams_input_stream_drop_own(reading.val.contents);
+        free(*stream);
+        *stream = NULL;
+        return status;
+    }
     **stream = (ckpt_read_stream){.contents = reading.val.contents, .size = reading.val.size};
     return CKPT_OK;
 }

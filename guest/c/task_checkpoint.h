@@ -63,6 +63,12 @@ ckpt_status ckpt_prev_exists(bool *exists);
  * is no checkpoint. A checkpoint without contents is not NULL, and is freed too. */
 ckpt_status ckpt_read(void **contents, size_t *size);
 
+/* A note for people and tools, such as a step or a loss. */
+typedef struct {
+    const char *key;
+    const char *value;
+} ckpt_annotation;
+
 /* A committed checkpoint. */
 typedef struct {
     /* Its position in the log. */
@@ -71,17 +77,16 @@ typedef struct {
     uint32_t attempt;
     /* The time since it was saved. */
     uint64_t age_milliseconds;
+    /* What the task noted of it, sorted by key. */
+    const ckpt_annotation *annotations;
+    size_t annotation_count;
+    /* Its schema. NULL if the task declared none. */
+    const char *schema;
 } ckpt_checkpoint;
 
 /* Returns the checkpoint that `ckpt_read`, `ckpt_restore` or `ckpt_read_begin` gave last. It is valid until the next of
  * these calls. NULL if the last one gave none. */
 const ckpt_checkpoint *ckpt_given(void);
-
-/* A note for people and tools, such as a step or a loss. */
-typedef struct {
-    const char *key;
-    const char *value;
-} ckpt_annotation;
 
 /* Adds annotations to the next save of any kind. The strings must live until then. */
 void ckpt_annotate(const ckpt_annotation *annotations, size_t count);
@@ -115,6 +120,7 @@ ckpt_status ckpt_restore(const char *path, ckpt_existing existing, bool *found);
 typedef struct {
     /* False if no earlier attempt has saved anything. Then the rest is 0. */
     bool exists;
+    /* Its texts are valid until the next call. */
     ckpt_checkpoint checkpoint;
     /* Whether newer checkpoints were damaged, so that this one is older. */
     bool fell_back;
@@ -138,6 +144,24 @@ typedef enum {
 
 /* Declares the schema of what this task saves. Call it before reading anything. */
 ckpt_status ckpt_declare_schema(const char *name, ckpt_schema_change change);
+
+/* The host's limits. A call that would exceed one fails with CKPT_QUOTA_EXCEEDED. */
+typedef struct {
+    /* The maximum size of a checkpoint's contents. */
+    uint64_t checkpoint_bytes;
+    /* How much saves may still add to the storage now. Data that is already stored is not counted again. */
+    uint64_t bytes_left;
+    /* The maximum number of files, directories and links in a checkpoint. */
+    uint64_t entries;
+    /* The maximum length of a path in a checkpoint. */
+    uint64_t path_bytes;
+    /* The maximum size of a checkpoint's annotations and schema together. */
+    uint64_t annotation_bytes;
+    /* The maximum number of saves in any one minute. */
+    uint32_t saves_per_minute;
+} ckpt_limits;
+
+ckpt_status ckpt_get_limits(ckpt_limits *limits);
 
 /* A save of contents that are larger than the task's memory. Only one may be open at a time. */
 typedef struct ckpt_save_stream ckpt_save_stream;

@@ -87,11 +87,7 @@ LANGUAGES = {
         options=["-S", "p3"],
     ),
     "python": Language("Python", ["{guest}/python/componentize", "{guest}/python/tests/conformance.py", "{out}"]),
-    "c": Language(
-        "C",
-        ["{guest}/c/componentize", "{guest}/c/tests/conformance.c", "{out}"],
-        {"details": "not in the header", "limits": "not in the header"},
-    ),
+    "c": Language("C", ["{guest}/c/componentize", "{guest}/c/tests/conformance.c", "{out}"]),
     "javascript": Language(
         "JavaScript", ["{guest}/javascript/componentize", "{guest}/javascript/tests/conformance.js", "{out}"]
     ),

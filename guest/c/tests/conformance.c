@@ -119,7 +119,7 @@ static void perform(char *command) {
         } else {
             puts("none");
         }
-    } else if (IS("read") || IS("read-position")) {
+    } else if (IS("read") || IS("read-position") || IS("read-annotations") || IS("read-schema")) {
         void *contents;
         size_t size;
         ckpt_status status = ckpt_read(&contents, &size);
@@ -127,8 +127,18 @@ static void perform(char *command) {
             answer(status, "none");
         } else if (IS("read")) {
             describe(contents, size);
-        } else {
+        } else if (IS("read-position")) {
             printf("position %" PRIu64 "\n", ckpt_given()->sequence);
+        } else if (IS("read-annotations")) {
+            printf("annotations");
+            for (size_t note = 0; note < ckpt_given()->annotation_count; note++) {
+                printf(" %s=%s", ckpt_given()->annotations[note].key, ckpt_given()->annotations[note].value);
+            }
+            puts("");
+        } else if (ckpt_given()->schema) {
+            printf("schema %s\n", ckpt_given()->schema);
+        } else {
+            puts("no-schema");
         }
         free(contents);
     } else if (IS("annotate")) {
@@ -218,6 +228,17 @@ static void perform(char *command) {
          * the task. */
         bool due = ckpt_save_due(), stopping = ckpt_stopping(NULL);
         printf("now=%s stopping=%s\n", due ? "true" : "false", stopping ? "true" : "false");
+    } else if (IS("limits") || IS("bytes-left")) {
+        ckpt_limits limits;
+        ckpt_status status = ckpt_get_limits(&limits);
+        if (status) {
+            answer(status, "");
+        } else if (IS("bytes-left")) {
+            printf("%" PRIu64 "\n", limits.bytes_left);
+        } else {
+            printf("limits %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu32 "\n", limits.checkpoint_bytes,
+                   limits.entries, limits.path_bytes, limits.annotation_bytes, limits.saves_per_minute);
+        }
     } else {
         printf("unknown command %s\n", command);
     }

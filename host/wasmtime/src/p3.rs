@@ -27,7 +27,8 @@ use crate::HasCheckpoint;
 use crate::ctx::CheckpointView;
 use crate::paths::{HasPaths, PathsView};
 
-/// Adds all interfaces of `task:checkpoint@0.3.0` to a linker, beside those of 0.2. The interface `files` takes
+/// Adds all interfaces of `task:checkpoint@0.3.0` to a linker, beside those of 0.2. Afterwards the linker does not
+/// allow shadowing. The interface `files` takes
 /// descriptors of `wasmtime_wasi`, and `paths` finds paths in its preopened directories, so call
 /// [`wasmtime_wasi::p3::add_to_linker`] on the same linker.
 ///
@@ -36,10 +37,10 @@ use crate::paths::{HasPaths, PathsView};
 pub fn add_to_linker<T: CheckpointView + WasiView + 'static>(
     linker: &mut Linker<T>,
 ) -> wasmtime::Result<()> {
-    use bindings::task::checkpoint::{checkpointer, files, paths, streams, types};
+    use bindings::task::checkpoint::{files, paths, streams, types};
 
     types::add_to_linker::<_, HasCheckpoint>(linker, T::checkpoint)?;
-    checkpointer::add_to_linker::<_, HasCheckpoint>(linker, T::checkpoint)?;
+    self::checkpointer::add_to_linker(linker)?;
     streams::add_to_linker::<_, HasCheckpoint>(linker, T::checkpoint)?;
     files::add_to_linker::<_, HasCheckpoint>(linker, T::checkpoint)?;
     paths::add_to_linker::<_, HasPaths>(linker, |state| PathsView::new(state))

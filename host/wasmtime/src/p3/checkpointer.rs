@@ -1,13 +1,55 @@
 //! The interface `checkpointer`.
+//!
+//! The code that `bindgen!` generates copies a list before the host sees it, even if the call is then
+//! refused. So `write` is defined by hand, as in version 0.2.
 
+use bytes::Bytes;
 use checkpoint_session::Session;
-use wasmtime::component::{Access, Accessor, FutureReader};
+use wasmtime::AsContext as _;
+use wasmtime::component::{Access, Accessor, FutureReader, Linker, WasmList};
 
 use super::bindings::task::checkpoint::{checkpointer, types};
-use super::calls::{held_bytes, in_turn, in_turn_until_returned, session};
+use super::calls::{Queued, held_bytes, in_turn, session};
 use super::convert::{Returned, returned};
 use crate::HasCheckpoint;
-use crate::ctx::CheckpointCtxView;
+use crate::ctx::{CheckpointCtxView, CheckpointView};
+
+pub(crate) fn add_to_linker<T: CheckpointView + 'static>(
+    linker: &mut Linker<T>,
+) -> wasmtime::Result<()> {
+    checkpointer::add_to_linker::<_, HasCheckpoint>(linker, T::checkpoint)?;
+    linker.allow_shadowing(true);
+    let replaced = replace_write(linker);
+    linker.allow_shadowing(false);
+    replaced
+}
+
+fn replace_write<T: CheckpointView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    let mut interface = linker.instance("task:checkpoint/checkpointer@0.3.0")?;
+    interface.func_wrap_concurrent("write", |store, (contents, annotations)| {
+        Box::pin(async move { Ok((write(store, contents, annotations).await?,)) })
+    })
+}
+
+/// Saves the guest's bytes. It copies them once the call is admitted, and before anything else can run.
+async fn write<T: CheckpointView + 'static>(
+    store: &Accessor<T>,
+    contents: WasmList<u8>,
+    annotations: types::Annotations,
+) -> Returned<types::Saved> {
+    let (session, size) = store.with(|mut access| {
+        let size = contents.as_le_slice(access.as_context()).len();
+        (access.data_mut().checkpoint().ctx.session.clone(), size)
+    });
+    let queued = match Queued::enter(session, held_bytes(size, &annotations)).await {
+        Ok(queued) => queued,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    let contents =
+        store.with(|access| Bytes::copy_from_slice(contents.as_le_slice(access.as_context())));
+    let call = |session: Session| async move { session.write(contents, annotations).await };
+    returned(queued.make(call).await?)
+}
 
 impl types::Host for CheckpointCtxView<'_> {}
 
@@ -34,7 +76,10 @@ impl<T> checkpointer::HostWithStore<T> for HasCheckpoint {
 
     async fn read(store: &Accessor<T, Self>) -> Returned<Option<checkpointer::Contents>> {
         let call = |session: Session| async move { session.read().await };
-        let read = in_turn_until_returned(session(store), call).await?;
+        let read = match Queued::enter(session(store), 0).await {
+            Ok(queued) => queued.make_large(call).await?,
+            Err(error) => Err(error),
+        };
         returned(read.map(|(read, _turn)| read.map(checkpointer::Contents::from)))
     }
 
