@@ -85,19 +85,26 @@ fn calls_beyond_the_limit_are_refused_and_cost_nobody_anything() {
     printed(&outcome, &lines);
 }
 
+/// A call that has ended counts as a handle until the guest notices, so the guest may also exceed that limit.
 #[test]
-fn calls_that_are_never_awaited_count_as_handles() {
+fn ten_thousand_calls_at_once_are_refused_or_end_the_task_and_lose_nothing() {
     let place = Place::new();
     printed(&place.run("write=before"), &["write saved"]);
     let outcome = place.run("burst=10000");
-    outcome.trapped();
-    assert!(
-        outcome.stderr.contains("--max-handles"),
-        "{}",
-        outcome.text()
-    );
+    match outcome.code {
+        Some(0) => printed(&outcome, &["burst some refused"]),
+        _ => {
+            outcome.trapped();
+            assert!(
+                outcome.stderr.contains("--max-handles"),
+                "{}",
+                outcome.text()
+            );
+        }
+    }
     let next = place.run("read write=after");
     assert_eq!(next.code, Some(0), "{}", next.text());
+    assert_ne!(next.lines[0], "read none");
 }
 
 #[test]

@@ -16,6 +16,9 @@ const HANDLE_BYTES: u64 = 66 << 10;
 /// [`GuestLimits::handles`]. The export that the host calls is one of them.
 const CALLS: usize = 64;
 
+/// How often the description of a tree may be in memory: as the guest's files are read, encoded, cut, and compared.
+const TREES: u64 = 10;
+
 /// What a save, a restore and a stream of each kind take together, besides the description of a tree.
 const PIPELINE_BYTES: u64 = 192 << 20;
 
@@ -37,7 +40,7 @@ const PIPELINE_BYTES: u64 = 192 << 20;
 /// | the strings and annotations of one call | 2 × [`call_bytes`](Self::call_bytes) |
 /// | background saves of bytes, and the arguments of calls in flight (version 0.3) | [`background_bytes`](checkpoint_storage::Limits::background_bytes) |
 /// | the result of one `read` | 2 × [`read_bytes`](checkpoint_storage::Limits::read_bytes) |
-/// | the descriptions of trees: of the kept checkpoints, and of those being saved or restored | (10 + 2 × checkpoints kept) × [`tree_bytes`](checkpoint_storage::Limits::tree_bytes) |
+/// | the descriptions of trees that are saved or restored | 10 × [`tree_bytes`](checkpoint_storage::Limits::tree_bytes) |
 /// | resources, such as files, streams and pollables | 66 KiB × [`handles`](Self::handles) |
 /// | a save, a restore and a stream of each kind at a time | 192 MiB |
 ///
@@ -103,18 +106,16 @@ impl GuestLimits {
         self
     }
 
-    /// Returns the most memory that one guest makes this host hold, in bytes: the sum of the table above. `kept` is
-    /// the number of checkpoints that its location keeps, which is 3 by default.
+    /// Returns the most memory that one guest makes this host hold, in bytes: the sum of the table above.
     #[must_use]
-    pub fn peak_bytes(&self, limits: &Limits, kept: u64) -> u64 {
-        let trees = kept.saturating_mul(2).saturating_add(10);
+    pub fn peak_bytes(&self, limits: &Limits) -> u64 {
         let terms = [
             self.memory_bytes as u64,
             self.instance_bytes as u64,
             (self.call_bytes as u64).saturating_mul(2),
             limits.background_bytes,
             limits.read_bytes.saturating_mul(2),
-            limits.tree_bytes.saturating_mul(trees),
+            limits.tree_bytes.saturating_mul(TREES),
             (self.handles as u64).saturating_mul(HANDLE_BYTES),
             PIPELINE_BYTES,
         ];

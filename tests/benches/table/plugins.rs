@@ -78,7 +78,7 @@ pub(crate) async fn isolation() {
         Target::AtMost(0.0),
     );
     let held = (attacked.peak_kib - idle.peak_kib) as f64;
-    let most = (host::guest_limits().peak_bytes(&host::limits(), 3) * 100) as f64 / 1024.0;
+    let most = (host::guest_limits().peak_bytes(&host::limits()) * 100) as f64 / 1024.0;
     row(
         "100 plugins, ten of them hostile: memory / formula",
         vec![held / most],

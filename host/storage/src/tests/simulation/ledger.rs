@@ -65,6 +65,8 @@ pub(super) struct Ledger {
     /// The slots and contents of commits that landed below the newest record. The network delivers a put that was
     /// refused a second time, after its slot was pruned.
     late: HashSet<(u64, u32)>,
+    /// The slots and contents of all commits that were ever put.
+    committed: HashSet<(u64, u32)>,
     /// The hash of every object that was ever stored.
     put: HashMap<String, blake3::Hash>,
 }
@@ -339,8 +341,11 @@ impl Ledger {
                 self.afresh.push(sequence);
             }
             self.log.insert(sequence, record);
-            if !is_last && let Some(contents) = self.number_at(sequence) {
-                self.late.insert((sequence, contents));
+            if let Some(contents) = self.number_at(sequence) {
+                self.committed.insert((sequence, contents));
+                if !is_last {
+                    self.late.insert((sequence, contents));
+                }
             }
         }
         self.check_storage(objects)

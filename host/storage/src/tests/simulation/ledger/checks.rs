@@ -24,9 +24,11 @@ impl Ledger {
             }
             Outcome::Unknown | Outcome::Fenced => None,
         });
-        // A prune may have committed the same contents again.
+        // A prune may have committed the same contents again. If this was acknowledged late, a newer attempt may have
+        // deleted that commit since.
         let is_lost = |(there, contents): &(u64, u32)| {
-            let again = |newer: &u64| newer > there && self.number_at(*newer) == Some(*contents);
+            let again =
+                |newer: &u64| newer > there && self.committed.contains(&(*newer, *contents));
             !retains.contains(there) && !retains.iter().any(again)
         };
         let lost = own
