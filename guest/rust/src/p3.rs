@@ -27,8 +27,9 @@
 //! `wasm-checkpoint run -S p3`. WASI 0.3 is experimental: hosts do not offer it by default.
 //!
 //! The functions do what those of the same names in this crate do, with the same errors. Besides, a call fails
-//! with [`Error::QuotaExceeded`] if the host permits no more calls in flight. The calls of a task take effect one
-//! at a time, in their order. A task that returns cancels its calls in flight, so it should await its saves.
+//! with [`Error::QuotaExceeded`](crate::Error::QuotaExceeded) if the host permits no more calls in flight. The
+//! calls of a task take effect one at a time, in their order. A task that returns cancels its calls in flight, so
+//! it should await its saves.
 
 #[expect(missing_docs, reason = "wit-bindgen documents only what wit/ does")]
 pub mod bindings;

@@ -255,7 +255,7 @@ const ATTACKS: &[Attack] = &[
         ends: Ends::Saying("some refused"),
     },
     Attack {
-        name: "500 reads of as much as fits at once",
+        name: "500 reads at once, of which two fit the guest",
         hosts: NATIVE,
         caps: Caps {
             memory: 150 * MIB,
@@ -264,7 +264,7 @@ const ATTACKS: &[Attack] = &[
         prepare: |scene| scene.import_zeros(60 << 20),
         guest: &["reads=500"],
         options: &["-S", "p3"],
-        ends: Ends::Saying("some refused"),
+        ends: Ends::Trapped,
     },
     Attack {
         name: "background saves of a sparse file of 1 GiB",

@@ -159,7 +159,7 @@ async fn act(verb: &str, rest: &str) -> Result<String> {
             format!("{}", held.len())
         }
         "leave" => {
-            let _ = p3::start_write(noise(first));
+            drop(p3::start_write(noise(first)));
             "left".into()
         }
         "cancel" => {

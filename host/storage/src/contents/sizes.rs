@@ -26,8 +26,7 @@ pub(crate) struct Sizes {
     /// of it, a commit stays small.
     pub(crate) root: usize,
     /// The memory to fill before cutting. What is left after the cuts is copied to the next
-    /// segment, so it is longer than the largest chunk, and many times as long as the largest of contents below 4 GiB.
-    /// A chunk that is being uploaded keeps the memory of its segment, so it is not longer.
+    /// segment, so it is several times the largest chunk.
     pub(crate) segment: usize,
     /// The first size of a segment, which doubles until it is whole, so that a small tree takes
     /// little memory.
@@ -83,7 +82,7 @@ impl Default for Sizes {
             batch: 1 << 20,
             nodes: CutSizes::around(2 << 10),
             root: 8 << 10,
-            segment: 4 << 20,
+            segment: 16 << 20,
             first_segment: 256 << 10,
             object: 16 << 20,
             read: 8 << 20,

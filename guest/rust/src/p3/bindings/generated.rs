@@ -884,8 +884,8 @@ pub mod task {
         ///
         /// # Concurrency
         ///
-        /// A task may have several calls in flight. They take effect one at a time, each as a whole, in an order that
-        /// is not specified: a task that needs an order awaits one call before it makes the next. The host limits how
+        /// A task may have several calls in flight. They take effect one at a time, each as a whole, in the order in
+        /// which the task made them; `streams.write` takes effect when its contents are complete. The host limits how
         /// many calls are in flight, and the size of the contents that they hold together. A call that would exceed a
         /// limit fails with `quota-exceeded`, and the task may make it again once another has returned.
         ///
