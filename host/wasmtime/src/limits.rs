@@ -184,9 +184,9 @@ pub fn limit_store<T: CheckpointView + 'static>(store: &mut Store<T>) {
     // running.
     let handles = limits.handles.saturating_mul(8).saturating_add(CALLS);
     store.set_max_component_handles(handles);
-    // What a guest holds through the async ABI: tasks in flight, streams and futures.
+    // What a guest holds through the async ABI: streams and futures, and a few entries for each call that is running.
     #[cfg(feature = "async")]
     if let Some(table) = store.concurrent_resource_table() {
-        table.set_max_capacity(limits.handles);
+        table.set_max_capacity(limits.handles.saturating_add(4 * CALLS));
     }
 }
