@@ -21,7 +21,7 @@ const ITEM_BYTES: u64 = 64;
 /// An element of a segment, which each instance holds until it is dropped.
 const ELEMENT_BYTES: u64 = 16;
 /// A segment.
-const SEGMENT_BYTES: u64 = 64;
+const SEGMENT_BYTES: u64 = 80;
 /// A function or a resource that a component defines for its modules.
 const CANONICAL_BYTES: u64 = 128;
 
