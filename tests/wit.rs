@@ -68,8 +68,8 @@ const WASIP2: [(&str, &str); 5] = [
     ("wasi:io/streams@0.2.12", "wasip2::io::streams"),
 ];
 
-/// The bindings are committed, because generating them takes a task's first build twice as long. With
-/// `BLESS=1` this test writes them.
+/// The bindings are committed: to generate them, every task would first build a procedural macro and a parser of
+/// WIT. With `BLESS=1` this test writes them.
 #[test]
 fn the_bindings_of_the_rust_sdk_are_up_to_date() {
     let with = WASIP2

@@ -33,11 +33,7 @@ pub struct Advice {
 /// # Ok::<(), task_checkpoint::Error>(())
 /// ```
 pub fn advice() -> Advice {
-    let checkpointer::Advice { now, stopping } = checkpointer::should_save();
-    Advice {
-        now,
-        stopping: stopping.map(Duration::from_millis),
-    }
+    checkpointer::should_save().into()
 }
 
 /// Returns whether this is a good time to save. It is for a task that always runs to its end: unlike

@@ -3,7 +3,7 @@
 //!
 //! The types of `wasi:filesystem` are those of the crate `wasip2`.
 
-// Committed rather than made by `wit_bindgen::generate!`, which takes longer to build than all of a task.
+// Committed rather than made by `wit_bindgen::generate!`: every task would first build that macro and a parser of WIT.
 #[rustfmt::skip]
 #[allow(clippy::unwrap_used, unreachable_pub, reason = "generated code")]
 mod generated;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Checkpoint, Contents, Error, FallBack, ResumePoint};
+use crate::{Advice, Checkpoint, Contents, Error, FallBack, ResumePoint};
 
 macro_rules! conversions {
     ($($package:tt)+) => {
@@ -39,6 +39,15 @@ macro_rules! conversions {
                         damaged: past.damaged,
                         reason: past.reason,
                     }),
+                }
+            }
+        }
+
+        impl From<$($package)+::checkpointer::Advice> for Advice {
+            fn from(given: $($package)+::checkpointer::Advice) -> Self {
+                Self {
+                    now: given.now,
+                    stopping: given.stopping.map(Duration::from_millis),
                 }
             }
         }

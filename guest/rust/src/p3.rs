@@ -225,16 +225,12 @@ pub async fn declare_schema(name: &str, change: SchemaChange) -> Result<()> {
     Ok(checkpointer::declare_schema(name.to_owned(), change).await?)
 }
 
-/// See [`advice`](crate::advice). No time is good for a save while another call is in flight.
+/// See [`advice`](crate::advice). It is never a good time to save while another call is in flight.
 pub fn advice() -> Advice {
-    let checkpointer::Advice { now, stopping } = checkpointer::should_save();
-    Advice {
-        now,
-        stopping: stopping.map(Duration::from_millis),
-    }
+    checkpointer::should_save().into()
 }
 
-/// See [`save_due`](crate::save_due). No time is good for a save while another call is in flight.
+/// See [`save_due`](crate::save_due). It is never a good time to save while another call is in flight.
 pub fn save_due() -> bool {
     checkpointer::save_due()
 }

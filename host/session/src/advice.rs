@@ -250,6 +250,17 @@ mod tests {
     }
 
     #[test]
+    fn a_save_that_began_before_the_request_to_stop_is_not_the_last() {
+        let (mut advisor, clock) = advisor(SaveAdvice::default());
+        let began = clock.instant();
+        clock.advance(SECOND);
+        advisor.stop_handle().stop(30 * SECOND);
+        clock.advance(SECOND);
+        advisor.note_save(began, clock.instant());
+        assert!(advisor.advise(clock.instant()).now);
+    }
+
+    #[test]
     fn saves_are_advised_whenever_the_time_has_passed() {
         let (mut advisor, clock) = advisor(SaveAdvice::Every(10 * SECOND));
         let start = clock.instant();

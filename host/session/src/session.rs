@@ -353,8 +353,8 @@ impl Session {
         self.answer(self.attempt().declare_schema(name, change).await)
     }
 
-    /// Returns whether this is a good time to save, and whether the guest should stop. It is none while other
-    /// [calls](Self::begin_call) are in flight, for which a save would wait.
+    /// Returns whether this is a good time to save, and whether the guest should stop. It never is a
+    /// good time while other [calls](Self::begin_call) are in flight: a save would wait for them.
     #[must_use]
     pub fn should_save(&self) -> Advice {
         let advice = self.advisor().advise(self.now());

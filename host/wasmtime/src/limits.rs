@@ -185,6 +185,7 @@ pub fn limit_store<T: CheckpointView + 'static>(store: &mut Store<T>) {
     let handles = limits.handles.saturating_mul(8).saturating_add(CALLS);
     store.set_max_component_handles(handles);
     // What a guest holds through the async ABI: streams and futures, and a few entries for each call that is running.
+    // A guest that may hold nothing can still be called.
     #[cfg(feature = "async")]
     if let Some(table) = store.concurrent_resource_table() {
         table.set_max_capacity(limits.handles.saturating_add(4 * CALLS));

@@ -92,6 +92,9 @@ impl SaveStream {
 
     /// Returns the error of the save, once the host has stopped reading.
     async fn failure(&mut self) -> Error {
+        if let Some(error) = &self.failed {
+            return error.clone();
+        }
         let error = match (&mut self.saving).await {
             Err(error) => error,
             Ok(_) => Error::Other("the host has not read all of the stream".into()),

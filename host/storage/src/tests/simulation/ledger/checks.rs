@@ -24,11 +24,19 @@ impl Ledger {
             }
             Outcome::Unknown | Outcome::Fenced => None,
         });
+        let is_superseded = self
+            .log
+            .iter()
+            .any(|(other, record)| *other > epoch && matches!(record, Record::Claim(_)));
         // A prune may have committed the same contents again. If this was acknowledged late, a newer attempt may have
         // deleted that commit since.
         let is_lost = |(there, contents): &(u64, u32)| {
-            let again =
-                |newer: &u64| newer > there && self.committed.contains(&(*newer, *contents));
+            let again = |newer: &u64| {
+                let is_deleted = !self.log.contains_key(newer) && is_superseded;
+                newer > there
+                    && (self.number_at(*newer) == Some(*contents)
+                        || is_deleted && self.committed.contains(&(*newer, *contents)))
+            };
             !retains.contains(there) && !retains.iter().any(again)
         };
         let lost = own
