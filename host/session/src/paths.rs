@@ -42,7 +42,13 @@ fn beneath(name: &str, path: &str) -> Option<String> {
             return None;
         }
     }
-    Some(rest.collect::<Vec<_>>().join("/"))
+    let mut rest = rest.collect::<Vec<_>>().join("/");
+    // `DirTree` refuses a file there.
+    let means_a_dir = path.ends_with('/') || path.ends_with("/.");
+    if means_a_dir && !rest.is_empty() {
+        rest.push('/');
+    }
+    Some(rest)
 }
 
 /// Splits a path into its names.
@@ -78,8 +84,17 @@ mod tests {
         assert_eq!(found(&["/data"], "/data/a/b"), at(0, "a/b"));
         assert_eq!(found(&["/data/"], "/data"), at(0, ""));
         assert_eq!(found(&["/"], "/data/a"), at(0, "data/a"));
-        assert_eq!(found(&["."], "work/./a/"), at(0, "work/a"));
+        assert_eq!(found(&["."], "work/./a"), at(0, "work/a"));
         assert_eq!(found(&["work"], "./work/a"), at(0, "a"));
+    }
+
+    #[test]
+    fn a_path_that_can_only_mean_a_directory_remains_one() {
+        assert_eq!(found(&["."], "work//a/"), at(0, "work/a/"));
+        assert_eq!(found(&["/data"], "/data/a/."), at(0, "a/"));
+        assert_eq!(found(&["/data"], "/data/."), at(0, ""));
+        assert_eq!(found(&["/data"], "/data/a./"), at(0, "a./"));
+        assert_eq!(found(&["/data"], "/data/a."), at(0, "a."));
     }
 
     #[test]

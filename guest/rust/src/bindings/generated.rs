@@ -200,7 +200,8 @@ pub mod task {
         ///
         /// A path is relative to a descriptor and is resolved beneath it. A path that is absolute, that contains
         /// `..`, or that leads out of the descriptor through a symbolic link, fails with `invalid-path`. An empty
-        /// path, or `.`, is the descriptor itself.
+        /// path, or `.`, is the descriptor itself. A path that ends in `/` or `/.` can only mean a directory, so saving
+        /// a file from it, or restoring one to it, fails with `invalid-path`.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod files {
             #[used]
@@ -1912,6 +1913,8 @@ pub mod task {
         /// working directory is `/`, as in the C library of WASI, so a relative path also names what is beneath a
         /// directory that was given as `.`. A path that is empty, that is beneath none of these directories, that
         /// contains `..`, or that leads out of the one that counts through a symbolic link, fails with `invalid-path`.
+        /// A path that ends in `/` or `/.` can only mean a directory, so saving a file from it, or restoring one to it,
+        /// fails with `invalid-path`.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod paths {
             #[used]

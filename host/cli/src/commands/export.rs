@@ -12,7 +12,7 @@ use super::{CheckpointRow, DamageRow};
 use crate::exit::{Code, failure};
 use crate::options::LocationArg;
 use crate::output;
-use crate::places;
+use crate::places::{self, means_a_dir};
 use crate::progress::{Counted, Progress};
 
 /// Restore a checkpoint to a directory, or to a file if it is one
@@ -60,7 +60,12 @@ impl Args {
         };
         // Follow links in the operator's path. Links in the checkpoint never lead outside the target.
         let target = Location::from_path(&self.target).directory()?;
-        let target = DirTree::ambient(target.as_deref().unwrap_or(&self.target))?;
+        let mut target = target.unwrap_or_else(|| self.target.clone());
+        if means_a_dir(&self.target) {
+            // Resolving the path has removed the slash.
+            target.push("");
+        }
+        let target = DirTree::ambient(&target)?;
         let progress = Progress::start("exporting");
         progress.set_total(first.logical_bytes);
         let limits = Limits::default();

@@ -25,6 +25,8 @@ pub struct DirTree<D> {
     pub(super) dir: D,
     /// The path without `.` components; empty for the directory itself.
     pub(super) path: PathBuf,
+    /// Whether the path can only mean a directory, because it ends in `/` or `/.`, as in POSIX.
+    pub(super) must_be_dir: bool,
     pub(super) markers: Markers,
 }
 
@@ -39,7 +41,8 @@ pub(super) enum Markers {
 }
 
 impl<D: DirHandle> DirTree<D> {
-    /// Creates a `DirTree` for `path` beneath `dir`. An empty path or `.` is the directory itself.
+    /// Creates a `DirTree` for `path` beneath `dir`. An empty path or `.` is the directory itself. A path that ends
+    /// in `/` or `/.` can only mean a directory, so saving a file from it or restoring a file to it fails.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidPath`] for absolute paths, paths with `..` or NUL, and paths longer than 4096
@@ -71,6 +74,7 @@ impl<D: DirHandle> DirTree<D> {
         Ok(Self {
             dir,
             path: plain,
+            must_be_dir: ends_like_a_dir(Path::new(path)),
             markers: Markers::Believed,
         })
     }
@@ -120,6 +124,14 @@ impl<D: DirHandle> DirTree<D> {
             (false, false) => TargetState::EmptyDir,
         })
     }
+}
+
+/// Returns whether a path ends in `/`, or in `/.`.
+pub(super) fn ends_like_a_dir(path: &Path) -> bool {
+    let path = path.as_os_str().as_encoded_bytes();
+    let before_dot = path.strip_suffix(b".").unwrap_or(path);
+    let last = before_dot.last().copied().map(char::from);
+    last.is_some_and(std::path::is_separator)
 }
 
 impl<D: DirHandle> TreeSource for DirTree<D> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::exit::{Code, Failure};
+use crate::places::means_a_dir;
 
 /// A report that is yet to be written. It is opened before anything is claimed, so that an unwritable file is reported
 /// before the work and not after it.
@@ -121,6 +122,10 @@ pub(super) struct NewFile {
 
 impl NewFile {
     fn create(target: &Path) -> io::Result<Self> {
+        if means_a_dir(target) {
+            // Renaming a file to `report/` would fail too, but only after the work.
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
         let name = target.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
         let mut hidden = OsString::from(".");
         hidden.push(name);
@@ -240,6 +245,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         ReportFile::open(dir.path()).unwrap_err();
         ReportFile::open(&dir.path().join("missing/report")).unwrap_err();
+        ReportFile::open(&dir.path().join("report/")).unwrap_err();
         ReportFile::open(Path::new("")).unwrap_err();
     }
 }

@@ -1,6 +1,7 @@
 //! Trees on a real disk.
 
 mod races;
+mod slashes;
 
 use std::ffi::OsString;
 use std::fs;
