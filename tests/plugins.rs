@@ -20,7 +20,7 @@ async fn misbehaving_plugins_are_retried_and_do_not_disturb_others() {
     }
     fs::write(plugins.join("broken.wasm"), "no component").unwrap();
 
-    let reports = host::run_all(&plugins, &state).await.unwrap();
+    let reports = host::run_all(&plugins, &state, host::TIME).await.unwrap();
     let names: Vec<_> = reports.iter().map(|report| report.name.as_str()).collect();
     assert_eq!(
         names,
@@ -39,7 +39,7 @@ async fn misbehaving_plugins_are_retried_and_do_not_disturb_others() {
     }
 
     // Another run of the host finds every saved checkpoint.
-    let again = host::run_all(&plugins, &state).await.unwrap();
+    let again = host::run_all(&plugins, &state, host::TIME).await.unwrap();
     let counts = again.iter().find(|report| report.name == "counts");
     assert_eq!(counts.unwrap().result.as_deref(), Ok("resumed from 1000"));
 }

@@ -46,8 +46,8 @@ pub(crate) fn limits() -> Limits {
 /// Maximum number of attempts per plugin, including the first.
 const ATTEMPTS: u32 = 3;
 
-/// Maximum time per attempt.
-const TIME: Duration = Duration::from_secs(5);
+/// Maximum time per attempt. Includes the time in which other plugins use the processors.
+pub(crate) const TIME: Duration = Duration::from_secs(5);
 
 /// Interval at which a plugin that only computes yields to the others.
 const TICK: Duration = Duration::from_millis(20);
@@ -96,10 +96,12 @@ pub(crate) struct Report {
 struct Host {
     engine: Engine,
     linker: Arc<Linker<Plugin>>,
+    /// Maximum time per attempt.
+    time: Duration,
 }
 
 impl Host {
-    fn new() -> wasmtime::Result<Self> {
+    fn new(time: Duration) -> wasmtime::Result<Self> {
         let mut config = Config::new();
         // Makes it possible to stop a plugin that never returns.
         config.epoch_interruption(true);
@@ -107,7 +109,11 @@ impl Host {
         let mut linker = Linker::new(&engine);
         wasmtime_checkpoint::add_checkpointer_to_linker(&mut linker)?;
         let linker = Arc::new(linker);
-        Ok(Self { engine, linker })
+        Ok(Self {
+            engine,
+            linker,
+            time,
+        })
     }
 
     /// Runs a plugin until it returns or has used up its attempts.
@@ -176,7 +182,7 @@ impl Host {
             let (result,) = run.call_async(&mut store, (name,)).await?;
             Ok(result)
         };
-        let result = match tokio::time::timeout(TIME, running).await {
+        let result = match tokio::time::timeout(self.time, running).await {
             Ok(result) => result,
             Err(_) => Err(wasmtime::Error::msg("the attempt exceeded its time limit")),
         };
@@ -190,9 +196,14 @@ impl Host {
     }
 }
 
-/// Runs all plugins of a directory. Returns their reports in the order of their names.
-pub(crate) async fn run_all(plugins: &Path, state: &Path) -> wasmtime::Result<Vec<Report>> {
-    let host = Host::new()?;
+/// Runs all plugins of a directory, each attempt for at most `time`. Returns their reports in the order of their
+/// names.
+pub(crate) async fn run_all(
+    plugins: &Path,
+    state: &Path,
+    time: Duration,
+) -> wasmtime::Result<Vec<Report>> {
+    let host = Host::new(time)?;
     // Uses a thread, because a plugin that never yields would keep a Tokio task from running. The thread
     // ends with the engine.
     let engine = host.engine.weak();
@@ -225,7 +236,7 @@ async fn main() -> wasmtime::Result<()> {
     let (Some(plugins), Some(state)) = (args.next(), args.next()) else {
         return Err(wasmtime::Error::msg("usage: plugins PLUGINS STATE"));
     };
-    for report in run_all(&plugins, &state).await? {
+    for report in run_all(&plugins, &state, TIME).await? {
         let Report {
             name,
             attempts,
