@@ -84,4 +84,4 @@ pub use metadata::Metadata;
 pub use tree::dir::DirTree;
 pub use tree::target::{Existing, TargetState};
 pub use tree::walk::{TreeReader, TreeSource, TreeTarget, TreeWriter};
-pub use tree::{Entry, Node, Tree, handle};
+pub use tree::{Entries, Entry, Node, Tree, handle};

@@ -24,12 +24,12 @@ pub struct Limits {
     /// bytes. Default 256 GiB: a few of the largest checkpoints.
     pub stored_bytes: u64,
     /// The number of files, directories and links in a checkpoint. Default one million: a save or a
-    /// restore holds all of them in memory. A checkpoint whose description takes more than 256 MiB
-    /// (about two million files) cannot be saved, whatever this says.
+    /// restore holds all of them in memory. A checkpoint of more than 4,194,304 entries, or whose description
+    /// takes more than 256 MiB, cannot be saved, whatever this says.
     pub entries: u64,
-    /// The size of the description of a checkpoint's tree, in bytes: the lengths of all paths and of the
-    /// targets of links, and 64 for each entry. Default 128 MiB, a million entries with paths of 70
-    /// bytes: a save or a restore holds the description in memory, several times over.
+    /// The size of the description of a checkpoint's tree, in bytes: the lengths of all names (not paths) and of the
+    /// targets of links, and 64 for each entry. Default 128 MiB, a million entries with names of 70
+    /// bytes: a save or a restore holds the description in memory.
     pub tree_bytes: u64,
     /// The length of a path in a checkpoint, in bytes. Default and maximum 3072: Linux's `PATH_MAX`
     /// less room for the path of the target.
@@ -79,13 +79,9 @@ impl Limits {
     /// # Errors
     /// [`ErrorKind::QuotaExceeded`]
     pub(crate) fn check_tree(&self, tree: &Tree) -> Result<()> {
-        self.check_entries(tree.entries().len())?;
-        let mut tree_bytes: u64 = 0;
-        for entry in tree.entries() {
-            self.check_path(&entry.path)?;
-            tree_bytes = tree_bytes.saturating_add(entry.described_bytes());
-        }
-        self.check_description(tree_bytes)?;
+        self.check_entries(tree.len())?;
+        self.check_path_bytes(tree.longest_path_bytes())?;
+        self.check_description(tree.described_bytes())?;
         // A size that overflows exceeds every cap.
         self.check_size(tree.size_bytes().unwrap_or(u64::MAX))
     }
@@ -109,7 +105,7 @@ impl Limits {
     /// # Errors
     /// [`ErrorKind::QuotaExceeded`]
     pub(crate) fn check_description(&self, tree_bytes: u64) -> Result<()> {
-        let what = "bytes in the paths and entries of a checkpoint";
+        let what = "bytes in the names and entries of a checkpoint";
         within(tree_bytes, self.tree_bytes, what)
     }
 
@@ -134,8 +130,12 @@ impl Limits {
     /// # Errors
     /// [`ErrorKind::QuotaExceeded`]
     pub(crate) fn check_path(&self, path: &str) -> Result<()> {
+        self.check_path_bytes(path.len())
+    }
+
+    fn check_path_bytes(&self, bytes: usize) -> Result<()> {
         let most = self.path_bytes.min(MAX_PATH_BYTES);
-        within(path.len() as u64, most as u64, "bytes in a path")
+        within(bytes as u64, most as u64, "bytes in a path")
     }
 
     /// Checks the size of a checkpoint's contents.

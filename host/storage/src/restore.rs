@@ -182,7 +182,7 @@ async fn equals<T: TreeTarget>(
 fn compare(target: &impl TreeTarget, expected: &Description, cancel: &Cancel) -> Result<bool> {
     // Anything larger than the checkpoint differs from it, so reading can stop there.
     let limits = Limits {
-        entries: expected.tree.entries().len() as u64,
+        entries: expected.tree.len() as u64,
         checkpoint_bytes: expected.contents.size_bytes(),
         ..Limits::default()
     };

@@ -1,9 +1,11 @@
 //! The tree of files in a checkpoint.
 
 mod begin;
+mod builder;
 #[cfg(all(feature = "dir", not(target_family = "wasm")))]
 mod cap;
 pub(crate) mod dir;
+mod entries;
 #[cfg(all(feature = "dir", target_os = "linux"))]
 mod file_system;
 pub mod handle;
@@ -11,12 +13,18 @@ mod job;
 mod reader;
 mod remove;
 pub(crate) mod target;
+pub(crate) mod time;
 pub(crate) mod walk;
 mod workers;
 mod writer;
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+pub(crate) use self::builder::TreeBuilder;
+pub use self::entries::Entries;
+pub(crate) use self::entries::{Cursor, Named, NamedKind};
 #[cfg(test)]
 pub(crate) use self::workers::WORKERS;
 use crate::error::{Error, ErrorKind, Result};
@@ -35,12 +43,45 @@ const MAX_SHOWN_CHARS: usize = 200;
 /// - paths are relative, `/`-separated, without empty components, `.` and `..`, and without NUL;
 /// - entries are sorted, comparing paths component by component as bytes, and there are no duplicates;
 /// - the parent of every entry is a directory of the tree, so nothing lies beneath a link.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Each entry takes 24 bytes of memory, and its name; the paths of its directories are not repeated. A clone takes none.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Tree {
-    entries: Vec<Entry>,
+    packed: Arc<Packed>,
 }
 
-/// The share of an entry in the size of a tree's description, besides its path and its target.
+/// The entries of a tree, without their paths.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Packed {
+    items: Vec<Item>,
+    /// The names of all entries and the targets of links, each target after its name.
+    text: String,
+    /// The length of the longest path.
+    longest_path: usize,
+}
+
+/// An entry whose name, and target if it is a link, come next in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Item {
+    kind: ItemKind,
+    /// The number of names in its path.
+    depth: u16,
+    name_bytes: u16,
+    mode: u16,
+    /// The size of a file, or the length of a link's target.
+    amount: u64,
+    /// In nanoseconds since 1970.
+    modified: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ItemKind {
+    File,
+    Dir,
+    Link,
+}
+
+/// The share of an entry in the size of a tree's description, besides its name and its target.
 const ENTRY_BYTES: usize = 64;
 
 /// A file, directory or symbolic link of a [`Tree`].
@@ -52,18 +93,24 @@ pub struct Entry {
     pub node: Node,
     /// The permission bits, of `0o777`. Ignored for links.
     pub mode: u32,
-    /// When it was last modified.
+    /// When it was last modified. A tree keeps it as nanoseconds in 64 bits: a time before 1677 or after 2262 becomes the
+    /// nearest one that fits.
     pub modified: SystemTime,
 }
 
 impl Entry {
+    /// Returns the last component of the path.
+    pub(crate) fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
     /// Returns its share of the description's size, see [`Limits::tree_bytes`](crate::Limits::tree_bytes).
     pub(crate) fn described_bytes(&self) -> u64 {
         let target = match &self.node {
             Node::Link { target } => target.len(),
             Node::File { .. } | Node::Dir => 0,
         };
-        (ENTRY_BYTES + self.path.len() + target) as u64
+        (ENTRY_BYTES + self.name().len() + target) as u64
     }
 }
 
@@ -91,38 +138,49 @@ impl Tree {
     /// [`ErrorKind::InvalidPath`] if they violate the invariants of [`Tree`].
     pub fn new(mut entries: Vec<Entry>) -> Result<Self> {
         entries.sort_by(|a, b| components(&a.path).cmp(components(&b.path)));
-        Self::in_order(entries)
-    }
-
-    /// Creates a tree from stored entries. Does not sort them, because their order determines which contents
-    /// belong to which file.
-    pub(crate) fn in_order(entries: Vec<Entry>) -> Result<Self> {
-        let tree = Self { entries };
-        tree.check()?;
-        Ok(tree)
+        let mut tree = TreeBuilder::default();
+        for entry in entries {
+            tree.push(&entry)?;
+        }
+        tree.finish()
     }
 
     /// Creates a tree of one unnamed file.
     pub(crate) fn single_file(size_bytes: u64, modified: SystemTime) -> Self {
+        let root = Item {
+            kind: ItemKind::File,
+            depth: 0,
+            name_bytes: 0,
+            mode: 0o644,
+            amount: size_bytes,
+            modified: time::nanoseconds(modified),
+        };
+        let packed = Packed {
+            items: vec![root],
+            ..Packed::default()
+        };
         Self {
-            entries: vec![Entry {
-                path: String::new(),
-                node: Node::File { size_bytes },
-                mode: 0o644,
-                modified,
-            }],
+            packed: packed.into(),
         }
     }
 
     /// Returns the entries: the root first, and each directory before its own entries.
-    pub fn entries(&self) -> &[Entry] {
-        &self.entries
+    pub fn entries(&self) -> Entries<'_> {
+        Entries {
+            tree: self,
+            cursor: Cursor::default(),
+        }
     }
 
     /// Returns whether the root is a directory.
     pub fn is_dir(&self) -> bool {
-        let root = self.entries.first();
-        root.is_some_and(|root| matches!(root.node, Node::Dir))
+        let root = self.packed.items.first();
+        root.is_some_and(|root| root.kind == ItemKind::Dir)
+    }
+
+    /// Returns the number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.packed.items.len()
     }
 
     /// Returns the number of regular files.
@@ -135,92 +193,52 @@ impl Tree {
         self.files().try_fold(0u64, u64::checked_add)
     }
 
+    /// Returns the size of the description, see [`Limits::tree_bytes`](crate::Limits::tree_bytes).
+    pub(crate) fn described_bytes(&self) -> u64 {
+        (self.len() * ENTRY_BYTES + self.packed.text.len()) as u64
+    }
+
+    /// Returns the length of the longest path.
+    pub(crate) fn longest_path_bytes(&self) -> usize {
+        self.packed.longest_path
+    }
+
     /// Returns whether both trees have the same entries. Ignores modification times, because creating
     /// entries changes those of directories. Ignores modes too, unless they are to be compared.
     pub(crate) fn equals_but_for_times(&self, other: &Self, modes: bool) -> bool {
-        self.entries.len() == other.entries.len()
-            && self.entries.iter().zip(&other.entries).all(|(a, b)| {
-                a.path == b.path
-                    && a.node == b.node
-                    && (!modes || a.mode == b.mode || matches!(a.node, Node::Link { .. }))
-            })
+        let comparable = |item: &Item| Item {
+            modified: 0,
+            mode: match modes && item.kind != ItemKind::Link {
+                true => item.mode,
+                false => 0,
+            },
+            ..*item
+        };
+        let (a, b) = (&self.packed, &other.packed);
+        a.text == b.text && {
+            let items = a.items.iter().map(comparable);
+            items.eq(b.items.iter().map(comparable))
+        }
     }
 
     fn files(&self) -> impl Iterator<Item = u64> + '_ {
-        self.entries.iter().filter_map(|entry| match entry.node {
-            Node::File { size_bytes } => Some(size_bytes),
-            Node::Dir | Node::Link { .. } => None,
-        })
-    }
-
-    fn check(&self) -> Result<()> {
-        let Some((root, rest)) = self.entries.split_first() else {
-            return Err(invalid("", "the tree has no root"));
-        };
-        if !root.path.is_empty() {
-            return Err(invalid(&root.path, "the tree has no root"));
-        }
-        match root.node {
-            Node::Dir => {}
-            Node::File { .. } if rest.is_empty() => {}
-            Node::File { .. } => {
-                return Err(invalid(
-                    "",
-                    "the root is a file, so the tree can have no other entry",
-                ));
-            }
-            Node::Link { .. } => return Err(invalid("", "the root must not be a link")),
-        }
-        // The directories from the root to the previous entry. In sorted order, only these can be the
-        // parent of the next entry.
-        let mut parents = vec![""];
-        let mut before = "";
-        for Entry { path, node, .. } in rest {
-            check_path(path)?;
-            if components(before).cmp(components(path)).is_ge() {
-                return Err(invalid(path, "duplicate or unsorted entry"));
-            }
-            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-            while parents.last().is_some_and(|last| *last != parent) {
-                parents.pop();
-            }
-            if parents.is_empty() {
-                return Err(invalid(path, "its parent is not a directory of the tree"));
-            }
-            if let Node::Dir = node {
-                parents.push(path);
-            }
-            if let Node::Link { target } = node
-                && (target.is_empty() || target.contains('\0'))
-            {
-                return Err(invalid(path, "the link is empty"));
-            }
-            before = path;
-        }
-        Ok(())
+        let files = self.packed.items.iter();
+        files
+            .filter(|item| item.kind == ItemKind::File)
+            .map(|item| item.amount)
     }
 }
 
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.entries()).finish()
+    }
+}
+
+/// Compares paths component by component.
 fn components(path: &str) -> impl Iterator<Item = &[u8]> {
     // The root has no components, so it sorts first.
     path.split('/').filter(|c| !c.is_empty()).map(str::as_bytes)
-}
-
-fn check_path(path: &str) -> Result<()> {
-    if path.len() > MAX_PATH_BYTES {
-        return Err(invalid(path, "the path is too long for a checkpoint"));
-    }
-    let bad = |component: &str| matches!(component, "" | "." | "..");
-    if path.split('/').any(bad) || path.contains('\0') {
-        return Err(invalid(
-            path,
-            "expected a relative path without empty components, '.', '..' or NUL",
-        ));
-    }
-    if cfg!(windows) && path.contains(['\\', ':']) {
-        return Err(invalid(path, "not a valid name on Windows"));
-    }
-    Ok(())
 }
 
 fn invalid(path: &str, what: &str) -> Error {
@@ -260,7 +278,7 @@ mod tests {
     #[test]
     fn a_directory_comes_before_what_is_in_it_whatever_the_names() {
         let tree = Tree::new(vec![file("a/b"), dir(""), file("a-b"), dir("a")]).unwrap();
-        let paths: Vec<_> = tree.entries().iter().map(|e| e.path.as_str()).collect();
+        let paths: Vec<_> = tree.entries().map(|e| e.path).collect();
         assert_eq!(paths, ["", "a", "a/b", "a-b"]);
     }
 

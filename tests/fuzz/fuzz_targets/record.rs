@@ -203,22 +203,29 @@ async fn check_tree(checkpoint: &Checkpoint) {
             return;
         }
     };
-    let entries = tree.entries();
+    let count = tree.entries().len();
     let mut dirs = BTreeSet::new();
     let mut before = None;
     let mut size: u64 = 0;
-    for entry in entries {
+    for entry in tree.entries() {
         let path = entry.path.as_str();
-        let components: Vec<&[u8]> = match path {
+        let components: Vec<Vec<u8>> = match path {
             "" => Vec::new(),
-            path => path.split('/').map(str::as_bytes).collect(),
+            path => path
+                .split('/')
+                .map(|name| name.as_bytes().to_vec())
+                .collect(),
         };
         assert!(
             before < Some(components.clone()),
             "{path:?} is out of order"
         );
         assert!(path.len() <= Limits::default().path_bytes && !path.contains('\0'));
-        assert!(!components.iter().any(|c| matches!(*c, b"" | b"." | b"..")));
+        assert!(
+            !components
+                .iter()
+                .any(|c| matches!(&c[..], b"" | b"." | b".."))
+        );
         if let Some((_, parent)) = components.split_last() {
             assert!(
                 dirs.contains(parent),
@@ -229,7 +236,7 @@ async fn check_tree(checkpoint: &Checkpoint) {
             Node::Dir => drop(dirs.insert(components.clone())),
             Node::File { size_bytes } => {
                 size = size.checked_add(*size_bytes).expect("a sum");
-                assert!(!components.is_empty() || entries.len() == 1);
+                assert!(!components.is_empty() || count == 1);
             }
             Node::Link { target } => {
                 assert!(!components.is_empty() && !target.is_empty() && !target.contains('\0'));

@@ -280,8 +280,11 @@ async fn saved_and_restored(sandbox: &Sandbox, to: &To, place: &Place) {
     let saved = saved[0].tree(&limits).await.unwrap();
     let (stored, saved) = (stored.entries(), saved.entries());
     assert_eq!(stored.len(), saved.len());
-    for (stored, saved) in stored.iter().zip(saved) {
-        assert!(is_kept(stored, saved), "{stored:?} was saved as {saved:?}");
+    for (stored, saved) in stored.zip(saved) {
+        assert!(
+            is_kept(&stored, &saved),
+            "{stored:?} was saved as {saved:?}"
+        );
     }
     let at = fs::canonicalize(sandbox.inside().join(to.plain())).unwrap();
     let other = Sandbox::default();

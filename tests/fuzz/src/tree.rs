@@ -14,7 +14,12 @@ pub use verdict::{Verdict, is_kept};
 
 /// An entry of a commit.
 pub struct Entry {
+    /// The path that its depth and name have after the entries before it.
     pub path: String,
+    /// Whether no directory is open at its depth.
+    is_adrift: bool,
+    depth: u64,
+    name: String,
     pub size: Option<u64>,
     pub target: Option<String>,
     pub mode: u32,
@@ -60,7 +65,11 @@ impl Entry {
             }
             Size::Lie(n) => n,
         });
+        let (depth, name) = forge::depth_and_name(&path);
         Self {
+            is_adrift: false,
+            depth,
+            name: name.to_owned(),
             path,
             size,
             target: target.map(Target::text),
@@ -83,7 +92,21 @@ impl Entry {
         let target = self.target.clone().map(|target| (5, Cbor::Text(target)));
         let modified = (self.modified.0, self.modified.1.into());
         let node = size.into_iter().chain(target);
-        forge::entry(&self.path, self.mode.into(), modified, node)
+        forge::named_entry(self.depth, &self.name, self.mode.into(), modified, node)
+    }
+}
+
+/// Finds the path of each entry.
+fn resolve(entries: &mut [Entry]) {
+    let mut names: Vec<String> = Vec::new();
+    for entry in entries {
+        let parents = entry.depth.saturating_sub(1) as usize;
+        entry.is_adrift = parents > names.len();
+        names.truncate(parents);
+        if entry.depth > 0 {
+            names.push(entry.name.clone());
+        }
+        entry.path = names.join("/");
     }
 }
 
@@ -94,7 +117,8 @@ impl Commit {
         Self::new(vec![root], Vec::new(), Stored::Inline { more: 0 })
     }
 
-    fn new(entries: Vec<Entry>, mut contents: Vec<u8>, stored: Stored) -> Self {
+    fn new(mut entries: Vec<Entry>, mut contents: Vec<u8>, stored: Stored) -> Self {
+        resolve(&mut entries);
         let lies = |entry: &Entry| entry.size.is_some_and(|s| s != entry.contents.len() as u64);
         let is_changed = entries.iter().any(lies);
         let mut commit = Self {

@@ -49,14 +49,14 @@ impl Args {
     pub(crate) async fn exec(self) -> anyhow::Result<ExitCode> {
         let (checkpoint, damaged) = super::find(&self.location, self.sequence).await?;
         let tree = checkpoint.tree(&Limits::default()).await?;
-        let rows = tree.entries().iter().map(|entry| {
-            let (kind, size_bytes, target) = match &entry.node {
-                Node::File { size_bytes } => ("file", Some(*size_bytes), None),
+        let rows = tree.entries().map(|entry| {
+            let (kind, size_bytes, target) = match entry.node {
+                Node::File { size_bytes } => ("file", Some(size_bytes), None),
                 Node::Dir => ("dir", None, None),
-                Node::Link { target } => ("link", None, Some(target.clone())),
+                Node::Link { target } => ("link", None, Some(target)),
             };
             Row {
-                path: entry.path.clone(),
+                path: entry.path,
                 kind,
                 mode: format!("{:03o}", entry.mode),
                 modified: rfc3339(entry.modified),

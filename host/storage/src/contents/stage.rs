@@ -257,7 +257,7 @@ impl Storing {
         if bytes.len() <= most {
             return Ok((None, lists));
         }
-        check_description(bytes.len(), description.tree.entries().len())?;
+        check_description(bytes.len(), description.tree.len())?;
         while lists.is_empty() || bytes.len() > most {
             root.nodes = self.store_nodes(bytes).await?;
             root.levels += 1;

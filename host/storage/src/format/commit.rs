@@ -73,7 +73,7 @@ const LAST_KEY: u64 = 16;
 
 #[derive(Encode, Decode, CborLen)]
 #[cbor(map)]
-struct Fields {
+struct Fields<'a> {
     #[n(0)]
     epoch: u64,
     #[cbor(n(1), with = "minicbor::bytes")]
@@ -84,8 +84,8 @@ struct Fields {
     saved_at_ms: u64,
     #[n(4)]
     retains: Vec<u64>,
-    #[n(5)]
-    entries: Option<Vec<EntryFields>>,
+    #[b(5)]
+    entries: Option<Vec<EntryFields<'a>>>,
     #[cbor(n(6), with = "minicbor::bytes")]
     inline: Option<Vec<u8>>,
     #[n(7)]
@@ -148,7 +148,7 @@ pub(super) fn encode(commit: &Commit) -> Vec<u8> {
     match description {
         Described::Here(description) => {
             let Description { tree, contents } = description.as_ref();
-            fields.entries = Some(tree.entries().iter().map(EntryFields::of).collect());
+            fields.entries = Some(entries::of(tree).collect());
             fields.times = Some(entries::encode_times(tree));
             match contents {
                 Contents::Inline(bytes) => fields.inline = Some(bytes.to_vec()),
@@ -164,7 +164,7 @@ pub(super) fn encode(commit: &Commit) -> Vec<u8> {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Commit> {
-    let fields: Fields = from_slice(bytes)?;
+    let fields: Fields<'_> = from_slice(bytes)?;
     if fields.epoch == 0 {
         return Err(Error::corrupt("the commit names no claim"));
     }
@@ -188,7 +188,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Commit> {
             check_chunks(&sizes, contents.chunks())?;
             check_used(&sizes, contents.chunks().iter())?;
             chunk::blocks(contents.chunks())?;
-            let tree = entries::tree(entries, &times)?;
+            let tree = entries::tree(&entries, &times)?;
             let description = Description { tree, contents };
             description.check()?;
             Described::Here(description.into())

@@ -11,12 +11,13 @@ use super::chunk::{self, Chunk, Objects, check_chunks};
 use super::entries::{self, EntryFields, TIME_BYTES};
 use super::payload::to_vec;
 use crate::error::{Error, Result};
-use crate::tree::Tree;
+use crate::tree::{Tree, TreeBuilder};
 
-/// The longest description that is written or read: two million files, or a few TiB.
+/// The longest description that is written or read: more files than [`MAX_ENTRIES`] if their names are short, or a few
+/// TiB.
 pub(crate) const MAX_DESCRIPTION_BYTES: u64 = 256 << 20;
 
-/// The most entries of a description that is stored in data objects. The shortest take far more memory than they store.
+/// The most entries of a description that is stored in data objects. The shortest take more memory than they store.
 pub(crate) const MAX_ENTRIES: u64 = 4 << 20;
 
 /// The most lists of nodes, each of the nodes of the one before it. Each is far shorter than the one before, so a
@@ -85,8 +86,8 @@ impl Description {
     /// Returns its root, as yet without nodes, and the bytes to store.
     pub(crate) fn encode(&self) -> (Root, Vec<u8>) {
         let mut bytes = Vec::new();
-        for entry in self.tree.entries() {
-            bytes.append(&mut to_vec(&EntryFields::of(entry)));
+        for entry in entries::of(&self.tree) {
+            bytes.append(&mut to_vec(&entry));
         }
         let entries_bytes = bytes.len() as u64;
         bytes.append(&mut entries::encode_times(&self.tree));
@@ -94,7 +95,7 @@ impl Description {
         bytes.extend_from_slice(&chunks);
         let root = Root {
             levels: 0,
-            entries: self.tree.entries().len() as u64,
+            entries: self.tree.len() as u64,
             files: self.tree.file_count(),
             entries_bytes,
             chunks_bytes: chunks.len() as u64,
@@ -161,36 +162,64 @@ impl Root {
     ) -> Result<Description> {
         let contradicts = || Error::corrupt("the description differs from what its commit says");
         let times_bytes = self.entries.saturating_mul(TIME_BYTES as u64);
-        let split = |bytes: &'_ [u8], at: u64| {
-            let at = usize::try_from(at).ok()?;
-            Some((bytes.get(..at)?.to_owned(), at))
-        };
-        let (entries, at) = split(bytes, self.entries_bytes).ok_or_else(contradicts)?;
-        let rest = bytes.get(at..).unwrap_or_default();
-        let (times, at) = split(rest, times_bytes).ok_or_else(contradicts)?;
-        let list = rest.get(at..).unwrap_or_default();
-        let entries: Vec<EntryFields> = decode_all(&entries, self.entries)?;
-        let chunks = decode_list(list, objects)?;
-        let tree = entries::tree(entries, &times)?;
+        let (entries, rest) = split(bytes, self.entries_bytes).ok_or_else(contradicts)?;
+        let (times, list) = split(rest, times_bytes).ok_or_else(contradicts)?;
+        let tree = decode_tree(entries, times)?;
         let contents = match inline {
-            Some(inline) => Contents::Inline(inline.clone()),
-            None => Contents::Chunks(chunks),
+            Some(inline) if list.is_empty() => Contents::Inline(inline.clone()),
+            Some(_) => return Err(contradicts()),
+            None => Contents::Chunks(decode_list(list, objects)?),
         };
         let description = Description { tree, contents };
         description.check()?;
-        chunk::check_used(objects, description.contents.chunks().iter().chain(nodes))?;
-        chunk::blocks(description.contents.chunks().iter().chain(nodes))?;
-        let (root, encoded) = description.encode();
-        let expected = Root {
-            levels: self.levels,
-            nodes: self.nodes.clone(),
-            ..root
-        };
-        match expected == *self && encoded == bytes {
+        let chunks = description.contents.chunks();
+        chunk::check_used(objects, chunks.iter().chain(nodes))?;
+        chunk::blocks(chunks.iter().chain(nodes))?;
+        let is_as_stated = self.entries == description.tree.len() as u64
+            && self.files == description.tree.file_count()
+            && self.chunks_bytes == list.len() as u64
+            && self.contents_bytes == description.contents.size_bytes();
+        match is_as_stated {
             true => Ok(description),
             false => Err(contradicts()),
         }
     }
+}
+
+fn split(bytes: &[u8], at: u64) -> Option<(&[u8], &[u8])> {
+    bytes.split_at_checked(usize::try_from(at).ok()?)
+}
+
+/// Decodes entries, one after the other, and makes a tree of them. There must be as many as times.
+fn decode_tree(bytes: &[u8], times: &[u8]) -> Result<Tree> {
+    let (times, _) = times.as_chunks::<TIME_BYTES>();
+    let (mut decoder, mut times) = (Decoder::new(bytes), times.iter());
+    let (mut tree, mut encoded) = (TreeBuilder::default(), Vec::new());
+    while decoder.position() < bytes.len() {
+        let Some(time) = times.next() else {
+            return Err(Error::corrupt(
+                "the description has more entries than its commit says",
+            ));
+        };
+        let start = decoder.position();
+        let entry: EntryFields<'_> = decoder.decode().map_err(undecodable)?;
+        encoded.clear();
+        // Writing to memory does not fail. If it did, the bytes would differ.
+        let _ = minicbor::encode(&entry, &mut encoded);
+        if bytes.get(start..decoder.position()) != Some(&encoded) {
+            return Err(not_canonical());
+        }
+        entry.push_to(&mut tree, *time)?;
+    }
+    tree.finish().map_err(entries::invalid)
+}
+
+fn undecodable(error: minicbor::decode::Error) -> Error {
+    Error::corrupt("the commit's description cannot be decoded").with_source(error)
+}
+
+fn not_canonical() -> Error {
+    Error::corrupt("the description is not encoded the way a writer encodes it")
 }
 
 /// Encodes a list of chunks.
@@ -204,30 +233,14 @@ pub(crate) fn encode_list(chunks: &[Chunk]) -> Vec<u8> {
 
 /// Decodes a list of chunks that lie in these data objects.
 pub(crate) fn decode_list(bytes: &[u8], objects: &Objects) -> Result<Vec<Chunk>> {
-    let chunks = decode_all(bytes, u64::MAX)?;
+    let (mut decoder, mut chunks) = (Decoder::new(bytes), Vec::new());
+    while decoder.position() < bytes.len() {
+        chunks.push(decoder.decode().map_err(undecodable)?);
+    }
     check_chunks(objects, &chunks)?;
     chunk::blocks(&chunks)?;
     match encode_list(&chunks) == bytes {
         true => Ok(chunks),
-        false => Err(Error::corrupt(
-            "the description is not encoded the way a writer encodes it",
-        )),
+        false => Err(not_canonical()),
     }
-}
-
-fn decode_all<'a, T: Decode<'a, ()>>(bytes: &'a [u8], most: u64) -> Result<Vec<T>> {
-    let mut decoder = Decoder::new(bytes);
-    let mut items = Vec::new();
-    while decoder.position() < bytes.len() {
-        if items.len() as u64 == most {
-            return Err(Error::corrupt(
-                "the description has more entries than its commit says",
-            ));
-        }
-        let item = decoder.decode().map_err(|e| {
-            Error::corrupt("the commit's description cannot be decoded").with_source(e)
-        })?;
-        items.push(item);
-    }
-    Ok(items)
 }

@@ -5,9 +5,10 @@ use crate::format::MAX_RECORD_BYTES;
 
 /// As in PNG: a non-text byte, line ends and an end-of-file character, which careless copying
 /// changes.
-const MAGIC: [u8; 8] = *b"\x93CKPT\r\n\x1a";
-/// The magic of records that were written before the first release.
-const OLD_MAGIC: [u8; 8] = *b"\x93TCKP\r\n\x1a";
+const MAGIC: [u8; 8] = *b"\x93TCKL\r\n\x1a";
+/// The magics of records that were written before the first release. Each differs from the one above in several bits: one
+/// flipped bit is damage.
+const OLD_MAGICS: [[u8; 8]; 2] = [*b"\x93TCKP\r\n\x1a", *b"\x93CKPT\r\n\x1a"];
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 16;
 const HASH_BYTES: usize = 32;
@@ -48,7 +49,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Kind, &[u8])> {
     let Some((body, hash, (header, payload))) = parts else {
         return Err(Error::corrupt("the record is cut short"));
     };
-    if header[..8] == OLD_MAGIC {
+    if OLD_MAGICS.iter().any(|old| header.starts_with(old)) {
         return Err(Error::new(
             ErrorKind::Other,
             "the record was written by a version before 0.1.0, whose format is not read any more; use that version, or begin in a new location",
@@ -87,6 +88,17 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Kind, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_of_an_older_format_is_not_damaged() {
+        for old in OLD_MAGICS {
+            let mut bytes = encode(Kind::Commit, b"payload").unwrap();
+            bytes[..8].copy_from_slice(&old);
+            let error = decode(&bytes).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Other);
+            assert!(error.to_string().contains("before 0.1.0"), "{error}");
+        }
+    }
 
     #[test]
     fn every_flipped_bit_and_every_cut_is_found() {

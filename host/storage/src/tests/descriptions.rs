@@ -88,7 +88,6 @@ impl Files {
         let tree = Tree::new(entries.collect()).unwrap();
         let contents: Vec<_> = tree
             .entries()
-            .iter()
             .flat_map(|entry| self.files.get(&entry.path))
             .collect();
         let contents = contents.into_iter().flatten().copied().collect::<Vec<_>>();

@@ -83,7 +83,7 @@ pub const KEEP: u64 = 3;
 
 /// A record whose length and hash are correct.
 pub fn record(version: u16, kind: u16, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = b"\x93CKPT\r\n\x1a".to_vec();
+    let mut bytes = b"\x93TCKL\r\n\x1a".to_vec();
     bytes.extend(version.to_le_bytes());
     bytes.extend(kind.to_le_bytes());
     bytes.extend((payload.len() as u32).to_le_bytes());
@@ -140,8 +140,8 @@ fn take_time(entry: &mut Cbor) -> [u8; 8] {
     if let Cbor::Map(fields) = entry {
         fields.retain(|(key, value)| {
             let (unit, n) = match (key, value) {
-                (2, Cbor::Int(seconds)) => (1_000_000_000, *seconds),
-                (3, Cbor::Uint(n)) => (1, *n as i64),
+                (&SECONDS, Cbor::Int(seconds)) => (1_000_000_000, *seconds),
+                (&NANOSECONDS, Cbor::Uint(n)) => (1, *n as i64),
                 _ => return true,
             };
             nanoseconds = nanoseconds.wrapping_add(n.wrapping_mul(unit));
@@ -151,20 +151,51 @@ fn take_time(entry: &mut Cbor) -> [u8; 8] {
     nanoseconds.to_le_bytes()
 }
 
-/// An entry of a tree. `node` is what makes it a file or a link.
+/// The keys of a modification time in an entry, until [`commit`] takes it out.
+const SECONDS: u64 = u64::MAX;
+const NANOSECONDS: u64 = u64::MAX - 1;
+
+/// An entry of a tree. `node` is what makes it a file or a link. Only the last name of the path is stored, so the entry
+/// lies in whatever directory the entries before it have opened at that depth.
 pub fn entry(
     path: &str,
+    mode: u64,
+    time: (i64, u64),
+    node: impl IntoIterator<Item = (u64, Cbor)>,
+) -> Cbor {
+    let (depth, name) = depth_and_name(path);
+    named_entry(depth, name, mode, time, node)
+}
+
+/// The depth and the last name of a path.
+pub fn depth_and_name(path: &str) -> (u64, &str) {
+    match path {
+        "" => (0, ""),
+        path => {
+            let slashes = path.matches('/').count() as u64;
+            (slashes + 1, path.rsplit('/').next().unwrap())
+        }
+    }
+}
+
+/// An entry of this depth and name, which may hold slashes.
+pub fn named_entry(
+    depth: u64,
+    name: &str,
     mode: u64,
     (seconds, nanoseconds): (i64, u64),
     node: impl IntoIterator<Item = (u64, Cbor)>,
 ) -> Cbor {
     let common = [
-        (0, Cbor::Text(path.to_owned())),
+        (0, Cbor::Text(name.to_owned())),
         (1, Cbor::Uint(mode)),
-        (2, Cbor::Int(seconds)),
-        (3, Cbor::Uint(nanoseconds)),
+        (2, Cbor::Uint(depth)),
     ];
-    Cbor::Map(common.into_iter().chain(node).collect())
+    let time = [
+        (SECONDS, Cbor::Int(seconds)),
+        (NANOSECONDS, Cbor::Uint(nanoseconds)),
+    ];
+    Cbor::Map(common.into_iter().chain(node).chain(time).collect())
 }
 
 /// A reference to a data object.

@@ -16,7 +16,7 @@ use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 
 use super::forge::Cbor::{Array, Bytes, Text, Uint};
-use super::forge::{COMMIT, Cbor, claim, commit, entry, record};
+use super::forge::{COMMIT, Cbor, claim, commit, entry, named_entry, record};
 use super::{begin, memory};
 use crate::Attempt;
 use crate::error::ErrorKind;
@@ -37,6 +37,11 @@ pub(super) fn file(path: &str, size_bytes: u64) -> Cbor {
 
 fn link(path: &str, target: &str) -> Cbor {
     entry(path, 0o755, (0, 0), [(5, Text(target.into()))])
+}
+
+/// An empty file of this depth and name.
+fn named_file(depth: u64, name: &str) -> Cbor {
+    named_entry(depth, name, 0o755, (0, 0), [(4, Uint(0))])
 }
 
 /// A commit whose contents lie in the record.

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use super::handle::{DirHandle, FileHandle};
 use crate::cancel::Cancel;
-use crate::error::{Error, Result};
-use crate::tree::{Entry, Tree};
+use crate::error::Result;
+use crate::tree::Entry;
 
 /// The number of entries from which syncing the whole file system is faster than syncing each file, also beside a
 /// process that writes 1 GiB after another: it waits for the data of that process too.
 pub(super) const MANY_ENTRIES: usize = 2000;
 
-/// A tree being written.
+/// How a tree is being written.
 pub(super) struct Job {
-    entries: Arc<[Entry]>,
     durability: Durability,
     /// The last field, because the call counts as running until it is dropped.
     cancel: Cancel,
@@ -28,16 +27,15 @@ pub(super) enum Durability {
     AtOnce,
 }
 
-/// A directory being filled, and the index of its entry. It is complete once nobody shares it any more.
+/// A directory being filled, and its entry. It is complete once nobody shares it any more.
 pub(super) struct OpenDir<D> {
     pub(super) dir: D,
-    pub(super) entry: usize,
+    pub(super) entry: Entry,
 }
 
 impl Job {
-    pub(super) fn new(tree: &Tree, durability: Durability, cancel: &Cancel) -> Self {
+    pub(super) fn new(durability: Durability, cancel: &Cancel) -> Self {
         Self {
-            entries: tree.entries().into(),
             durability,
             cancel: cancel.clone(),
         }
@@ -48,26 +46,13 @@ impl Job {
         self.cancel.check()
     }
 
-    pub(super) fn entries(&self) -> &[Entry] {
-        &self.entries
-    }
-
-    pub(super) fn entry(&self, index: usize) -> Result<&Entry> {
-        let entry = self.entries.get(index);
-        entry.ok_or_else(|| Error::corrupt("the tree has no such entry"))
-    }
-
-    pub(super) fn path(&self, index: usize) -> &str {
-        self.entries.get(index).map_or("", |entry| &entry.path)
-    }
-
     pub(super) fn syncs_at_once(&self) -> bool {
         self.durability == Durability::AtOnce
     }
 
-    pub(super) fn sync_file(&self, file: &impl FileHandle, entry: usize) -> Result<()> {
+    pub(super) fn sync_file(&self, file: &impl FileHandle, path: &str) -> Result<()> {
         match self.durability {
-            Durability::Each => file.sync().map_err(|f| f.at(self.path(entry))),
+            Durability::Each => file.sync().map_err(|f| f.at(path)),
             Durability::AtOnce => Ok(()),
         }
     }
@@ -91,12 +76,11 @@ impl Job {
 
     /// Sets the mode and time of a complete directory. Creating its entries would have changed them.
     fn finish_dir<D: DirHandle>(&self, OpenDir { dir, entry }: &OpenDir<D>) -> Result<()> {
-        let (index, entry) = (*entry, self.entry(*entry)?);
         let set = dir.set_metadata(entry.mode, entry.modified);
         let synced = set.and_then(|()| match self.durability {
             Durability::Each => dir.sync(),
             Durability::AtOnce => Ok(()),
         });
-        synced.map_err(|f| f.at(self.path(index)))
+        synced.map_err(|f| f.at(&entry.path))
     }
 }

@@ -10,7 +10,7 @@ use super::walk::TreeReader;
 use crate::cancel::{Cancel, STEP_BYTES};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::tree::{ENTRY_BYTES, Entry, Node, Tree};
+use crate::tree::{ENTRY_BYTES, Entry, Node, Tree, TreeBuilder};
 
 pub(super) fn reader<D: DirHandle>(
     at: &DirTree<D>,
@@ -22,7 +22,7 @@ pub(super) fn reader<D: DirHandle>(
     let mut reader = DirReader::<D> {
         levels: Vec::new(),
         file: None,
-        entries: Vec::new(),
+        tree: TreeBuilder::default(),
         found_bytes: 0,
         limits: *limits,
         size_bytes: 0,
@@ -41,6 +41,7 @@ pub(super) fn reader<D: DirHandle>(
             reader.push(String::new(), Node::Dir, &stat)?;
             reader.enter(dir, String::new())?;
         }
+        Kind::File if at.must_be_dir => return Err(here(FailureKind::NotADirectory.into())),
         Kind::File => {
             let file = at.dir.open_file(at.name(), Links::Follow).map_err(here)?;
             reader.begin_file(file, String::new())?;
@@ -55,7 +56,8 @@ struct DirReader<D: DirHandle> {
     /// The directories from the root to the current position.
     levels: Vec<Level<D>>,
     file: Option<OpenFile<D::File>>,
-    entries: Vec<Entry>,
+    /// The entries so far.
+    tree: TreeBuilder,
     /// The size of the description of the entries, and of the names that are still to be read.
     found_bytes: u64,
     limits: Limits,
@@ -99,7 +101,7 @@ impl<D: DirHandle> TreeReader for DirReader<D> {
     }
 
     fn finish(self: Box<Self>) -> Result<Tree> {
-        Tree::new(self.entries)
+        self.tree.finish()
     }
 }
 
@@ -117,7 +119,7 @@ impl<D: DirHandle> DirReader<D> {
             self.limits.check_description(self.found_bytes)?;
             names.push(name);
             self.limits
-                .check_entries(self.entries.len().saturating_add(names.len()))?;
+                .check_entries(self.tree.len().saturating_add(names.len()))?;
         }
         // Sort in the order of a tree, which is also the order of the contents.
         names.sort_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
@@ -206,7 +208,7 @@ impl<D: DirHandle> DirReader<D> {
     }
 
     fn push(&mut self, path: String, node: Node, stat: &Stat) -> Result<()> {
-        self.limits.check_entries(self.entries.len() + 1)?;
+        self.limits.check_entries(self.tree.len() + 1)?;
         let entry = Entry {
             path,
             node,
@@ -216,8 +218,7 @@ impl<D: DirHandle> DirReader<D> {
         let bytes = entry.described_bytes();
         self.found_bytes = self.found_bytes.saturating_add(bytes);
         self.limits.check_description(self.found_bytes)?;
-        self.entries.push(entry);
-        Ok(())
+        self.tree.push(&entry)
     }
 }
 

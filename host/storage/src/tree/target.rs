@@ -45,19 +45,19 @@ pub enum TargetState {
     File,
 }
 
-/// Checks that a disk can represent `tree` at `path` beneath a directory. Must precede any removal.
+/// Checks that a disk can represent `tree` at `path` beneath a directory, which may have to be a directory too. Must
+/// precede any removal.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidPath`], naming the entry that the disk cannot represent.
-pub(super) fn check<D: DirHandle>(tree: &Tree, path: &Path) -> Result<()> {
+pub(super) fn check<D: DirHandle>(tree: &Tree, path: &Path, must_be_dir: bool) -> Result<()> {
     for entry in tree.entries() {
         let here = Path::new(&entry.path);
         if entry.node == Node::Dir && here.components().count() >= MAX_DEPTH {
             return Err(too_deep(here));
         }
         check_unreserved(here)?;
-        let name = entry.path.rsplit('/').next().unwrap_or_default();
-        if name.len() > MAX_NAME_BYTES {
+        if entry.name().len() > MAX_NAME_BYTES {
             return Err(name_too_long(here));
         }
         if let Node::Link { target } = &entry.node {
@@ -75,7 +75,7 @@ pub(super) fn check<D: DirHandle>(tree: &Tree, path: &Path) -> Result<()> {
     if path.iter().any(too_long) {
         return Err(name_too_long(path));
     }
-    match !tree.is_dir() && path.as_os_str().is_empty() {
+    match !tree.is_dir() && (must_be_dir || path.as_os_str().is_empty()) {
         true => Err(name_the_file(path)),
         false => Ok(()),
     }

@@ -12,7 +12,7 @@ use std::thread::{Builder, JoinHandle, available_parallelism};
 use super::handle::{DirHandle, FileHandle};
 use super::job::{Job, OpenDir};
 use crate::error::{Error, ErrorKind, Result};
-use crate::tree::Node;
+use crate::tree::{Entry, Node};
 
 /// The most threads that sync each file. They wait for the disk, which makes the files of all of them durable in few
 /// writes of its journal. With the files of their batches they hold some 256 open files.
@@ -37,14 +37,14 @@ pub(super) struct Batch<D: DirHandle> {
     entries: Vec<New<D>>,
     contents: Vec<u8>,
     dirs: usize,
-    /// Files with all of their contents, to be made durable, and the indices of their entries.
-    written: Vec<(D::File, usize)>,
+    /// Files with all of their contents, to be made durable, and their paths.
+    written: Vec<(D::File, String)>,
 }
 
 /// A file or a link to create, and where its contents are.
 struct New<D> {
     dir: Arc<OpenDir<D>>,
-    entry: usize,
+    entry: Entry,
     contents: Range<usize>,
 }
 
@@ -76,7 +76,7 @@ impl<D: DirHandle> Batch<D> {
     }
 
     /// Adds an entry, with the contents since the one before it.
-    pub(super) fn push(&mut self, dir: Arc<OpenDir<D>>, entry: usize) {
+    pub(super) fn push(&mut self, dir: Arc<OpenDir<D>>, entry: Entry) {
         let last = self.entries.last();
         if last.is_none_or(|last| !Arc::ptr_eq(&last.dir, &dir)) {
             self.dirs += 1;
@@ -90,26 +90,29 @@ impl<D: DirHandle> Batch<D> {
     }
 
     /// Adds a file that has all of its contents.
-    pub(super) fn push_written(&mut self, file: D::File, entry: usize) {
-        self.written.push((file, entry));
+    pub(super) fn push_written(&mut self, file: D::File, path: String) {
+        self.written.push((file, path));
     }
 
     /// Creates the entries. Finishes each directory that nobody else fills any more.
     fn create(self, job: &Job, check: impl Fn() -> Result<()>) -> Result<()> {
         let mut written = self.written;
-        for new in &self.entries {
+        let mut filled = Vec::with_capacity(self.entries.len());
+        for New {
+            dir: open,
+            entry,
+            contents,
+        } in self.entries
+        {
             check()?;
-            let entry = job.entry(new.entry)?;
-            let name = entry.path.rsplit('/').next().unwrap_or_default().as_ref();
-            let dir = &new.dir.dir;
+            let (dir, name) = (&open.dir, entry.name().as_ref());
             let created = match &entry.node {
                 Node::Link { target } => {
                     let linked = dir.create_link(name, target, entry.modified);
                     linked.map(|()| None)
                 }
                 Node::File { .. } | Node::Dir => dir.create_file(name).and_then(|mut file| {
-                    let contents = self.contents.get(new.contents.clone());
-                    file.write_all(contents.unwrap_or_default())?;
+                    file.write_all(self.contents.get(contents).unwrap_or_default())?;
                     file.set_metadata(entry.mode, entry.modified)?;
                     Ok(Some(file))
                 }),
@@ -117,16 +120,17 @@ impl<D: DirHandle> Batch<D> {
             if let Some(file) = created.map_err(|f| f.at(&entry.path))?
                 && !job.syncs_at_once()
             {
-                written.push((file, new.entry));
+                written.push((file, entry.path));
             }
+            filled.push(open);
         }
-        for (file, entry) in written {
+        for (file, path) in written {
             check()?;
-            job.sync_file(&file, entry)?;
+            job.sync_file(&file, &path)?;
         }
-        for new in self.entries {
+        for dir in filled {
             check()?;
-            job.release(new.dir)?;
+            job.release(dir)?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::walk::{TreeTarget, TreeWriter};
 use super::workers::{BATCH_ENTRIES, Batch, SMALL_BYTES, Workers};
 use crate::cancel::{Cancel, STEP_BYTES};
 use crate::error::{Error, Result};
-use crate::tree::{Entry, Node, Tree};
+use crate::tree::{Cursor, Entry, Node, Tree};
 
 /// The number of files to write before syncing them. On a journaling file system the first sync includes the
 /// other files, so syncing many together is nearly as fast as syncing one.
@@ -28,21 +28,25 @@ pub(super) fn writer<D: DirHandle>(
     cancel: &Cancel,
 ) -> Result<Box<dyn TreeWriter>> {
     // Check this before removing anything.
-    target::check::<D>(tree, &at.path)?;
+    target::check::<D>(tree, &at.path, at.must_be_dir)?;
     if target::must_remove(at.state()?, tree, existing, &at.path)? {
         remove_root(at, cancel)?;
     }
-    let Some(root) = tree.entries().first() else {
+    let mut cursor = Cursor::default();
+    let Some(root) = cursor.next(tree) else {
         return Err(Error::corrupt("the tree has no root"));
     };
     let (mut levels, mut staged, mut file_system) = (Vec::new(), None, None);
     if tree.is_dir() {
         let dir = begin_root(at, cancel)?;
-        if tree.entries().len() >= MANY_ENTRIES {
+        if tree.len() >= MANY_ENTRIES {
             // Opened before anything is written, because it reports the errors since then.
             file_system = dir.file_system();
         }
-        levels.push(Arc::new(OpenDir { dir, entry: 0 }));
+        levels.push(Arc::new(OpenDir {
+            dir,
+            entry: root.clone(),
+        }));
     } else {
         staged = Some(StagedFile::begin(at)?);
     }
@@ -50,13 +54,14 @@ pub(super) fn writer<D: DirHandle>(
         Some(_) => Durability::AtOnce,
         None => Durability::Each,
     };
-    let job = Arc::new(Job::new(tree, durability, cancel));
-    let workers = match tree.entries().len() > BATCH_ENTRIES {
+    let job = Arc::new(Job::new(durability, cancel));
+    let workers = match tree.len() > BATCH_ENTRIES {
         true => Workers::new(&job),
         false => None,
     };
     let mut writer = DirWriter {
-        next: 1,
+        tree: tree.clone(),
+        cursor,
         file: None,
         batch: Batch::default(),
         unsynced: Vec::new(),
@@ -67,21 +72,22 @@ pub(super) fn writer<D: DirHandle>(
         job,
     };
     if let (Some(staged), Node::File { size_bytes }) = (&writer.staged, &root.node) {
-        let file = staged.create().map_err(|f| f.at(&at.path))?;
-        writer.begin_file(Some(file), 0, *size_bytes)?;
+        let (file, size_bytes) = (staged.create().map_err(|f| f.at(&at.path))?, *size_bytes);
+        writer.begin_file(Some(file), root, size_bytes)?;
     }
     Ok(Box::new(writer))
 }
 
 /// Creates the entries of a tree, each file as its contents arrive.
 struct DirWriter<D: DirHandle> {
-    /// The index of the next entry to create.
-    next: usize,
+    tree: Tree,
+    /// The next entry to create.
+    cursor: Cursor,
     file: Option<OpenFile<D::File>>,
     /// What the workers create next.
     batch: Batch<D>,
-    /// Complete files, with the indices of their entries, where there are no workers.
-    unsynced: Vec<(D::File, usize)>,
+    /// Complete files, with their paths, where there are no workers.
+    unsynced: Vec<(D::File, String)>,
     workers: Option<Workers<D>>,
     /// The directories from the root to the current position. The marker stays in the root until everything
     /// beneath it is durable.
@@ -98,7 +104,7 @@ struct DirWriter<D: DirHandle> {
 struct OpenFile<F> {
     /// `None` for one that the workers will create.
     file: Option<F>,
-    entry: usize,
+    entry: Entry,
     missing: u64,
 }
 
@@ -139,7 +145,7 @@ impl<D: DirHandle> DirWriter<D> {
             match &mut open.file {
                 Some(file) => {
                     let written = file.write_all(part);
-                    written.map_err(|f| f.at(self.job.path(open.entry)))?;
+                    written.map_err(|f| f.at(&open.entry.path))?;
                 }
                 None => self.batch.extend(part),
             }
@@ -192,16 +198,14 @@ impl<D: DirHandle> DirWriter<D> {
     /// Creates the next entry. Returns false if there is none.
     fn next_entry(&mut self) -> Result<bool> {
         self.job.check()?;
-        let (index, job) = (self.next, self.job.clone());
-        let Some(entry) = job.entries().get(index) else {
+        let Some(entry) = self.cursor.next(&self.tree) else {
             return Ok(false);
         };
-        self.next += 1;
         // The entries of a directory follow it, so an entry outside it means that it is complete.
         let (parent, name) = entry.path.rsplit_once('/').unwrap_or(("", &entry.path));
         let dir = loop {
             match self.levels.last() {
-                Some(level) if job.path(level.entry) == parent => break level.clone(),
+                Some(level) if level.entry.path == parent => break level.clone(),
                 Some(_) => self.end_level()?,
                 None => {
                     let what = "an entry's parent is not a directory of the tree";
@@ -214,17 +218,18 @@ impl<D: DirHandle> DirWriter<D> {
             Node::Dir => {
                 dir.dir.create_dir(name).map_err(here)?;
                 let dir = dir.dir.open_dir(name, Links::NoFollow).map_err(here)?;
-                self.levels.push(Arc::new(OpenDir { dir, entry: index }));
+                self.levels.push(Arc::new(OpenDir { dir, entry }));
             }
             Node::File { size_bytes } => {
                 let file = match self.workers.is_some() && *size_bytes <= SMALL_BYTES {
                     true => None,
                     false => Some(dir.dir.create_file(name).map_err(here)?),
                 };
-                self.begin_file(file, index, *size_bytes)?;
+                let size_bytes = *size_bytes;
+                self.begin_file(file, entry, size_bytes)?;
             }
             Node::Link { target } => match self.workers.is_some() {
-                true => self.push(index)?,
+                true => self.push(entry)?,
                 false => dir
                     .dir
                     .create_link(name, target, entry.modified)
@@ -242,7 +247,7 @@ impl<D: DirHandle> DirWriter<D> {
         }
     }
 
-    fn begin_file(&mut self, file: Option<D::File>, entry: usize, size_bytes: u64) -> Result<()> {
+    fn begin_file(&mut self, file: Option<D::File>, entry: Entry, size_bytes: u64) -> Result<()> {
         self.file = Some(OpenFile {
             file,
             entry,
@@ -258,23 +263,17 @@ impl<D: DirHandle> DirWriter<D> {
         let Some(file) = file else {
             return self.push(entry);
         };
-        let Entry {
-            mode,
-            modified,
-            path,
-            ..
-        } = self.job.entry(entry)?;
-        let set = file.set_metadata(*mode, *modified);
-        set.map_err(|f| f.at(path))?;
+        let set = file.set_metadata(entry.mode, entry.modified);
+        set.map_err(|f| f.at(&entry.path))?;
         if self.job.syncs_at_once() {
             return Ok(());
         }
         if self.workers.is_some() {
             // Another thread waits for the disk while this one writes the next file.
-            self.batch.push_written(file, entry);
+            self.batch.push_written(file, entry.path);
             return self.send_batch();
         }
-        self.unsynced.push((file, entry));
+        self.unsynced.push((file, entry.path));
         match self.unsynced.len() < UNSYNCED_FILES {
             true => Ok(()),
             false => self.sync_files(),
@@ -282,15 +281,15 @@ impl<D: DirHandle> DirWriter<D> {
     }
 
     fn sync_files(&mut self) -> Result<()> {
-        for (file, entry) in self.unsynced.drain(..) {
+        for (file, path) in self.unsynced.drain(..) {
             self.job.check()?;
-            self.job.sync_file(&file, entry)?;
+            self.job.sync_file(&file, &path)?;
         }
         Ok(())
     }
 
     /// Lets the workers create an entry of the current directory.
-    fn push(&mut self, entry: usize) -> Result<()> {
+    fn push(&mut self, entry: Entry) -> Result<()> {
         if let Some(level) = self.levels.last() {
             self.batch.push(level.clone(), entry);
         }

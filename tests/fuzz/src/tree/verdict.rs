@@ -61,6 +61,7 @@ impl Commit {
         };
         let mut dirs = BTreeSet::from([""]);
         root.path.is_empty()
+            && !self.entries.iter().any(|entry| entry.is_adrift)
             && (root.is_dir() || root.target.is_none() && rest.is_empty())
             && self.entries.iter().all(Entry::is_one)
             && self.entries.iter().all(|entry| entry.mode <= 0o777)

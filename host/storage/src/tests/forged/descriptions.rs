@@ -40,6 +40,7 @@ fn entry(size_bytes: u64) -> Vec<u8> {
     let fields = [
         (0, Text(String::new())),
         (1, Uint(0o644)),
+        (2, Uint(0)),
         (4, Uint(size_bytes)),
     ];
     Map(fields.to_vec()).encode()
@@ -254,7 +255,12 @@ fn invalid_descriptions() -> Vec<(&'static str, Parts)> {
         (
             "a tree without a root",
             of(|d| {
-                let fields = [(0, Text("a".into())), (1, Uint(0)), (4, Uint(4))];
+                let fields = [
+                    (0, Text("a".into())),
+                    (1, Uint(0)),
+                    (2, Uint(1)),
+                    (4, Uint(4)),
+                ];
                 d.entries = Map(fields.to_vec()).encode();
             }),
         ),
@@ -271,7 +277,24 @@ fn invalid_descriptions() -> Vec<(&'static str, Parts)> {
         (
             "keys of an entry out of order",
             of(|d| {
-                let fields = [(1, Uint(0o644)), (0, Text(String::new())), (4, Uint(4))];
+                let fields = [
+                    (1, Uint(0o644)),
+                    (0, Text(String::new())),
+                    (2, Uint(0)),
+                    (4, Uint(4)),
+                ];
+                d.entries = Map(fields.to_vec()).encode();
+            }),
+        ),
+        (
+            "more than permission bits",
+            of(|d| {
+                let fields = [
+                    (0, Text(String::new())),
+                    (1, Uint(0o1644)),
+                    (2, Uint(0)),
+                    (4, Uint(4)),
+                ];
                 d.entries = Map(fields.to_vec()).encode();
             }),
         ),
@@ -418,14 +441,15 @@ async fn a_forged_description_that_is_valid_is_accepted() {
     }
 }
 
-/// A description of these bytes, as long as they say, from a far smaller data object.
-fn bomb(entries: Vec<u8>, chunks: Vec<u8>) -> Parts {
+/// A description of as many entries and of these chunks, from a far smaller data object.
+fn bomb(count: u64, entries: Vec<u8>, chunks: Vec<u8>) -> Parts {
     let description = Description {
         entries,
-        times: vec![0; 8],
+        times: vec![0; 8 * count as usize],
         chunks,
     };
     Parts::of(description).with(|p| {
+        p.entries = count;
         let bytes = std::mem::take(&mut p.blocks[1]);
         p.blocks[1] = lz4_flex::block::compress(&bytes);
         p.nodes[0].stored_bytes = p.blocks[1].len() as u64;
@@ -436,19 +460,24 @@ fn bomb(entries: Vec<u8>, chunks: Vec<u8>) -> Parts {
 #[test]
 fn reading_a_forged_description_takes_memory_in_proportion_to_what_its_commit_says() {
     const MIB: usize = 1 << 20;
-    let shortest = Map(vec![(0, Text(String::new())), (1, Uint(0))]).encode();
+    let dir = |depth, name: String| {
+        let fields = [(0, Text(name)), (1, Uint(0)), (2, Uint(depth))];
+        Map(fields.to_vec()).encode()
+    };
+    let mut shortest = dir(0, String::new());
+    shortest.extend((0..1 << 18).flat_map(|n| dir(1, format!("{n:05x}"))));
     let chunk = Chunk::raw(b"data").encoded().encode();
     for (name, parts, most) in [
         // Nothing of it is read.
         ("a list of 272 MiB", too_long_a_list(), MIB),
         (
             "the shortest entries",
-            bomb(shortest.repeat(4 * MIB / shortest.len()), chunk.clone()),
+            bomb((1 << 18) + 1, shortest, chunk.clone()),
             MAX_PER_BYTE * 4 * MIB,
         ),
         (
             "chunks",
-            bomb(entry(4), chunk.repeat(4 * MIB / chunk.len())),
+            bomb(1, entry(4), chunk.repeat(4 * MIB / chunk.len())),
             MAX_PER_BYTE * 4 * MIB,
         ),
     ] {

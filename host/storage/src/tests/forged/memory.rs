@@ -57,8 +57,8 @@ pub(super) fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (result, HELD.get().1 - before)
 }
 
-/// Memory for each byte of a record. A short entry of ten bytes becomes an [`Entry`](crate::Entry) of
-/// about a hundred bytes, in a list that doubles as it grows: 23. Nested arrays in a skipped field: 48.
+/// Memory for each byte of a record. A short entry of ten bytes becomes one of about eighty bytes, in a list that doubles
+/// as it grows: 16. Nested arrays in a skipped field: 48.
 pub(super) const MAX_PER_BYTE: usize = 48;
 
 #[test]

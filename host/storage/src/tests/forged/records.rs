@@ -3,11 +3,14 @@
 use object_store::ObjectStoreExt;
 
 use super::descriptions::invalid_roots;
-use super::{Forged, dir, file, in_a_dir, inline, kind, link};
+use super::{Forged, dir, file, in_a_dir, inline, kind, link, named_file};
 use crate::error::ErrorKind;
+use crate::format::Record;
 use crate::paths;
 use crate::tests::forge::Cbor::{Array, Bytes, Int, Map, Raw, Text, Uint};
-use crate::tests::forge::{COMMIT, Cbor, Chunk, commit, data_object, entry, object_ref, record};
+use crate::tests::forge::{
+    COMMIT, Cbor, Chunk, commit, data_object, entry, named_entry, object_ref, record,
+};
 use crate::{Attempt, AttemptSettings};
 
 /// A name, and the payload of a commit that is invalid in every location.
@@ -48,6 +51,30 @@ fn invalid_paths() -> Vec<Case> {
         ("an empty component", in_a_dir([dir("a"), file("a//b", 0)])),
         ("a path with a trailing slash", in_a_dir([dir("a/")])),
         ("the root twice", in_a_dir([dir("")])),
+        ("a name with a slash", in_a_dir([named_file(1, "a/b")])),
+        (
+            "a name that begins with a slash",
+            in_a_dir([named_file(1, "/canary")]),
+        ),
+        (
+            "a name that leads to the parent",
+            in_a_dir([named_file(1, "../canary")]),
+        ),
+        (
+            "the parent as a name",
+            in_a_dir([dir("a"), named_file(2, "..")]),
+        ),
+        ("an entry without a name", in_a_dir([named_file(1, "")])),
+        ("a root with a name", inline(vec![named_file(0, "a")], b"")),
+        (
+            "the largest depth that can be encoded",
+            in_a_dir([named_file(u32::MAX.into(), "a")]),
+        ),
+        (
+            "a depth that cannot be encoded",
+            in_a_dir([named_file(1 << 32, "a")]),
+        ),
+        ("a path of 3,073 bytes", in_a_dir(nested(12, 193))),
         ("NUL in a name", in_a_dir([file("a\0b", 0)])),
         ("a file twice", in_a_dir([file("a", 0), file("a", 0)])),
         (
@@ -88,6 +115,23 @@ fn invalid_paths() -> Vec<Case> {
     ]
 }
 
+/// Directories that lie in one another, with names of 239 bytes, and a file in the last of them.
+fn nested(levels: u64, name_bytes: usize) -> Vec<Cbor> {
+    let name = "d".repeat(239);
+    let dirs = (1..=levels).map(|depth| named_entry(depth, &name, 0o755, (0, 0), []));
+    let file = named_file(levels + 1, &"f".repeat(name_bytes));
+    dirs.chain([file]).collect()
+}
+
+#[test]
+fn a_path_of_3072_bytes_is_not_too_long() {
+    for (name_bytes, is_valid) in [(192, true), (193, false)] {
+        let bytes = record(1, COMMIT, &in_a_dir(nested(12, name_bytes)));
+        let decoded = Record::decode(&bytes);
+        assert_eq!(decoded.is_ok(), is_valid, "{decoded:?}");
+    }
+}
+
 fn invalid_entries() -> Vec<Case> {
     vec![
         (
@@ -95,6 +139,10 @@ fn invalid_entries() -> Vec<Case> {
             in_a_dir([entry("a", 0, (0, 0), [(4, Uint(0)), (5, Text("b".into()))])]),
         ),
         ("an empty entry", in_a_dir([Map(vec![])])),
+        (
+            "an entry without a depth",
+            in_a_dir([Map(vec![(0, Text("a".into())), (1, Uint(0))])]),
+        ),
         (
             "fewer times than entries",
             commit([
