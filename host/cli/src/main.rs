@@ -1,12 +1,10 @@
 //! The command line of wasm-checkpoint.
 
+mod allocator;
+
 use std::process::ExitCode;
 
-/// glibc's allocator keeps freed memory per thread, which doubles the memory of a save: its pieces are allocated on one
-/// thread and freed on another.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::return_freed_memory_at_once();
     wasm_checkpoint::main()
 }

@@ -22,6 +22,9 @@ mod peers;
 mod plugins;
 mod start;
 
+/// The allocator of the command line, with which most tasks run.
+#[path = "../../../host/cli/src/allocator.rs"]
+mod allocator;
 #[path = "../../support/bucket.rs"]
 mod bucket;
 #[expect(dead_code, reason = "the tests use the rest")]
@@ -39,13 +42,11 @@ mod s3;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-// Uses the allocator of the command line, with which most tasks run.
-use wasm_checkpoint as _;
 
 /// A name to select a part of the table by, and the function that prints the part.
 type Part = (&'static str, fn() -> BoxFuture<'static, ()>);
 
-const PARTS: [Part; 14] = [
+const PARTS: [Part; 15] = [
     ("local-gib", || local::gib().boxed()),
     ("local-change", || local::change().boxed()),
     ("local-small", || local::small().boxed()),
@@ -56,6 +57,7 @@ const PARTS: [Part; 14] = [
     ("guest-p3", || guest::asynchronous().boxed()),
     ("cli-overhead", || overhead::overhead().boxed()),
     ("cli-memory", || memory::memory().boxed()),
+    ("cli-many-files", || memory::many_files().boxed()),
     ("cli-start", || start::start().boxed()),
     ("bounded-attacks", || bounded::attacks().boxed()),
     ("bounded-plugins", || plugins::isolation().boxed()),
@@ -64,6 +66,7 @@ const PARTS: [Part; 14] = [
 
 #[tokio::main]
 async fn main() {
+    allocator::return_freed_memory_at_once();
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|first| first == plugins::HOST) {
         let paths: Vec<_> = arguments.map(std::path::PathBuf::from).collect();

@@ -269,17 +269,28 @@ impl Storing {
 
     /// Cuts a description, or a list of nodes, and stores the pieces.
     async fn store_nodes(&mut self, bytes: Vec<u8>) -> Result<Vec<Chunk>> {
-        let (nodes, threads) = (self.environment.sizes().nodes, self.environment.threads());
-        let known = self.packer.known().clone();
-        let prepared = blocking::run(threads, move || {
-            let mut rest = Bytes::from(bytes);
-            let nodes = std::iter::from_fn(|| cutter::next_piece(&mut rest, nodes));
-            // Each is compressed alone, so that it can be read alone.
-            packer::prepare(nodes.collect(), &known, 0)
-        });
-        let mut list = Vec::new();
-        for prepared in prepared.await? {
-            self.packer.add(prepared, &mut list).await?;
+        let (sizes, threads) = (*self.environment.sizes(), self.environment.threads());
+        let (mut rest, mut list) = (Bytes::from(bytes), Vec::new());
+        while !rest.is_empty() {
+            let known = self.packer.known().clone();
+            let prepared_nodes = blocking::run(threads, move || {
+                let mut taken = 0;
+                let nodes = std::iter::from_fn(|| {
+                    let node = (taken < sizes.batch)
+                        .then(|| cutter::next_piece(&mut rest, sizes.nodes))
+                        .flatten()?;
+                    taken += node.len();
+                    Some(node)
+                });
+                // Each is compressed alone, so that it can be read alone.
+                let prepared = packer::prepare(nodes.collect(), &known, 0);
+                (rest, prepared)
+            });
+            let prepared;
+            (rest, prepared) = prepared_nodes.await?;
+            for prepared in prepared {
+                self.packer.add(prepared, &mut list).await?;
+            }
         }
         self.packer.settle_list(&mut list, Nodes::Apart).await?;
         Ok(list)
