@@ -6,9 +6,11 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::support::cli::{Cli, Host, Outcome, Running, Signal};
+use crate::support::cli::{Cli, Host, Outcome, Running, Signal, guest};
 use crate::support::noise::noise;
 use crate::support::s3::{Fate, Server, environment};
 use crate::support::{Place, on_each_host};
@@ -238,6 +240,33 @@ fn attempts_are_apart() {
     cli.outcome().failed(134);
     // Half of 400 ms and half of 800 ms at least.
     assert!(begun.elapsed() >= Duration::from_millis(600));
+}
+
+#[test]
+fn the_storage_is_read_while_the_task_is_loaded_and_claimed_after() {
+    let place = Place::new();
+    let task = place.work().join("task.wasm");
+    make_pipe(&task);
+    let is_loaded = Arc::new(AtomicBool::new(false));
+    let claimed_early = Arc::new(AtomicBool::new(false));
+    let server = Server::start();
+    server.on_request({
+        let (is_loaded, claimed_early) = (is_loaded.clone(), claimed_early.clone());
+        move |seen| {
+            if seen.method == "PUT" && !is_loaded.load(Relaxed) {
+                claimed_early.store(true, Relaxed);
+            }
+            Fate::Served
+        }
+    });
+    let cli = on_server(&server, &[]);
+    let mut running = cli.task(&task, ["resume", "write=one"]).start();
+    assert!(running.until(|| server.requests() > 0));
+    is_loaded.store(true, Relaxed);
+    fs::write(&task, fs::read(guest("verbs")).unwrap()).unwrap();
+    let outcome = running.finish();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.text());
+    assert!(!claimed_early.load(Relaxed));
 }
 
 fn make_pipe(path: &Path) {

@@ -1,6 +1,7 @@
 //! An attempt: the owner of a location until a newer one claims it.
 
 pub(crate) mod log_writer;
+pub(crate) mod lookahead;
 pub(crate) mod resume;
 pub(crate) mod save;
 pub(crate) mod saved;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use self::log_writer::{Draft, LogWriter, Place};
+use self::lookahead::Lookahead;
 use self::resume::{ResumePoint, SchemaChange};
 use self::saved::{Saved, Totals};
 use self::settings::AttemptSettings;
@@ -30,7 +32,7 @@ use crate::format::Description;
 use crate::inspect::prune::PrunePlan;
 use crate::limits::{Limits, SaveRate};
 use crate::location::OpenLocation;
-use crate::log::claim::{self, Claimant};
+use crate::log::claim::{self, Claimant, End};
 use crate::log::history::Damage;
 use crate::metadata::Metadata;
 use crate::restore;
@@ -70,6 +72,22 @@ impl Attempt {
     /// predecessor is not what it was; [`ErrorKind::Corrupt`] if no record of the previous location is
     /// readable. Other damage is not an error here: later calls report it.
     pub async fn begin(location: OpenLocation, settings: AttemptSettings) -> Result<Self> {
+        Self::begin_at(location, None, settings).await
+    }
+
+    /// Like [`begin`](Self::begin), at the location that was read ahead.
+    ///
+    /// # Errors
+    /// Those of [`begin`](Self::begin).
+    pub async fn begin_after(ahead: Lookahead, settings: AttemptSettings) -> Result<Self> {
+        Self::begin_at(ahead.location, Some(ahead.end), settings).await
+    }
+
+    async fn begin_at(
+        location: OpenLocation,
+        ahead: Option<End>,
+        settings: AttemptSettings,
+    ) -> Result<Self> {
         let claimant = Claimant {
             number: settings.number,
             component: settings.component,
@@ -77,7 +95,7 @@ impl Attempt {
             keep: settings.keep,
             fresh: settings.fresh,
         };
-        let claimed = claim::claim(&location, &claimant).await?;
+        let claimed = claim::claim(&location, &claimant, ahead).await?;
         let resumable = claimed.resumable.clone();
         let writer = LogWriter::new(location.clone(), settings.number, claimed);
         let skipped = resumable.skipped();

@@ -62,6 +62,7 @@ mod tests;
 mod tree;
 
 pub use attempt::Attempt;
+pub use attempt::lookahead::Lookahead;
 pub use attempt::resume::{ResumePoint, SchemaChange};
 pub use attempt::save::{Admission, Save};
 pub use attempt::saved::{Saved, Totals};

@@ -57,7 +57,8 @@ pub(crate) struct Claimed {
 }
 
 /// The end of a log: its newest slots, and its newest readable record.
-struct End {
+#[derive(Debug)]
+pub(crate) struct End {
     sequences: Vec<u64>,
     newest: Option<(u64, Sized)>,
     /// What lies below a claim at this end.
@@ -80,9 +81,19 @@ struct Origin {
 ///
 /// The epoch of a claim is its sequence number. Claims are never deleted and slots are filled once,
 /// so the epoch is unique and ascending, whatever else in the log is damaged.
-pub(crate) async fn claim(location: &OpenLocation, claimant: &Claimant<'_>) -> Result<Claimed> {
+///
+/// The end of the log may have been read any time before: if it is elsewhere by now, the slot of the claim is taken, or a
+/// record lies above it.
+pub(crate) async fn claim(
+    location: &OpenLocation,
+    claimant: &Claimant<'_>,
+    mut ahead: Option<End>,
+) -> Result<Claimed> {
     for _ in 0..MAX_ROUNDS {
-        let end = End::read(location).await?;
+        let end = match ahead.take() {
+            Some(end) => end,
+            None => End::read(location).await?,
+        };
         let sequence = slot::next(end.sequences.last().copied().unwrap_or(0))?;
         // Resolve the predecessors first: an attempt that cannot begin must not fence one that runs.
         let origin = end.origin(location, claimant).await?;
@@ -154,7 +165,7 @@ impl End {
     /// # Errors
     /// `Other` if the newest record needs a newer program: a claim would fence that program's tasks, and could
     /// not resume from their checkpoints.
-    async fn read(location: &OpenLocation) -> Result<Self> {
+    pub(crate) async fn read(location: &OpenLocation) -> Result<Self> {
         let listed = slot::list_end(location).await?;
         let (end, is_complete) = Self::of(location, &listed).await?;
         if is_complete {

@@ -13,7 +13,7 @@ use super::noise::noise;
 use super::{at, begin, begin_keeping};
 use crate::environment::Environment;
 use crate::location::OpenLocation;
-use crate::{Attempt, AttemptSettings};
+use crate::{Attempt, AttemptSettings, Lookahead};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -60,6 +60,21 @@ async fn at_most_four_requests_follow_one_another_until_a_small_checkpoint_is_re
         let read = requests_until_read(&store).await;
         assert_eq!(read, (4, Some(newest)), "{kept} kept, {claims} claims");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_looked_ahead_waits_for_two_requests_less() {
+    let store = Arc::new(InMemory::new());
+    begin(&at(store.clone()))
+        .await
+        .write("one".into())
+        .await
+        .unwrap();
+    let ahead = Lookahead::read(slow(&store)).await.unwrap();
+    let began = Instant::now();
+    let attempt = Attempt::begin_after(ahead, AttemptSettings::default()).await;
+    assert_eq!(attempt.unwrap().read().await.unwrap().unwrap(), "one");
+    assert_eq!(began.elapsed().as_secs(), 2);
 }
 
 #[tokio::test(start_paused = true)]

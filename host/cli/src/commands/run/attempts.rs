@@ -1,12 +1,13 @@
 //! The attempts of a run: preparation, retries and the exit code.
 
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
 use checkpoint_session::Outcome;
-use checkpoint_storage::{Attempt, AttemptSettings, Error, ErrorKind, OpenLocation};
+use checkpoint_storage::{Attempt, AttemptSettings, Error, ErrorKind, Lookahead, OpenLocation};
+use tokio::task::JoinHandle;
 
 use super::delay::Delay;
 use super::input::Input;
@@ -30,9 +31,13 @@ pub(super) struct Run<'a> {
     pub(super) task: Task,
     pub(super) input: Input,
     pub(super) signals: Signals,
+    /// What the first attempt finds, read while the task was loaded.
+    ahead: Ahead,
     /// The number of this process's first attempt.
     first: u32,
 }
+
+type Ahead = Mutex<Option<JoinHandle<checkpoint_storage::Result<Lookahead>>>>;
 
 /// What follows an attempt.
 enum Next {
@@ -50,6 +55,7 @@ impl<'a> Run<'a> {
         let previous = args.previous()?;
         let predecessors = args.predecessors(&location, previous.as_ref()).await?;
         args.check_dirs(&location, &predecessors)?;
+        let ahead = tokio::spawn(Lookahead::read(location.clone()));
         let file = args.file().to_owned();
         let options = LoadOptions {
             limits: args.limits.guest_limits(),
@@ -72,6 +78,7 @@ impl<'a> Run<'a> {
             task,
             input,
             signals,
+            ahead: Mutex::new(Some(ahead)),
             first: first_attempt(),
         })
     }
@@ -156,12 +163,28 @@ impl<'a> Run<'a> {
             // Check the signal first: the task has not started, so it has nothing to save.
             biased;
             signal = self.signals.first() => Ok(Begun::Stopped(signal)),
-            attempt = summary.begin(self.location.clone(), settings) => Ok(Begun::Attempt(Arc::new(attempt?))),
+            attempt = summary.begin(self.begin_attempt(settings)) => Ok(Begun::Attempt(Arc::new(attempt?))),
             () = self.args.timeout() => {
                 let timeout = rounded(self.args.timeout.unwrap_or_default());
                 let what = format!("{}: no answer within {timeout}", self.location);
                 Err(failure(Code::Timeout, what))
             }
+        }
+    }
+
+    /// Begins an attempt, the first with what was read ahead.
+    async fn begin_attempt(
+        &self,
+        settings: AttemptSettings,
+    ) -> checkpoint_storage::Result<Attempt> {
+        let ahead = self.ahead.lock().ok().and_then(|mut ahead| ahead.take());
+        match ahead {
+            Some(reading) => match reading.await {
+                Ok(ahead) => Attempt::begin_after(ahead?, settings).await,
+                // It panicked, or the program ends.
+                Err(_) => Attempt::begin(self.location.clone(), settings).await,
+            },
+            None => Attempt::begin(self.location.clone(), settings).await,
         }
     }
 

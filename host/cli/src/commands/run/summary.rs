@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use checkpoint_storage::{Attempt, AttemptSettings, Damage, OpenLocation, ResumePoint, Totals};
+use checkpoint_storage::{Attempt, Damage, ResumePoint, Totals};
 
 use super::report::ReportFile;
 use crate::commands::DamageRow;
@@ -26,10 +26,9 @@ impl Summary {
     /// Begins an attempt, and remembers where it resumes.
     pub(super) async fn begin(
         &mut self,
-        location: OpenLocation,
-        settings: AttemptSettings,
+        beginning: impl Future<Output = checkpoint_storage::Result<Attempt>>,
     ) -> checkpoint_storage::Result<Attempt> {
-        let attempt = Attempt::begin(location, settings).await?;
+        let attempt = beginning.await?;
         self.has_begun = true;
         self.skipped.clear();
         self.note(&attempt).await;

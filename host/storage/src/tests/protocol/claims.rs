@@ -8,7 +8,7 @@ use crate::log::slot;
 use crate::paths;
 use crate::tests::faulty_store::FaultyStore;
 use crate::tests::{at, begin, begin_keeping, faulty, large, memory, text};
-use crate::{Attempt, AttemptSettings, ResumePoint};
+use crate::{Attempt, AttemptSettings, Lookahead, ResumePoint};
 
 #[tokio::test]
 async fn an_empty_location_is_fresh() {
@@ -50,6 +50,41 @@ async fn a_claim_fences_every_earlier_attempt() {
     }
     assert_eq!(text(&third).await.as_deref(), Some("first"));
     third.write("third".into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_attempt_that_looked_ahead_fences_whoever_claimed_meanwhile() {
+    let (_, location) = memory();
+    begin(&location).await.write("first".into()).await.unwrap();
+    let ahead = Lookahead::read(location.clone()).await.unwrap();
+    let meanwhile = begin(&location).await;
+    meanwhile.write("meanwhile".into()).await.unwrap();
+    let settings = AttemptSettings::default();
+    let attempt = Attempt::begin_after(ahead, settings).await.unwrap();
+    assert_eq!(text(&attempt).await.as_deref(), Some("meanwhile"));
+    attempt.write("last".into()).await.unwrap();
+    let error = meanwhile.write("stale".into()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+}
+
+#[tokio::test]
+async fn an_attempt_that_looked_ahead_claims_above_what_was_saved_and_pruned_meanwhile() {
+    let (_, location) = memory();
+    let owner = begin_keeping(&location, 1).await;
+    owner.write("seen".into()).await.unwrap();
+    let ahead = Lookahead::read(location.clone()).await.unwrap();
+    // The slot above the newest record that was seen is filled, and freed again.
+    for save in ["two", "three", "four"] {
+        owner.write(save.into()).await.unwrap();
+    }
+    owner.settle().await;
+    let settings = AttemptSettings::default();
+    let attempt = Attempt::begin_after(ahead, settings).await.unwrap();
+    assert_eq!(text(&attempt).await.as_deref(), Some("four"));
+    attempt.write("last".into()).await.unwrap();
+    let error = owner.write("stale".into()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    assert_eq!(text(&begin(&location).await).await.as_deref(), Some("last"));
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind};
 use crate::location::OpenLocation;
 use crate::tests::memory_tree::MemoryTree;
 use crate::tree::target::Existing;
-use crate::{Attempt, AttemptSettings, ResumePoint, SchemaChange};
+use crate::{Attempt, AttemptSettings, Lookahead, ResumePoint, SchemaChange};
 
 /// An invariant is violated. The ledger already holds the description.
 #[derive(Debug)]
@@ -114,13 +114,18 @@ impl Process {
     /// Begins an attempt, with retries. Returns `None` if the storage fails every time.
     pub(super) async fn begin(&self, habits: &Habits) -> Result<Option<Owner>, Violated> {
         for _ in 0..4 {
+            let ahead = self.look_ahead(habits).await?;
             let called = self.called();
             let keep = habits.keep.try_into().unwrap();
             let mut settings = AttemptSettings::default().number(self.number).keep(keep);
             if habits.afresh == Some(self.number) {
                 settings = settings.fresh();
             }
-            let attempt = match Attempt::begin(self.location.clone(), settings).await {
+            let begun = match ahead {
+                Some(ahead) => Attempt::begin_after(ahead, settings).await,
+                None => Attempt::begin(self.location.clone(), settings).await,
+            };
+            let attempt = match begun {
                 Ok(attempt) => attempt,
                 Err(error) => {
                     self.failed("begin", &called, &error)?;
@@ -150,6 +155,24 @@ impl Process {
             return Ok(Some(Owner::new(self, attempt, epoch, base)));
         }
         Ok(None)
+    }
+
+    /// Lets every third process look ahead of its attempt, and load its task meanwhile.
+    async fn look_ahead(&self, habits: &Habits) -> Result<Option<Lookahead>, Violated> {
+        if !self.number.is_multiple_of(3) {
+            return Ok(None);
+        }
+        let called = self.called();
+        match Lookahead::read(self.location.clone()).await {
+            Ok(ahead) => {
+                sleep(Duration::from_millis(10 * habits.thinks)).await;
+                Ok(Some(ahead))
+            }
+            Err(error) => {
+                self.failed("look ahead", &called, &error)?;
+                Ok(None)
+            }
+        }
     }
 
     /// Reads the location while attempts run, without a claim.
