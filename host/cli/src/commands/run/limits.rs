@@ -29,7 +29,8 @@ pub(crate) struct LimitArgs {
     /// Maximum number of files, directories and links in a checkpoint [default: 1000000]
     #[arg(long, value_name = "N")]
     max_files: Option<u64>,
-    /// Maximum size of the names in a checkpoint: all paths and targets of links, and 64 bytes for each entry
+    /// Maximum size of the names in a checkpoint: those of all entries (not their paths), the targets of links, and 64
+    /// bytes for each entry
     /// [default: 128MiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_tree: Option<usize>,
