@@ -24,7 +24,9 @@
 //! ```
 //!
 //! Build the task as a library with `crate-type = ["cdylib"]` for `wasm32-wasip2`, and run it with
-//! `wasm-checkpoint run -S p3`. WASI 0.3 is experimental: hosts do not offer it by default.
+//! `wasm-checkpoint run -S p3`, or compose it and run it with `wasmtime run -S p3`. WASI 0.3 is experimental: hosts need
+//! not offer it by default. A composed task shares its thread with the host: its saves are made while it awaits
+//! something.
 //!
 //! The functions do what those of the same names in this crate do, with the same errors. Besides, a call fails
 //! with [`Error::QuotaExceeded`](crate::Error::QuotaExceeded) if the host permits no more calls in flight. The
