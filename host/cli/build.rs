@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     compress(out_dir)
 }
 
-/// Compresses the components, which are mostly the same code, to half of their size in the program.
+/// Compresses the components to about half of their size, because the program contains four.
 #[cfg(feature = "compose")]
 fn compress(out_dir: &Path) -> Result<(), Box<dyn Error>> {
     for (_, name) in COMPONENTS {
