@@ -26,6 +26,7 @@ on_each_host![
     files_are_saved_and_restored,
     a_newer_attempt_fences_an_older_one,
     a_host_that_does_not_ask_to_stop_leaves_the_future_pending,
+    a_task_may_look_in_each_step_whether_it_should_stop,
 ];
 
 /// The guest of these tests, a library.
@@ -256,6 +257,16 @@ fn a_host_that_does_not_ask_to_stop_leaves_the_future_pending(host: Host) {
     let outcome = run(&Place::on(host), "never-stopping futures=100 read");
     let lines = ["never-stopping false", "futures 100", "read saved"];
     printed(&outcome, &lines);
+}
+
+fn a_task_may_look_in_each_step_whether_it_should_stop(host: Host) {
+    let place = Place::on(host);
+    let cli = place.cli().options(match host {
+        Host::Native => ["--max-handles", "50"],
+        Host::Composed => ["-S", "max-component-handles=50"],
+    });
+    let outcome = guest_with(cli, "stoppings=1000 write=one read").outcome();
+    printed(&outcome, &["stoppings 1000", "write saved", "read one"]);
 }
 
 #[test]

@@ -36,16 +36,17 @@
 #[expect(missing_docs, reason = "wit-bindgen documents only what wit/ does")]
 pub mod bindings;
 mod saving;
+mod stopping;
 mod stream;
 
 use std::fmt::Debug;
 use std::path::Path;
-use std::time::Duration;
 
 use bindings::task::checkpoint::types::Existing;
 use bindings::task::checkpoint::{checkpointer, paths, types};
 
 pub use saving::Saving;
+pub use stopping::stopping;
 pub use stream::{ReadStream, SaveStream, read_stream};
 
 use crate::files::text;
@@ -235,11 +236,6 @@ pub fn advice() -> Advice {
 /// See [`save_due`](crate::save_due). It is never a good time to save while another call is in flight.
 pub fn save_due() -> bool {
     checkpointer::save_due()
-}
-
-/// Waits until the host asks the task to stop, and returns the time until it ends the task.
-pub async fn stopping() -> Duration {
-    Duration::from_millis(checkpointer::stopping().await)
 }
 
 /// See [`limits`](crate::limits).

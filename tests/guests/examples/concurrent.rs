@@ -14,6 +14,7 @@
 //! | `stream=SIZE` | streams that many bytes, and reads them back |
 //! | `interleave=SIZE` | streams that many bytes, and makes other saves and reads that many between its pieces |
 //! | `abandon`, `lose` | drops a stream before it is committed, or announces another size |
+//! | `stoppings=COUNT` | begins that many times to wait until the host asks it to stop, each time for a moment |
 //! | `futures=COUNT`, `streams=COUNT` | holds that many futures for `stopping`, or begins to read so many streams |
 //! | `leave=SIZE` | begins a save, and does not await it |
 //! | `cancel=SIZE` | begins a save, and cancels it |
@@ -197,6 +198,13 @@ async fn act(verb: &str, rest: &str) -> Result<String> {
             let (saved, ()) = futures::future::join(saving, writing).await;
             saved.map_err(Error::from)?;
             "saved".into()
+        }
+        "stoppings" => {
+            for _ in 0..first {
+                let polled = futures::poll!(pin!(p3::stopping()));
+                assert!(polled.is_pending());
+            }
+            format!("{first}")
         }
         "futures" => {
             let held: Vec<_> = (0..first).map(|_| checkpointer::stopping()).collect();
