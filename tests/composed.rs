@@ -290,7 +290,7 @@ fn errors_name_the_environment_variable_that_is_wrong() {
 
 /// Asserts that `compose` refuses a task with this exit code. Returns the error message.
 #[track_caller]
-fn refused(task: &Path, code: i32) -> String {
+pub(crate) fn refused(task: &Path, code: i32) -> String {
     let dir = tempfile::tempdir().unwrap();
     let app = dir.path().join("app.wasm");
     let line = [
@@ -332,7 +332,7 @@ fn a_component_that_cannot_be_composed_is_refused_with_a_reason() {
     }
     let seeing = r#"(component
         (import "task:checkpoint/types@0.2.0" (instance))
-        (import "wasi:filesystem/preopens@0.3.0" (instance)))"#;
+        (import "wasi:filesystem/preopens@0.4.0" (instance)))"#;
     let error = refused(&made(seeing), UNKNOWN_IMPORT);
     assert!(error.contains("could see"), "{error}");
 }

@@ -10,6 +10,7 @@ mod bytes;
 mod cleaning;
 mod cli_errors;
 mod composed;
+mod composed_p3;
 mod damage;
 mod embedding;
 mod faults;

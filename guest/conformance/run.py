@@ -73,7 +73,7 @@ class Language:
     lacks: dict = field(default_factory=dict)
     #: The hosts that can run it.
     hosts: list = field(default_factory=lambda: HOSTS)
-    #: Options of `wasm-checkpoint run`.
+    #: Options of `wasm-checkpoint run` and of `wasmtime run`.
     options: list = field(default_factory=list)
 
 
@@ -83,7 +83,6 @@ LANGUAGES = {
         "Rust, WASI 0.3",
         ["{here}/build-rust", "conformance-p3", "{out}"],
         {"copies": "saves do not copy files"},
-        hosts=["native"],
         options=["-S", "p3"],
     ),
     "python": Language("Python", ["{guest}/python/componentize", "{guest}/python/tests/conformance.py", "{out}"]),
@@ -278,7 +277,7 @@ class Guest:
 
     plain: Path
     composed: Path
-    #: Options of `wasm-checkpoint run`.
+    #: Options of `wasm-checkpoint run` and of `wasmtime run`.
     options: list
 
 
@@ -337,7 +336,7 @@ class Run:
                     command += [f"--{name}"] + ([value] if value else [])
             data = "--dir-ro" if "read-only" in self._options else "--dir"
             return command + [data, f"{self._data}::/data", "--dir", f"{self._scratch}::/tmp", self._guest.plain]
-        command = ["wasmtime", "run"]
+        command = ["wasmtime", "run", *self._guest.options]
         if self._moves:
             previous = f"CHECKPOINT_PREV=/checkpoint/{self._moves}"
             command += ["--env", f"CHECKPOINT_STORE=/checkpoint/{self._moves + 1}", "--env", previous]

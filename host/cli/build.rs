@@ -1,5 +1,5 @@
-//! Provides the components that `compose` plugs into a task, one without S3 and one with it. Builds them in
-//! the workspace; a published package contains them prebuilt.
+//! Provides the components that `compose` plugs into a task: without S3 and with it, for tasks of WASI 0.2 and also for
+//! those of 0.3. Builds them in the workspace; a published package contains them prebuilt.
 
 #[path = "build/wasm.rs"]
 mod wasm;
@@ -12,19 +12,41 @@ use std::path::Path;
 /// The folder into which `.ci/package` puts the components. A checkout does not have it.
 const PREBUILT: &str = "prebuilt";
 /// The features and the file name of each component.
-const COMPONENTS: [(&str, &str); 2] = [("", "component.wasm"), ("s3", "component-s3.wasm")];
+const COMPONENTS: [(&str, &str); 4] = [
+    ("", "component.wasm"),
+    ("s3", "component-s3.wasm"),
+    ("p3", "component-p3.wasm"),
+    ("p3,s3", "component-p3-s3.wasm"),
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out_dir = env::var("OUT_DIR")?;
     let out_dir = Path::new(&out_dir);
     let composes = env::var_os("CARGO_FEATURE_COMPOSE").is_some();
     match (Path::new(PREBUILT).exists(), composes) {
-        (true, true) => copy_prebuilt(out_dir),
-        (true, false) => Ok(()),
-        (false, true) => build(out_dir),
+        (true, true) => copy_prebuilt(out_dir)?,
+        (true, false) => return Ok(()),
+        (false, true) => build(out_dir)?,
         // The example builds its task for this target.
-        (false, false) => wasm::install_target(wasm::WASI),
+        (false, false) => return wasm::install_target(wasm::WASI),
     }
+    compress(out_dir)
+}
+
+/// Compresses the components to about half of their size, because the program contains four.
+#[cfg(feature = "compose")]
+fn compress(out_dir: &Path) -> Result<(), Box<dyn Error>> {
+    for (_, name) in COMPONENTS {
+        let component = fs::read(out_dir.join(name))?;
+        let compressed = lz4_flex::compress_prepend_size(&component);
+        fs::write(out_dir.join(format!("{name}.lz4")), compressed)?;
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "compose"))]
+fn compress(_: &Path) -> Result<(), Box<dyn Error>> {
+    Ok(())
 }
 
 fn copy_prebuilt(out_dir: &Path) -> Result<(), Box<dyn Error>> {

@@ -24,7 +24,9 @@
 //! ```
 //!
 //! Build the task as a library with `crate-type = ["cdylib"]` for `wasm32-wasip2`, and run it with
-//! `wasm-checkpoint run -S p3`. WASI 0.3 is experimental: hosts do not offer it by default.
+//! `wasm-checkpoint run -S p3`, or compose it and run it with `wasmtime run -S p3`. WASI 0.3 is experimental: hosts need
+//! not offer it by default. A composed task shares its thread with the host: its saves are made while it awaits
+//! something.
 //!
 //! The functions do what those of the same names in this crate do, with the same errors. Besides, a call fails
 //! with [`Error::QuotaExceeded`](crate::Error::QuotaExceeded) if the host permits no more calls in flight. The
@@ -34,16 +36,17 @@
 #[expect(missing_docs, reason = "wit-bindgen documents only what wit/ does")]
 pub mod bindings;
 mod saving;
+mod stopping;
 mod stream;
 
 use std::fmt::Debug;
 use std::path::Path;
-use std::time::Duration;
 
 use bindings::task::checkpoint::types::Existing;
 use bindings::task::checkpoint::{checkpointer, paths, types};
 
 pub use saving::Saving;
+pub use stopping::stopping;
 pub use stream::{ReadStream, SaveStream, read_stream};
 
 use crate::files::text;
@@ -233,11 +236,6 @@ pub fn advice() -> Advice {
 /// See [`save_due`](crate::save_due). It is never a good time to save while another call is in flight.
 pub fn save_due() -> bool {
     checkpointer::save_due()
-}
-
-/// Waits until the host asks the task to stop, and returns the time until it ends the task.
-pub async fn stopping() -> Duration {
-    Duration::from_millis(checkpointer::stopping().await)
 }
 
 /// See [`limits`](crate::limits).

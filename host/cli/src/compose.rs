@@ -6,16 +6,30 @@ use wac_graph::{CompositionGraph, EncodeOptions, NodeKind, PackageId, PlugError}
 
 use crate::exit::{Code, failure};
 
-/// The import over WASI, with directories only.
-const LOCAL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/component.wasm"));
+/// Includes a component, which the build script has compressed.
+macro_rules! component {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".lz4"))
+    };
+}
+
+/// The import over WASI 0.2, with directories only.
+const LOCAL: &[u8] = component!("component.wasm");
 /// The import with S3 as well, over `wasi:http`.
-const S3: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/component-s3.wasm"));
+const S3: &[u8] = component!("component-s3.wasm");
+/// The same two with version 0.3 as well, which need a host with WASI 0.3.
+const LOCAL_P3: &[u8] = component!("component-p3.wasm");
+const S3_P3: &[u8] = component!("component-p3-s3.wasm");
 
 /// The prefix of the imports that are plugged.
 const OURS: &str = "task:checkpoint/";
 
 /// Imports through which a task could see the directory of its checkpoints, or the credentials.
 const SEEING: [&str; 2] = ["wasi:cli/environment", "wasi:filesystem/preopens"];
+
+/// The import that only the native host provides. It takes descriptors of WASI 0.3, which the component does not
+/// understand.
+const NATIVE: &str = "task:checkpoint/files@0.3.";
 
 /// The storage that a composed task can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,32 +38,59 @@ pub(crate) enum StoreKind {
     S3,
 }
 
+/// A task with the import plugged in.
+pub(crate) struct Composed {
+    /// The component.
+    pub(crate) bytes: Vec<u8>,
+    /// Whether it needs a host with WASI 0.3.
+    pub(crate) needs_p3: bool,
+}
+
 /// Returns `task` composed with the import. The result imports nothing but WASI.
 ///
 /// # Errors
 /// If the task does not import `task:checkpoint`, if it imports anything else that neither the plugged component nor
 /// WASI provides, or if an unknown version of WASI would let it see its checkpoints.
-pub(crate) fn compose(task: &[u8], store: StoreKind) -> anyhow::Result<Vec<u8>> {
-    let host = match store {
-        StoreKind::Directories => LOCAL,
-        StoreKind::S3 => S3,
-    };
+pub(crate) fn compose(task: &[u8], store: StoreKind) -> anyhow::Result<Composed> {
     let mut graph = CompositionGraph::new();
-    let host = register(&mut graph, "checkpoint:host", host)?;
     let task = register(&mut graph, "checkpoint:task", task)?;
     let imports = imports(&graph, task);
     if !imports.iter().any(|name| name.starts_with(OURS)) {
         let what = "it imports nothing from task:checkpoint, so there is nothing to plug in; run it with `wasmtime run` as it is";
         return Err(failure(Code::UnknownImport, what));
     }
+    if let Some(name) = imports.iter().find(|name| name.starts_with(NATIVE)) {
+        let what = format!(
+            "it imports {name}, which a composed task cannot use; use the interface `paths` of the same package instead"
+        );
+        return Err(failure(Code::UnknownImport, what));
+    }
+    let needs_p3 = imports.iter().any(|name| is_p3(name));
+    let host = match (store, needs_p3) {
+        (StoreKind::Directories, false) => LOCAL,
+        (StoreKind::Directories, true) => LOCAL_P3,
+        (StoreKind::S3, false) => S3,
+        (StoreKind::S3, true) => S3_P3,
+    };
+    let host = lz4_flex::decompress_size_prepended(host)?;
+    let host = register(&mut graph, "checkpoint:host", &host)?;
     match wac_graph::plug(&mut graph, vec![host], task) {
         // If nothing was plugged, `check` names the first import that is left open.
         Ok(()) | Err(PlugError::NoPlugHappened) => {}
         Err(error) => return Err(anyhow::Error::new(error).context("cannot compose it")),
     }
     check(&imports, &plugged(&graph, task))?;
-    let composed = graph.encode(EncodeOptions::default());
-    composed.context("cannot compose it")
+    let bytes = graph.encode(EncodeOptions::default());
+    let bytes = bytes.context("cannot compose it")?;
+    Ok(Composed { bytes, needs_p3 })
+}
+
+/// Returns whether only the component with version 0.3 provides an import.
+fn is_p3(import: &str) -> bool {
+    let Some((name, version)) = import.split_once('@') else {
+        return false;
+    };
+    version.starts_with("0.3.") && (name.starts_with(OURS) || SEEING.contains(&name))
 }
 
 fn register(graph: &mut CompositionGraph, name: &str, bytes: &[u8]) -> anyhow::Result<PackageId> {
@@ -81,7 +122,7 @@ fn check(imports: &[String], plugged: &[String]) -> anyhow::Result<()> {
     for name in open {
         if SEEING.iter().any(|seeing| name.starts_with(seeing)) {
             let what = format!(
-                "it imports {name} in a version that cannot be plugged, so the task could see where its checkpoints are stored; build it for WASI 0.2"
+                "it imports {name} in a version that cannot be plugged, so the task could see where its checkpoints are stored; build it for WASI 0.2 or 0.3"
             );
             return Err(failure(Code::UnknownImport, what));
         }

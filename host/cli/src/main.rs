@@ -5,6 +5,6 @@ mod allocator;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    allocator::return_freed_memory_at_once();
+    allocator::return_freed_memory_soon();
     wasm_checkpoint::main()
 }

@@ -41,23 +41,26 @@ impl Guest for Component {
         call(async |session| session.declare_schema(name, change.into()).await)
     }
 
-    /// Never asks the task to stop, because `wasmtime run` does not forward signals. Does not claim the
-    /// location, so that it stays cheap.
     fn should_save() -> Advice {
-        match begun() {
-            Some(session) => session.should_save().into(),
-            None => Advice {
-                now: false,
-                stopping: None,
-            },
-        }
+        save_advice().into()
     }
 
     fn save_due() -> bool {
-        begun().is_some_and(Session::save_due)
+        is_save_due()
     }
 
     fn get_limits() -> Result<Limits, Error> {
         call(async |session| Ok(session.limits().await))
     }
+}
+
+/// Never asks the task to stop, because `wasmtime run` does not forward signals. Does not claim the location, so that it
+/// stays cheap.
+pub(crate) fn save_advice() -> checkpoint_session::Advice {
+    begun().map(Session::should_save).unwrap_or_default()
+}
+
+/// Returns whether it is a good time to save. Does not claim the location either.
+pub(crate) fn is_save_due() -> bool {
+    begun().is_some_and(Session::save_due)
 }

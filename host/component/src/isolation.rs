@@ -32,24 +32,28 @@ impl environment::Guest for Component {
 
 impl preopens::Guest for Component {
     fn get_directories() -> Vec<(Descriptor, String)> {
-        let mut directories = wasip2::filesystem::preopens::get_directories();
-        let places: Vec<PathBuf> = directories.iter().map(|(_, name)| place(name)).collect();
-        // If a location is invalid, any of the directories could be the one to hide, so hide them all.
-        let Some(own) = own_directories() else {
-            return Vec::new();
-        };
-        let mut hidden = Vec::new();
-        for own in own {
-            match index_of_holder(&places, own) {
-                // Several directories may have this name. Hide them all, because any could be meant.
-                Some((index, _)) => hidden.extend(places.get(index)),
-                // Any of the directories could be the one to hide, so hide them all.
-                None => return Vec::new(),
-            }
-        }
-        directories.retain(|(_, name)| !hidden.contains(&&place(name)));
-        directories
+        visible(wasip2::filesystem::preopens::get_directories())
     }
+}
+
+/// Returns those of all preopened directories that the task may see, in any version of WASI.
+pub(crate) fn visible<D>(mut directories: Vec<(D, String)>) -> Vec<(D, String)> {
+    let places: Vec<PathBuf> = directories.iter().map(|(_, name)| place(name)).collect();
+    // If a location is invalid, any of the directories could be the one to hide, so hide them all.
+    let Some(own) = own_directories() else {
+        return Vec::new();
+    };
+    let mut hidden = Vec::new();
+    for own in own {
+        match index_of_holder(&places, own) {
+            // Several directories may have this name. Hide them all, because any could be meant.
+            Some((index, _)) => hidden.extend(places.get(index)),
+            // Any of the directories could be the one to hide, so hide them all.
+            None => return Vec::new(),
+        }
+    }
+    directories.retain(|(_, name)| !hidden.contains(&&place(name)));
+    directories
 }
 
 /// Returns the directories that are for this component only, which do not change while it runs. `None` if they cannot

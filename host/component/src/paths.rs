@@ -2,12 +2,13 @@
 
 use checkpoint_session::locate;
 use checkpoint_storage::{DirTree, Result};
+use wasip2::filesystem::preopens::get_directories;
 
 use crate::Component;
 use crate::bindings::exports::task::checkpoint::paths::{
     Annotations, Checkpoint, Error, Existing, Guest, Saved,
 };
-use crate::bindings::exports::wasi::filesystem::preopens::Guest as _;
+use crate::isolation::visible;
 use crate::task::call;
 use crate::tree::{Access, WasiDir, beneath};
 
@@ -33,7 +34,7 @@ impl Guest for Component {
 
 /// Opens a path in the directories that the task sees. They exclude those that hold its checkpoints. Finding those may
 /// need a runtime, so it is done outside of [`call`], which runs in one.
-fn open(path: &str, access: Access) -> Result<DirTree<WasiDir>> {
-    let (dir, rest) = locate(Component::get_directories(), path)?;
+pub(crate) fn open(path: &str, access: Access) -> Result<DirTree<WasiDir>> {
+    let (dir, rest) = locate(visible(get_directories()), path)?;
     beneath(&dir, &rest, access)
 }

@@ -15,10 +15,10 @@
 //! | `CHECKPOINT_MAX_PATH` | maximum bytes in a path | see [`Limits`] |
 //! | `CHECKPOINT_MAX_ANNOTATIONS` | maximum bytes in a checkpoint's annotations | see [`Limits`] |
 //! | `CHECKPOINT_MAX_SAVES` | maximum saves in any minute | see [`Limits`] |
+//! | `CHECKPOINT_MAX_BACKGROUND` | maximum bytes in the arguments of the calls in flight of a task of WASI 0.3 | see [`Limits`] |
 //! | `CHECKPOINT_SAVE_EVERY` | the seconds between saves that `should-save` advises | as often as costs 5 % of the run time |
 //!
-//! A background save is made at once, because a component has no threads. So the limits on copies,
-//! [`spool_bytes`](Limits::spool_bytes) and [`background_bytes`](Limits::background_bytes), do not apply.
+//! A background save is made at once, because a component has no threads. So the limits on copies do not apply to it.
 //!
 //! Numbers are integers without units. A blank variable counts as unset.
 
@@ -67,6 +67,7 @@ impl Settings {
         set("CHECKPOINT_MAX_PATH", &mut limits.path_bytes)?;
         set("CHECKPOINT_MAX_ANNOTATIONS", &mut limits.annotation_bytes)?;
         set("CHECKPOINT_MAX_SAVES", &mut limits.saves_per_minute)?;
+        set("CHECKPOINT_MAX_BACKGROUND", &mut limits.background_bytes)?;
         let mut attempt = AttemptSettings::default().limits(limits);
         if let Some(keep) = number::<NonZeroUsize>("CHECKPOINT_KEEP")? {
             attempt = attempt.keep(keep);

@@ -8,15 +8,13 @@ use checkpoint_storage::{Attempt, Error, ErrorKind, Result};
 use tokio::runtime::{Builder, Runtime};
 use tracing::error;
 
-use crate::bindings::exports::task::checkpoint::types;
 use crate::log;
 use crate::settings::Settings;
 
-checkpoint_session::wit_conversions!(crate::bindings::exports::task::checkpoint);
-
-struct Task {
+/// The session of the task, and what runs its calls.
+pub(crate) struct Task {
     runtime: Runtime,
-    session: Session,
+    pub(crate) session: Session,
 }
 
 /// Initialized by the first call, because a component gets no notice of its start.
@@ -29,12 +27,11 @@ static FAILED: Mutex<Option<(Instant, GuestError)>> = Mutex::new(None);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs a call of the task. Claims the location first if this is the first call.
-pub(crate) fn call<T: Into<U>, U>(
+pub(crate) fn call<T: Into<U>, U, E: From<GuestError>>(
     call: impl AsyncFnOnce(&Session) -> Answer<T>,
-) -> Result<U, types::Error> {
+) -> std::result::Result<U, E> {
     let task = task()?;
-    let answer = task.runtime.block_on(call(&task.session));
-    Ok(answer?.into())
+    Ok(task.run(call(&task.session))?.into())
 }
 
 /// Returns the session, if a call has begun it.
@@ -44,7 +41,7 @@ pub(crate) fn begun() -> Option<&'static Session> {
 
 /// Returns the task, claiming its location first if necessary. Retries a failed claim only if the storage was
 /// unavailable; other errors are permanent.
-fn task() -> Answer<&'static Task> {
+pub(crate) fn task() -> Answer<&'static Task> {
     if let Some(task) = TASK.get() {
         return Ok(task);
     }
@@ -72,11 +69,19 @@ impl Task {
         let runtime = runtime()?;
         let attempt = Attempt::begin(settings.location, settings.attempt);
         let attempt = Arc::new(runtime.block_on(attempt)?);
+        // The streams of a task of WASI 0.3 can be dropped outside of `run`, and what they hold may need the runtime.
+        #[cfg(feature = "p3")]
+        std::mem::forget(runtime.enter());
         let session = SessionSettings::default().save_advice(settings.advice);
         Ok(Self {
             runtime,
             session: Session::new(attempt, session),
         })
+    }
+
+    /// Runs a future to its end. Until then nothing else in this component or in the task runs.
+    pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
     }
 }
 

@@ -118,7 +118,7 @@ pub(crate) struct Advisor {
 }
 
 /// The answer to a guest's `should-save`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Advice {
     /// Whether this is a good time to save.

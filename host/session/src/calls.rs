@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use checkpoint_storage::{Error, ErrorKind};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::session::{Answer, Session};
+use crate::session::{Annotations, Answer, Session};
 
 /// The most calls of a guest in flight. They take effect one at a time, so more would only wait.
 pub(crate) const MAX_CALLS: usize = 64;
@@ -108,6 +108,16 @@ impl Drop for Call {
         in_flight.calls -= 1;
         in_flight.held_bytes -= self.held_bytes;
     }
+}
+
+/// Returns the size of the arguments of a call, for [`Session::turn`]: a path or contents of this size, and annotations.
+#[must_use]
+pub fn held_bytes(size: usize, annotations: &Annotations) -> u64 {
+    let texts = annotations
+        .iter()
+        .map(|(key, value)| key.len() + value.len());
+    let pairs = annotations.len() * size_of::<(String, String)>();
+    (size + pairs + texts.sum::<usize>()) as u64
 }
 
 fn lock(in_flight: &Mutex<InFlight>) -> MutexGuard<'_, InFlight> {

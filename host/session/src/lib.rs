@@ -81,7 +81,7 @@ mod tests;
 pub use checkpoint_storage as storage;
 
 pub use advice::{Advice, SaveAdvice, StopHandle};
-pub use calls::{Call, Turn};
+pub use calls::{Call, Turn, held_bytes};
 #[doc(hidden)]
 pub use conversions::milliseconds;
 pub use error::{GuestError, Misuse};

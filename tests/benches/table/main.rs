@@ -66,7 +66,7 @@ const PARTS: [Part; 15] = [
 
 #[tokio::main]
 async fn main() {
-    allocator::return_freed_memory_at_once();
+    allocator::return_freed_memory_soon();
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|first| first == plugins::HOST) {
         let paths: Vec<_> = arguments.map(std::path::PathBuf::from).collect();

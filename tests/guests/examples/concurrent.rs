@@ -9,23 +9,48 @@
 //! | `held=SIZE=SIZE` | makes two writes of these sizes at once, and prints whether any were refused |
 //! | `flood=COUNT=SIZE` | makes that many writes of that size at once, and prints whether any were refused |
 //! | `reads=COUNT` | makes that many reads at once, and prints whether any were refused |
+//! | `mixed` | begins writes, makes calls of version 0.2 meanwhile, and prints whether all succeeded |
 //! | `waits=SIZE=ROUNDS` | prints how many microseconds a save of that size takes to begin, and one in the background of version 0.2 |
 //! | `stream=SIZE` | streams that many bytes, and reads them back |
+//! | `interleave=SIZE` | streams that many bytes, and makes other saves and reads that many between its pieces |
 //! | `abandon`, `lose` | drops a stream before it is committed, or announces another size |
+//! | `stoppings=COUNT` | begins that many times to wait until the host asks it to stop, each time for a moment |
 //! | `futures=COUNT`, `streams=COUNT` | holds that many futures for `stopping`, or begins to read so many streams |
 //! | `leave=SIZE` | begins a save, and does not await it |
 //! | `cancel=SIZE` | begins a save, and cancels it |
 //! | `until-stopping` | waits until the host asks it to stop |
+//! | `never-stopping` | prints whether the host has asked it to stop once a save has returned |
+//! | `save=PATH`, `restore=PATH` | saves or restores a file or a directory |
+//! | `environment`, `directories` | prints the names of the variables or directories that WASI 0.3 shows |
+//! | `wait=PATH` | waits until the file exists |
+//! | `trap` | ends the program with a trap, while a save is under way |
 //! | `fail` | ends the program with exit code 1 |
 
-use std::time::Instant;
+use std::path::Path;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
+use bindings::wasi::cli::environment;
+use bindings::wasi::filesystem::preopens;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use task_checkpoint::p3::bindings::task::checkpoint::{checkpointer, streams};
 use task_checkpoint::p3::bindings::{wit_future, wit_stream};
 use task_checkpoint::p3::{self, SaveStream};
 use task_checkpoint::{Error, Result};
+
+/// What the SDK does not bind.
+mod bindings {
+    wit_bindgen::generate!({
+        inline: "package checkpoint:guest;
+            world sees {
+                import wasi:cli/environment@0.3.0;
+                import wasi:filesystem/preopens@0.3.0;
+            }",
+        path: "../../wit/0.3",
+        generate_all,
+    });
+}
 
 p3::main!(run);
 
@@ -96,6 +121,16 @@ async fn act(verb: &str, rest: &str) -> Result<String> {
             }
             told(refused)
         }
+        "mixed" => {
+            let saves = ["one", "two", "three"].map(p3::start_write);
+            task_checkpoint::write("between")?;
+            let read = task_checkpoint::read()?;
+            p3::advice();
+            for save in saves {
+                save.await?;
+            }
+            format!("{}", read.is_some())
+        }
         "waits" => {
             let mut waits = Vec::new();
             for _ in 0..second {
@@ -126,6 +161,23 @@ async fn act(verb: &str, rest: &str) -> Result<String> {
             }
             format!("{}", read == contents)
         }
+        "interleave" => {
+            let contents = noise(first);
+            let (one, two) = contents.split_at(first / 2);
+            let mut stream = SaveStream::begin();
+            stream.write(one.to_vec()).await?;
+            let other = noise(first + 1);
+            p3::write(other.clone()).await?;
+            let mut reading = p3::read_stream().await?.expect("a checkpoint");
+            let mut read = reading.next().await?.unwrap_or_default();
+            stream.write(two.to_vec()).await?;
+            stream.commit().await?;
+            while let Some(piece) = reading.next().await? {
+                read.extend(piece);
+            }
+            let last = p3::read().await?;
+            format!("{}", read == other && last == Some(contents))
+        }
         "abandon" => {
             let mut stream = SaveStream::begin();
             stream.write(noise(1 << 20)).await?;
@@ -146,6 +198,13 @@ async fn act(verb: &str, rest: &str) -> Result<String> {
             let (saved, ()) = futures::future::join(saving, writing).await;
             saved.map_err(Error::from)?;
             "saved".into()
+        }
+        "stoppings" => {
+            for _ in 0..first {
+                let polled = futures::poll!(pin!(p3::stopping()));
+                assert!(polled.is_pending());
+            }
+            format!("{first}")
         }
         "futures" => {
             let held: Vec<_> = (0..first).map(|_| checkpointer::stopping()).collect();
@@ -173,6 +232,39 @@ async fn act(verb: &str, rest: &str) -> Result<String> {
             let left = p3::stopping().await;
             format!("{}", left.as_secs() > 0)
         }
+        "never-stopping" => {
+            let mut stopping = pin!(p3::stopping());
+            let before = futures::poll!(stopping.as_mut()).is_ready();
+            p3::write("saved").await?;
+            format!("{}", before || futures::poll!(stopping).is_ready())
+        }
+        "save" => {
+            p3::save(rest).await?;
+            "saved".into()
+        }
+        "restore" => match p3::restore_replacing(rest).await? {
+            Some(_) => "restored".into(),
+            None => "none".into(),
+        },
+        "environment" => {
+            let variables = environment::get_environment();
+            names(variables.into_iter().map(|(name, _)| name))
+        }
+        "directories" => {
+            let directories = preopens::get_directories();
+            names(directories.into_iter().map(|(_, name)| name))
+        }
+        "wait" => {
+            println!("waiting");
+            while !Path::new(rest).exists() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            "over".into()
+        }
+        "trap" => {
+            let _saving = p3::start_write(noise(4_000_000));
+            panic!("as asked")
+        }
         "fail" => return Err(Error::Other("fail".into())),
         "idle" => String::new(),
         _ => format!("unknown verb {verb}"),
@@ -198,6 +290,10 @@ fn told(refused: usize) -> String {
         0 => "0 refused".into(),
         _ => "some refused".into(),
     }
+}
+
+fn names(of: impl Iterator<Item = String>) -> String {
+    of.collect::<Vec<_>>().join(" ")
 }
 
 fn text(contents: Option<Vec<u8>>) -> String {

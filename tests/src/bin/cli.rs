@@ -8,6 +8,6 @@ mod memory_cap;
 
 fn main() -> std::process::ExitCode {
     let _cap = memory_cap::MemoryCap::start();
-    allocator::return_freed_memory_at_once();
+    allocator::return_freed_memory_soon();
     wasm_checkpoint::main()
 }

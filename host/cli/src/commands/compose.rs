@@ -15,6 +15,9 @@ use crate::output::{say, say_raw};
 /// S3 bucket. Environment variables configure it: CHECKPOINT_STORE (default /checkpoint), CHECKPOINT_PREV,
 /// CHECKPOINT_KEEP, CHECKPOINT_QUOTA and others that the README lists. The task sees neither the directory nor any
 /// variable that begins with CHECKPOINT_, AWS_ or FLYTE_AWS_.
+///
+/// A task of WASI 0.3 can be composed too, unless it imports `files` of task:checkpoint@0.3. Run it with
+/// `wasmtime run -S p3`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Component to plug the import into
@@ -37,27 +40,29 @@ impl Args {
         let composed =
             compose(&file::read(&self.task)?, store).with_context(|| name.to_string())?;
         let output = self.output.display();
-        std::fs::write(&self.output, composed).with_context(|| format!("cannot write {output}"))?;
+        std::fs::write(&self.output, composed.bytes)
+            .with_context(|| format!("cannot write {output}"))?;
         say(format!(
             "composed {output}; run it, and rerun it to resume, with"
         ));
-        let line = command_line(&self.task, &self.output, store);
+        let line = command_line(&self.task, &self.output, store, composed.needs_p3);
         say_raw(&format!("    {line}"));
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// Returns the command line that runs the composed task.
-fn command_line(task: &Path, output: &Path, store: StoreKind) -> String {
+fn command_line(task: &Path, output: &Path, store: StoreKind, needs_p3: bool) -> String {
     let name = task.file_stem().unwrap_or_default().display();
     let output = output.display();
+    let p3 = if needs_p3 { " -S p3" } else { "" };
     match store {
         // `wasm-checkpoint run --store checkpoints/NAME` resumes from the same location.
         StoreKind::Directories => format!(
-            "mkdir -p checkpoints/{name} && wasmtime run --dir checkpoints/{name}::/checkpoint {output}"
+            "mkdir -p checkpoints/{name} && wasmtime run{p3} --dir checkpoints/{name}::/checkpoint {output}"
         ),
         StoreKind::S3 => format!(
-            "wasmtime run -S http --env CHECKPOINT_STORE=s3://BUCKET/{name} --env AWS_REGION --env AWS_ACCESS_KEY_ID --env AWS_SECRET_ACCESS_KEY {output}"
+            "wasmtime run{p3} -S http --env CHECKPOINT_STORE=s3://BUCKET/{name} --env AWS_REGION --env AWS_ACCESS_KEY_ID --env AWS_SECRET_ACCESS_KEY {output}"
         ),
     }
 }

@@ -7,7 +7,6 @@ use checkpoint_session::{Answer, Session, Turn};
 use tokio::task::AbortHandle;
 use wasmtime::component::Accessor;
 
-use super::bindings::task::checkpoint::types;
 use crate::HasCheckpoint;
 
 /// Returns the session of the guest that makes a call.
@@ -125,13 +124,4 @@ impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// Returns the size of the arguments of a call: a path or contents of this size, and annotations.
-pub(crate) fn held_bytes(size: usize, annotations: &types::Annotations) -> u64 {
-    let texts = annotations
-        .iter()
-        .map(|(key, value)| key.len() + value.len());
-    let pairs = annotations.len() * size_of::<(String, String)>();
-    (size + pairs + texts.sum::<usize>()) as u64
 }

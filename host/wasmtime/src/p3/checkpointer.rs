@@ -4,12 +4,12 @@
 //! refused. So `write` is defined by hand, as in version 0.2.
 
 use bytes::Bytes;
-use checkpoint_session::Session;
+use checkpoint_session::{Session, held_bytes};
 use wasmtime::AsContext as _;
 use wasmtime::component::{Access, Accessor, FutureReader, Linker, WasmList};
 
 use super::bindings::task::checkpoint::{checkpointer, types};
-use super::calls::{Queued, held_bytes, in_turn, session};
+use super::calls::{Queued, in_turn, session};
 use super::convert::{Returned, returned};
 use crate::HasCheckpoint;
 use crate::ctx::{CheckpointCtxView, CheckpointView};

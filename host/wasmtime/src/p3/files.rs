@@ -1,11 +1,11 @@
 //! The interface `files`.
 
-use checkpoint_session::Session;
+use checkpoint_session::{Session, held_bytes};
 use wasmtime::component::{Accessor, Resource};
 use wasmtime_wasi::filesystem::Descriptor;
 
 use super::bindings::task::checkpoint::{files, types};
-use super::calls::{held_bytes, in_turn, session};
+use super::calls::{in_turn, session};
 use super::convert::{Returned, returned};
 use crate::HasCheckpoint;
 use crate::ctx::CheckpointCtxView;

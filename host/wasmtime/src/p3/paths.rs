@@ -1,10 +1,10 @@
 //! The interface `paths`.
 
-use checkpoint_session::Session;
+use checkpoint_session::{Session, held_bytes};
 use wasmtime::component::Accessor;
 
 use super::bindings::task::checkpoint::{paths, types};
-use super::calls::{held_bytes, in_turn};
+use super::calls::in_turn;
 use super::convert::{Returned, returned};
 use crate::files::Access;
 use crate::paths::{HasPaths, PathsView};

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use checkpoint_session::{Answer, Call, Misuse, SaveStream, Session};
+use checkpoint_session::{Answer, Call, Misuse, SaveStream, Session, held_bytes};
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
@@ -14,7 +14,7 @@ use wasmtime::component::{
 };
 
 use super::bindings::task::checkpoint::{streams, types};
-use super::calls::{held_bytes, in_task, in_turn, session};
+use super::calls::{in_task, in_turn, session};
 use super::convert::{Returned, returned};
 use super::reading::reading;
 use crate::HasCheckpoint;
