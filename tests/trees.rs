@@ -97,7 +97,7 @@ fn a_path_is_resolved_against_the_directories_of_the_task(host: Host) {
     }
     let cli = place.cli().dir(&outer, ".").dir(&inner, "/deep/er");
     cli.verbs(
-        "file=state=x save=state restore=./copies/a restore=/copies/b restore=deep/er/c restore=/deep/er/./d/ \
+        "file=state=x save=state restore=./copies/a restore=/copies/b restore=deep/er/c restore=/deep/er/./d \
          restore=/data/e",
     )
     .outcome()
@@ -129,6 +129,9 @@ fn a_path_is_resolved_against_the_directories_of_the_task(host: Host) {
         "/data/../x",
         "/data/e/../../x",
         "../x",
+        // The checkpoint is one file.
+        "/data/x/",
+        "/data/x/.",
     ] {
         for verb in ["save", "restore", "restore-replacing", "save-in-background"] {
             place

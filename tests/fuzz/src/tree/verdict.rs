@@ -38,16 +38,17 @@ impl Commit {
             Verdict::TooLarge
         } else if !self.entries.iter().all(Entry::is_holdable) {
             Verdict::Unholdable
-        } else if !self
-            .chunks
-            .iter()
-            .flatten()
-            .all(|chunk| self.is_right(chunk))
-        {
+        } else if self.has_wrong_data() {
             Verdict::WrongData
         } else {
             Verdict::Good
         }
+    }
+
+    /// Returns whether the stored data does not match a commit that contradicts nothing else.
+    pub fn has_wrong_data(&self) -> bool {
+        let mut chunks = self.chunks.iter().flatten();
+        !chunks.all(|chunk| self.is_right(chunk))
     }
 
     /// Returns whether the commit is one file.
