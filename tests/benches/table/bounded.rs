@@ -88,7 +88,7 @@ const ATTACKS: &[Attack] = &[
         name: "200,000 paths of 2.9 KB",
         hosts: BOTH,
         caps: Caps {
-            tree: 64 * MIB as u64,
+            tree: 32 * MIB as u64,
             ..SMALL
         },
         prepare: |scene| scene.long_paths(200_000),
@@ -103,7 +103,7 @@ const ATTACKS: &[Attack] = &[
             tree: 32 * MIB as u64,
             ..SMALL
         },
-        prepare: |scene| scene.long_paths(11_000),
+        prepare: |scene| scene.long_paths(110_000),
         guest: &["saves=tree"],
         options: &[],
         ends: Ends::Saying("ok"),
@@ -116,7 +116,7 @@ const ATTACKS: &[Attack] = &[
             ..SMALL
         },
         prepare: |scene| {
-            scene.long_paths(11_000);
+            scene.long_paths(110_000);
             scene.import("tree");
         },
         guest: &["restores"],
@@ -130,7 +130,7 @@ const ATTACKS: &[Attack] = &[
             tree: 8 * MIB as u64,
             ..SMALL
         },
-        prepare: |scene| scene.files("tree", 110_000, 5),
+        prepare: |scene| scene.files("tree", 121_000, 5),
         guest: &["saves=tree"],
         options: &[],
         ends: Ends::Saying("ok"),

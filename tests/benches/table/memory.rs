@@ -64,8 +64,12 @@ pub(crate) async fn many_files() {
         if name.contains("changed") {
             fs::write(deepest(&source).join("500000"), "changed").unwrap();
         }
-        let read_all = (verb == "prune").then_some("--read-all".as_ref());
-        let arguments = paths.iter().map(|path| path.as_os_str()).chain(read_all);
+        let options: &[&OsStr] = match verb {
+            "prune" => &["--read-all".as_ref(), "--keep=2".as_ref()],
+            _ => &[],
+        };
+        let paths = paths.iter().map(|path| path.as_os_str());
+        let arguments = paths.chain(options.iter().copied());
         let peak = peak_of(verb, arguments);
         row(&what(name), vec![peak], Target::AtMost(MOST_MIB));
     }
