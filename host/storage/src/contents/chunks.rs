@@ -25,8 +25,11 @@ pub(crate) struct Chunks<'a> {
 enum Source<'a> {
     /// In memory; cut without a copy.
     Whole(Bytes),
-    /// In borrowed memory that no other thread may access.
-    Borrowed(&'a [u8]),
+    /// In borrowed memory that no other thread may access; copied and cut a batch at a time.
+    Borrowed {
+        rest: &'a [u8],
+        ready: VecDeque<Bytes>,
+    },
     Tree(&'a mut TreeChunks),
     Stream(&'a mut StreamChunks),
 }
@@ -44,7 +47,10 @@ impl<'a> Chunks<'a> {
     }
 
     pub(crate) fn borrowed(contents: &'a [u8]) -> Self {
-        Self::of(Source::Borrowed(contents))
+        Self::of(Source::Borrowed {
+            rest: contents,
+            ready: VecDeque::new(),
+        })
     }
 
     pub(crate) fn tree(chunks: &'a mut TreeChunks) -> Self {
@@ -72,7 +78,12 @@ impl<'a> Chunks<'a> {
         let cut = sizes.chunks_at(self.position);
         let chunk = match &mut self.source {
             Source::Whole(rest) => cutter::next_piece(rest, cut),
-            Source::Borrowed(rest) => cutter::copy_next_piece(rest, cut),
+            Source::Borrowed { rest, ready } => {
+                if ready.is_empty() {
+                    *ready = cutter::copy_batch(rest, self.position, sizes);
+                }
+                ready.pop_front()
+            }
             Source::Tree(tree) => tree.next().await?,
             Source::Stream(stream) => stream.next().await?,
         };

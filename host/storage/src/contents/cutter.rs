@@ -14,11 +14,22 @@ pub(crate) fn next_piece(rest: &mut Bytes, sizes: CutSizes) -> Option<Bytes> {
     (!rest.is_empty()).then(|| rest.split_to(length(rest, sizes)))
 }
 
-/// Cuts the next piece from borrowed bytes and copies it.
-pub(crate) fn copy_next_piece(rest: &mut &[u8], sizes: CutSizes) -> Option<Bytes> {
-    let (piece, after) = rest.split_at_checked(length(rest, sizes))?;
+/// Cuts the next pieces from borrowed bytes, as many as a thread takes at a time, and copies them together: that takes
+/// one allocation instead of one for each. The bytes begin at `position` of the contents.
+pub(crate) fn copy_batch(rest: &mut &[u8], position: u64, sizes: &Sizes) -> VecDeque<Bytes> {
+    let (mut lengths, mut taken) = (Vec::new(), 0);
+    while let Some(next) = rest.get(taken..).filter(|next| !next.is_empty())
+        && taken < sizes.batch
+    {
+        let length = length(next, sizes.chunks_at(position + taken as u64));
+        lengths.push(length);
+        taken += length;
+    }
+    let (batch, after) = rest.split_at(taken.min(rest.len()));
     *rest = after;
-    (!piece.is_empty()).then(|| Bytes::copy_from_slice(piece))
+    let mut copy = Bytes::copy_from_slice(batch);
+    let pieces = lengths.into_iter();
+    pieces.map(|length| copy.split_to(length)).collect()
 }
 
 /// Cuts contents that arrive in parts. The boundaries of the parts do not affect the cuts.
@@ -158,14 +169,11 @@ mod tests {
         parts.extend(cutter.finish());
         assert!(parts == whole);
 
-        let mut rest = &contents[..];
-        let mut position = 0;
-        let copied: Vec<_> = std::iter::from_fn(|| {
-            let chunk = copy_next_piece(&mut rest, sizes.chunks_at(position))?;
-            position += chunk.len() as u64;
-            Some(chunk)
-        })
-        .collect();
+        let (mut rest, mut copied) = (&contents[..], Vec::new());
+        while !rest.is_empty() {
+            let position = contents.len() - rest.len();
+            copied.extend(copy_batch(&mut rest, position as u64, &sizes));
+        }
         assert!(copied == whole);
     }
 }
