@@ -21,13 +21,6 @@ pub(crate) fn resolve_parent(file: &Path) -> PathBuf {
     }
 }
 
-/// Returns whether a path can only mean a directory, because it ends in `/` or `/.`.
-pub(crate) fn means_a_dir(path: &Path) -> bool {
-    let path = path.as_os_str().as_encoded_bytes();
-    let last = path.strip_suffix(b".").unwrap_or(path).last();
-    last.is_some_and(|&last| std::path::is_separator(last.into()))
-}
-
 fn is_within(path: &Path, dir: &Path) -> bool {
     path.ancestors().any(|ancestor| is_same(ancestor, dir))
 }

@@ -1,6 +1,6 @@
 //! Resolves a guest's paths against the directories that its host gave it.
 
-use checkpoint_storage::{Error, ErrorKind, Result};
+use checkpoint_storage::{Error, ErrorKind, Result, means_a_directory};
 
 /// Finds the directory that contains `path`, among the guest's directories and the names that the guest has for
 /// them. Returns it, and the path relative to it.
@@ -44,8 +44,7 @@ fn beneath(name: &str, path: &str) -> Option<String> {
     }
     let mut rest = rest.collect::<Vec<_>>().join("/");
     // `DirTree` refuses a file there.
-    let means_a_dir = path.ends_with('/') || path.ends_with("/.");
-    if means_a_dir && !rest.is_empty() {
+    if means_a_directory(path) && !rest.is_empty() {
         rest.push('/');
     }
     Some(rest)

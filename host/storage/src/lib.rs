@@ -82,7 +82,7 @@ pub use location::{Location, OpenLocation};
 pub use log::history::Damage;
 pub use log::predecessors::Resumable;
 pub use metadata::Metadata;
-pub use tree::dir::DirTree;
+pub use tree::dir::{DirTree, means_a_directory};
 pub use tree::target::{Existing, TargetState};
 pub use tree::walk::{TreeReader, TreeSource, TreeTarget, TreeWriter};
 pub use tree::{Entries, Entry, Node, Tree, handle};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use checkpoint_storage::{
-    Checkpoint, DirTree, ErrorKind, Existing, Limits, Location, OpenLocation,
+    Checkpoint, DirTree, ErrorKind, Existing, Limits, Location, OpenLocation, means_a_directory,
 };
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use super::{CheckpointRow, DamageRow};
 use crate::exit::{Code, failure};
 use crate::options::LocationArg;
 use crate::output;
-use crate::places::{self, means_a_dir};
+use crate::places;
 use crate::progress::{Counted, Progress};
 
 /// Restore a checkpoint to a directory, or to a file if it is one
@@ -61,7 +61,7 @@ impl Args {
         // Follow links in the operator's path. Links in the checkpoint never lead outside the target.
         let target = Location::from_path(&self.target).directory()?;
         let mut target = target.unwrap_or_else(|| self.target.clone());
-        if means_a_dir(&self.target) {
+        if means_a_directory(&self.target) {
             // Resolving the path has removed the slash.
             target.push("");
         }

@@ -1,6 +1,6 @@
 //! Building a tree, entry by entry in its order.
 
-use super::entries::{Named, NamedKind, Path};
+use super::entries::{CurrentPath, Named, NamedKind};
 use super::{Entry, Item, ItemKind, MAX_PATH_BYTES, Node, Packed, Tree, invalid, time};
 use crate::error::Result;
 
@@ -9,7 +9,7 @@ use crate::error::Result;
 pub(crate) struct TreeBuilder {
     packed: Packed,
     /// The path of the last entry.
-    last: Path,
+    last: CurrentPath,
 }
 
 impl TreeBuilder {

@@ -10,7 +10,7 @@ use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, DirEntry, FileType, Metadata, OpenOptions, ReadDir};
 
-use super::dir::{DirTree, Markers, ends_like_a_dir};
+use super::dir::{DirTree, Markers, means_a_directory};
 #[cfg(target_os = "linux")]
 use super::handle::FileSystem;
 use super::handle::{DirHandle, Failure, FailureKind, FileHandle, Kind, Links, Listed, Stat};
@@ -38,7 +38,7 @@ impl DirTree<Dir> {
         let name = name.to_str();
         let name = name.ok_or_else(|| Failure::from(FailureKind::NotUnicode).at(path))?;
         Ok(Self {
-            must_be_dir: ends_like_a_dir(path),
+            must_be_dir: means_a_directory(path),
             markers: Markers::Ignored,
             ..Self::new(dir, name)?
         })

@@ -25,7 +25,7 @@ pub struct DirTree<D> {
     pub(super) dir: D,
     /// The path without `.` components; empty for the directory itself.
     pub(super) path: PathBuf,
-    /// Whether the path can only mean a directory, because it ends in `/` or `/.`, as in POSIX.
+    /// Whether the path [can only mean a directory](means_a_directory).
     pub(super) must_be_dir: bool,
     pub(super) markers: Markers,
 }
@@ -74,7 +74,7 @@ impl<D: DirHandle> DirTree<D> {
         Ok(Self {
             dir,
             path: plain,
-            must_be_dir: ends_like_a_dir(Path::new(path)),
+            must_be_dir: means_a_directory(path),
             markers: Markers::Believed,
         })
     }
@@ -126,9 +126,9 @@ impl<D: DirHandle> DirTree<D> {
     }
 }
 
-/// Returns whether a path ends in `/`, or in `/.`.
-pub(super) fn ends_like_a_dir(path: &Path) -> bool {
-    let path = path.as_os_str().as_encoded_bytes();
+/// Returns whether a path can only mean a directory, because it ends in `/` or `/.`, as in POSIX.
+pub fn means_a_directory(path: impl AsRef<Path>) -> bool {
+    let path = path.as_ref().as_os_str().as_encoded_bytes();
     let before_dot = path.strip_suffix(b".").unwrap_or(path);
     let last = before_dot.last().copied().map(char::from);
     last.is_some_and(std::path::is_separator)

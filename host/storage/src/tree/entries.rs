@@ -50,7 +50,7 @@ impl ExactSizeIterator for Entries<'_> {}
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cursor {
     place: Place,
-    path: Path,
+    path: CurrentPath,
 }
 
 /// Where the next entry is.
@@ -121,13 +121,13 @@ impl Tree {
 
 /// The path of the last of several entries in the order of a tree.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Path {
+pub(super) struct CurrentPath {
     pub(super) text: String,
     /// The length of the path up to and including each of its names.
     ends: Vec<usize>,
 }
 
-impl Path {
+impl CurrentPath {
     /// Returns the number of names.
     pub(super) fn depth(&self) -> usize {
         self.ends.len()

@@ -6,9 +6,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use checkpoint_storage::means_a_directory;
 
 use crate::exit::{Code, Failure};
-use crate::places::means_a_dir;
 
 /// A report that is yet to be written. It is opened before anything is claimed, so that an unwritable file is reported
 /// before the work and not after it.
@@ -122,7 +122,7 @@ pub(super) struct NewFile {
 
 impl NewFile {
     fn create(target: &Path) -> io::Result<Self> {
-        if means_a_dir(target) {
+        if means_a_directory(target) {
             // Renaming a file to `report/` would fail too, but only after the work.
             return Err(io::ErrorKind::IsADirectory.into());
         }
