@@ -118,6 +118,27 @@ fn an_export_never_replaces_the_location_that_it_reads() {
 }
 
 #[test]
+fn a_file_is_not_exported_to_a_path_that_means_a_directory() {
+    let (place, directory) = (Place::new(), Place::new());
+    place.run("write=x");
+    fs::write(directory.work().join("file"), "x").unwrap();
+    directory.run("save=/data");
+    for end in ["/", "/."] {
+        let to = format!("{}{end}", place.work().join("to").display());
+        for replace in [None, Some("--replace")] {
+            let options: Vec<_> = [Some(to.as_str()), replace].into_iter().flatten().collect();
+            let refused = operate(&place, "export", &options).failed(1);
+            assert!(refused.contains("name the file"), "{refused}");
+        }
+        assert!(!place.work().join("to").exists());
+        // A directory is.
+        let to = format!("{}{end}", directory.work().join("to").display());
+        assert_eq!(operate(&directory, "export", &[&to]).code, Some(0));
+        fs::remove_dir_all(directory.work().join("to")).unwrap();
+    }
+}
+
+#[test]
 fn every_listed_checkpoint_can_be_exported() {
     let place = Place::new();
     place.run("write=one write=two write=three write=four");
