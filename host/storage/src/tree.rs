@@ -297,6 +297,8 @@ mod tests {
             vec![dir(""), file("a"), file("a")],
             vec![dir(""), file("a"), dir("a")],
             vec![dir(""), file("a/b")],
+            vec![dir(""), dir("a"), file("b/c")],
+            vec![dir(""), dir("a"), dir("a/b"), file("b/b/c")],
             vec![dir(""), file("a"), file("a/b")],
             vec![dir(""), link("a", "/etc"), file("a/passwd")],
             vec![dir(""), file(&"a".repeat(MAX_PATH_BYTES + 1))],

@@ -25,11 +25,11 @@ pub(crate) const HOST: &str = "plugin-host";
 
 /// How many plugins behave well in both runs, and how much each computes before each save.
 const OTHERS: usize = 90;
-const MILLIONS: u64 = 20;
+const MILLIONS: u64 = 40;
 
 /// Maximum time per attempt: several times what 100 plugins take together, because a retry would distort the
 /// comparison.
-const TIME: Duration = Duration::from_secs(40);
+const TIME: Duration = Duration::from_secs(60);
 
 const HOSTILE: [&str; 10] = [
     "annotates",
