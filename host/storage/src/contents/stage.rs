@@ -273,22 +273,20 @@ impl Storing {
         let (mut rest, mut list) = (Bytes::from(bytes), Vec::new());
         while !rest.is_empty() {
             let known = self.packer.known().clone();
-            let prepared_nodes = blocking::run(threads, move || {
-                let mut taken = 0;
-                let nodes = std::iter::from_fn(|| {
-                    let node = (taken < sizes.batch)
-                        .then(|| cutter::next_piece(&mut rest, sizes.nodes))
-                        .flatten()?;
+            let batch = blocking::run(threads, move || {
+                let (mut nodes, mut taken) = (Vec::new(), 0);
+                while taken < sizes.batch
+                    && let Some(node) = cutter::next_piece(&mut rest, sizes.nodes)
+                {
                     taken += node.len();
-                    Some(node)
-                });
+                    nodes.push(node);
+                }
                 // Each is compressed alone, so that it can be read alone.
-                let prepared = packer::prepare(nodes.collect(), &known, 0);
-                (rest, prepared)
+                (packer::prepare(nodes, &known, 0), rest)
             });
-            let prepared;
-            (rest, prepared) = prepared_nodes.await?;
-            for prepared in prepared {
+            let (batch, left) = batch.await?;
+            rest = left;
+            for prepared in batch {
                 self.packer.add(prepared, &mut list).await?;
             }
         }
