@@ -13,6 +13,7 @@
 //! | `stream=COUNT`, `stream-dropped=COUNT`, `read-stream` | streams that many random bytes and commits, or drops the stream; or reads the checkpoint as a stream |
 //! | `which`, `which-stream`, `which-restored=PATH` | reads or restores the checkpoint, and prints which one it is |
 //! | `limits`, `save-due` | calls the function of that name |
+//! | `until-save-due` | computes until a save is due |
 //! | `until-stopping` | computes until the host asks it to stop |
 //! | `store=STEP`, `load` | saves or loads a struct with this number through serde |
 //! | `compute=ROUNDS=SIZE` | modifies a state of that many bytes in each round, and saves it whenever a save is due |
@@ -136,6 +137,10 @@ fn act(verb: &str, rest: &str, options: SaveOptions) -> Result<String, Error> {
         },
         "limits" => format!("{:?}", task_checkpoint::limits()?),
         "save-due" => task_checkpoint::save_due().to_string(),
+        "until-save-due" => {
+            while !task_checkpoint::save_due() {}
+            "true".into()
+        }
         "until-stopping" => {
             while task_checkpoint::stopping().is_none() {}
             "told".into()
