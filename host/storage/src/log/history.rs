@@ -16,8 +16,9 @@ use crate::location::OpenLocation;
 use crate::log::predecessors::Identity;
 use crate::log::slot::{self, Sized};
 
-/// How often a location is read again while its owner prunes it. The owner has committed each time.
-pub(crate) const MAX_READS: usize = 16;
+/// How often a location is read again while its owner prunes it. The owner has committed each time. One that saves all
+/// the time disturbs most reads, but not so many in a row.
+pub(crate) const MAX_READS: usize = 64;
 
 /// How many records are read at once. They are small, and a storage may take long to answer each request.
 const READS: usize = 32;
@@ -59,20 +60,26 @@ pub struct Damage {
     pub reason: String,
 }
 
-/// Who may commit while a location is read.
+/// Who reads a location.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Beside {
-    Nobody,
-    /// Its owner, whoever that is.
-    Owner,
+enum Reader {
+    /// The attempt of this epoch. Nobody may commit meanwhile.
+    Owner(u64),
+    /// Anyone, beside an owner who may commit.
+    Other,
 }
 
-impl Beside {
+impl Reader {
     /// Lists the log.
     async fn list(self, location: &OpenLocation) -> Result<Vec<u64>> {
-        match self {
-            Self::Nobody => slot::list(location).await,
-            Self::Owner => slot::list_beside_owner(location).await,
+        let Self::Owner(epoch) = self else {
+            return slot::list_beside_owner(location).await;
+        };
+        let sequences = slot::list(location).await?;
+        // What a newer attempt keeps is its own to decide.
+        match sequences.last() == Some(&epoch) {
+            true => Ok(sequences),
+            false => Err(Error::fenced()),
         }
     }
 }
@@ -86,23 +93,26 @@ impl History {
         // A claim may lie where a commit was when the log was listed: a claim that landed late, in
         // a slot that its owner has pruned. It must not be mistaken for a sign that nothing was
         // saved.
-        Self::load_settled(location, Beside::Owner).await
+        Self::load_settled(location, Reader::Other).await
     }
 
-    /// Like [`load`](Self::load), but after a claim. If this lists no record above the claim, no
-    /// older attempt can commit any more, so the newest commit stays.
-    pub(crate) async fn load_claimed(location: &OpenLocation) -> Result<Self> {
-        Self::load_settled(location, Beside::Nobody).await
+    /// Like [`load`](Self::load), but by the attempt that has claimed the location with this epoch. If this lists no
+    /// record above the claim, no older attempt can commit any more, so the newest commit stays.
+    ///
+    /// # Errors
+    /// `Fenced` if there is a record above the claim.
+    pub(crate) async fn load_claimed(location: &OpenLocation, epoch: u64) -> Result<Self> {
+        Self::load_settled(location, Reader::Owner(epoch)).await
     }
 
     /// Reads until no concurrent change can affect the answer.
-    async fn load_settled(location: &OpenLocation, beside: Beside) -> Result<Self> {
+    async fn load_settled(location: &OpenLocation, reader: Reader) -> Result<Self> {
         for _ in 0..MAX_READS {
-            let history = Self::load_once(location, beside).await?;
-            let is_doubtful = history.incomplete || (history.claimed && beside == Beside::Owner);
+            let history = Self::load_once(location, reader).await?;
+            let is_doubtful = history.incomplete || (history.claimed && reader == Reader::Other);
             // A listed record is gone. A live owner may have pruned it: then the log has a newer
             // end. If it has not, the record is damaged.
-            if !is_doubtful || beside.list(location).await? == history.sequences {
+            if !is_doubtful || reader.list(location).await? == history.sequences {
                 return Ok(history);
             }
         }
@@ -110,9 +120,9 @@ impl History {
         Err(Error::new(ErrorKind::Unavailable, what))
     }
 
-    async fn load_once(location: &OpenLocation, beside: Beside) -> Result<Self> {
+    async fn load_once(location: &OpenLocation, reader: Reader) -> Result<Self> {
         let mut history = Self {
-            sequences: beside.list(location).await?,
+            sequences: reader.list(location).await?,
             ..Self::default()
         };
         let retained = history.find_newest(location).await?;

@@ -6,7 +6,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::blocking;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::location::OpenLocation;
 use crate::log::history::History;
 use crate::log::sweep::{self, Leftovers};
@@ -75,11 +75,7 @@ impl Holdings {
 fn start(location: &OpenLocation, epoch: u64) -> BoxFuture<'static, Result<Held>> {
     let location = location.clone();
     blocking::start(async move {
-        let mut history = History::load_claimed(&location).await?;
-        // What a newer attempt keeps is its own to decide.
-        if history.sequences.last() != Some(&epoch) {
-            return Err(Error::fenced());
-        }
+        let mut history = History::load_claimed(&location, epoch).await?;
         let leftovers = sweep::find(&location, epoch, &mut history).await?;
         Ok(Held { history, leftovers })
     })

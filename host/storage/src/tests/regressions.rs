@@ -1,5 +1,6 @@
 //! Faults that the simulation has found, one test each.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,9 +9,10 @@ use object_store::ObjectStoreExt;
 
 use super::faulty_store::{Fault, FaultyStore};
 use super::noise::noise;
-use super::{at, begin, begin_keeping, memory, prune, text};
+use super::{at, begin, begin_keeping, checkpoints, memory, prune, text};
 use crate::contents::read::list_objects;
 use crate::error::{ErrorKind, Result};
+use crate::location::OpenLocation;
 use crate::metadata::Metadata;
 use crate::paths;
 use crate::{Attempt, Saved};
@@ -62,6 +64,60 @@ async fn a_deletion_delivered_twice_is_not_taken_for_ignored_conditions() {
     });
     let newcomer = begin(&at(store)).await;
     assert_eq!(text(&newcomer).await.as_deref(), Some("three"));
+}
+
+/// Lets an owner that keeps one checkpoint save so many times, each time when a record is read, and prune the one before.
+async fn disturb(store: &FaultyStore, location: &OpenLocation, owner: &Attempt, times: usize) {
+    let inner = location.store();
+    let mut records = VecDeque::new();
+    for _ in 0..=times {
+        let saved = owner.write("contents".into()).await.unwrap();
+        let path = paths::record(location.prefix(), saved.sequence);
+        let record = inner.get(&path).await.unwrap();
+        records.push_back((path, record.bytes().await.unwrap()));
+    }
+    owner.settle().await;
+    let ((first, record), (last, _)) = (&records[0], &records[times]);
+    inner.put(first, record.clone().into()).await.unwrap();
+    inner.delete(last).await.unwrap();
+    let location = location.clone();
+    store.plan(move |op| {
+        if op.verb == "get"
+            && records.len() > 1
+            && let Some((pruned, _)) = records.pop_front()
+        {
+            let (saved, record) = &records[0];
+            let put = location.store().put(saved, record.clone().into());
+            put.now_or_never().unwrap().unwrap();
+            let delete = location.store().delete(&pruned);
+            delete.now_or_never().unwrap().unwrap();
+        }
+        None
+    });
+}
+
+/// A reader gave up after 16 reads.
+#[tokio::test]
+async fn a_reader_outlasts_an_owner_that_prunes_what_it_has_listed() {
+    let (inner, location) = memory();
+    let owner = begin_keeping(&location, 1).await;
+    let store = FaultyStore::new(inner);
+    disturb(&store, &location, &owner, 40).await;
+    assert_eq!(checkpoints(&at(store)).await, [42]);
+}
+
+/// Its first save failed as `Unavailable`: it read the location for as long as the newer attempt pruned what it had listed.
+#[tokio::test]
+async fn a_fenced_attempt_is_told_so_beside_a_newer_one_that_saves_all_the_time() {
+    let (inner, location) = memory();
+    let store = FaultyStore::new(inner);
+    // So that the first save reads what the location holds.
+    store.plan(|op| (op.verb == "list" && op.path.contains("data")).then_some(Fault::Fails));
+    let stale = begin(&at(store.clone())).await;
+    let newer = begin_keeping(&location, 1).await;
+    disturb(&store, &location, &newer, 200).await;
+    let refused = stale.write("stale".into()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Fenced, "{refused}");
 }
 
 async fn save_as_a_stream(attempt: &Arc<Attempt>, contents: Bytes) -> Result<Saved> {
