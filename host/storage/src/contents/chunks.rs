@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::blocking::{self, Threads};
 use crate::cancel::Cancel;
-use crate::contents::cutter::{self, Cutter};
+use crate::contents::cutter::{self, Copier, Cutter};
 use crate::contents::sizes::Sizes;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
@@ -28,6 +28,7 @@ enum Source<'a> {
     /// In borrowed memory that no other thread may access; copied and cut a batch at a time.
     Borrowed {
         rest: &'a [u8],
+        copier: Copier,
         ready: VecDeque<Bytes>,
     },
     Tree(&'a mut TreeChunks),
@@ -49,6 +50,7 @@ impl<'a> Chunks<'a> {
     pub(crate) fn borrowed(contents: &'a [u8]) -> Self {
         Self::of(Source::Borrowed {
             rest: contents,
+            copier: Copier::default(),
             ready: VecDeque::new(),
         })
     }
@@ -78,9 +80,13 @@ impl<'a> Chunks<'a> {
         let cut = sizes.chunks_at(self.position);
         let chunk = match &mut self.source {
             Source::Whole(rest) => cutter::next_piece(rest, cut),
-            Source::Borrowed { rest, ready } => {
+            Source::Borrowed {
+                rest,
+                copier,
+                ready,
+            } => {
                 if ready.is_empty() {
-                    *ready = cutter::copy_batch(rest, self.position, sizes);
+                    *ready = copier.next_batch(rest, self.position, sizes);
                 }
                 ready.pop_front()
             }

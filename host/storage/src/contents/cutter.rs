@@ -14,22 +14,64 @@ pub(crate) fn next_piece(rest: &mut Bytes, sizes: CutSizes) -> Option<Bytes> {
     (!rest.is_empty()).then(|| rest.split_to(length(rest, sizes)))
 }
 
-/// Cuts the next pieces from borrowed bytes, as many as a thread takes at a time, and copies them together: that takes
-/// one allocation instead of one for each. The bytes begin at `position` of the contents.
-pub(crate) fn copy_batch(rest: &mut &[u8], position: u64, sizes: &Sizes) -> VecDeque<Bytes> {
-    let (mut lengths, mut taken) = (Vec::new(), 0);
-    while let Some(next) = rest.get(taken..).filter(|next| !next.is_empty())
-        && taken < sizes.batch
-    {
-        let length = length(next, sizes.chunks_at(position + taken as u64));
-        lengths.push(length);
-        taken += length;
+/// The most buffers that are kept. Fewer are in use at once, unless something holds a piece for long.
+const MAX_BUFFERS: usize = 128;
+
+/// Cuts borrowed bytes, and copies the pieces.
+#[derive(Debug, Default)]
+pub(crate) struct Copier {
+    /// What held copies, the oldest first. Most of it is free again after a few objects. Fresh memory would take longer
+    /// than copying, because the system clears it.
+    buffers: VecDeque<BytesMut>,
+    /// The size of each.
+    buffer_bytes: usize,
+}
+
+impl Copier {
+    /// Returns the next pieces, as many as a thread takes at a time. The bytes begin at `position` of the contents.
+    pub(crate) fn next_batch(
+        &mut self,
+        rest: &mut &[u8],
+        position: u64,
+        sizes: &Sizes,
+    ) -> VecDeque<Bytes> {
+        let (mut lengths, mut taken) = (Vec::new(), 0);
+        while let Some(next) = rest.get(taken..).filter(|next| !next.is_empty())
+            && taken < sizes.batch
+        {
+            let length = length(next, sizes.chunks_at(position + taken as u64));
+            lengths.push(length);
+            taken += length;
+        }
+        let longest = sizes.batch + sizes.chunks_at(position + sizes.batch as u64).max;
+        let mut copy = self.buffer(longest, rest.len());
+        let (batch, after) = rest.split_at(taken.min(rest.len()));
+        *rest = after;
+        copy.extend_from_slice(batch);
+        let pieces = lengths.into_iter();
+        let pieces = pieces.map(|length| copy.split_to(length).freeze());
+        let pieces = pieces.collect();
+        self.buffers.push_back(copy);
+        pieces
     }
-    let (batch, after) = rest.split_at(taken.min(rest.len()));
-    *rest = after;
-    let mut copy = Bytes::copy_from_slice(batch);
-    let pieces = lengths.into_iter();
-    pieces.map(|length| copy.split_to(length)).collect()
+
+    /// Returns an empty buffer for a batch of what is left, which has at most `longest` bytes.
+    fn buffer(&mut self, longest: usize, left: usize) -> BytesMut {
+        if self.buffer_bytes != longest {
+            self.buffers.clear();
+            self.buffer_bytes = longest;
+        }
+        let bytes = longest.min(left);
+        if let Some(oldest) = self.buffers.front_mut()
+            && oldest.try_reclaim(bytes)
+        {
+            return self.buffers.pop_front().unwrap_or_default();
+        }
+        if self.buffers.len() >= MAX_BUFFERS {
+            self.buffers.pop_front();
+        }
+        BytesMut::with_capacity(bytes)
+    }
 }
 
 /// Cuts contents that arrive in parts. The boundaries of the parts do not affect the cuts.
@@ -170,9 +212,10 @@ mod tests {
         assert!(parts == whole);
 
         let (mut rest, mut copied) = (&contents[..], Vec::new());
+        let mut copier = Copier::default();
         while !rest.is_empty() {
             let position = contents.len() - rest.len();
-            copied.extend(copy_batch(&mut rest, position as u64, &sizes));
+            copied.extend(copier.next_batch(&mut rest, position as u64, &sizes));
         }
         assert!(copied == whole);
     }
