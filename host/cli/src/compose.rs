@@ -1,25 +1,47 @@
 //! Plugs the import into a task, as a component.
 
+use std::io::{self, Read};
+
 use anyhow::Context;
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, NodeKind, PackageId, PlugError};
 
 use crate::exit::{Code, failure};
 
-/// Includes a component, which the build script has compressed.
-macro_rules! component {
-    ($name:literal) => {
-        include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".lz4"))
-    };
+/// The components, which the build script has compressed: each after its size, in the order of [`Plug`].
+const COMPONENTS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/components.zst"));
+
+/// A component that is plugged into a task.
+#[derive(Clone, Copy, Debug)]
+enum Plug {
+    /// The import over WASI 0.2, with directories only.
+    Local,
+    /// The import with S3 as well, over `wasi:http`.
+    S3,
+    /// The same two with version 0.3 as well, which need a host with WASI 0.3.
+    LocalP3,
+    S3P3,
 }
 
-/// The import over WASI 0.2, with directories only.
-const LOCAL: &[u8] = component!("component.wasm");
-/// The import with S3 as well, over `wasi:http`.
-const S3: &[u8] = component!("component-s3.wasm");
-/// The same two with version 0.3 as well, which need a host with WASI 0.3.
-const LOCAL_P3: &[u8] = component!("component-p3.wasm");
-const S3_P3: &[u8] = component!("component-p3-s3.wasm");
+impl Plug {
+    fn bytes(self) -> io::Result<Vec<u8>> {
+        let mut components = zstd::Decoder::new(COMPONENTS)?;
+        for _ in 0..self as usize {
+            let mut other = sized(&mut components)?;
+            io::copy(&mut other, &mut io::sink())?;
+        }
+        let mut bytes = Vec::new();
+        sized(&mut components)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// Returns the next component.
+fn sized<R: Read>(mut components: R) -> io::Result<io::Take<R>> {
+    let mut size = [0; 8];
+    components.read_exact(&mut size)?;
+    Ok(components.take(u64::from_le_bytes(size)))
+}
 
 /// The prefix of the imports that are plugged.
 const OURS: &str = "task:checkpoint/";
@@ -66,13 +88,13 @@ pub(crate) fn compose(task: &[u8], store: StoreKind) -> anyhow::Result<Composed>
         return Err(failure(Code::UnknownImport, what));
     }
     let needs_p3 = imports.iter().any(|name| is_p3(name));
-    let host = match (store, needs_p3) {
-        (StoreKind::Directories, false) => LOCAL,
-        (StoreKind::Directories, true) => LOCAL_P3,
-        (StoreKind::S3, false) => S3,
-        (StoreKind::S3, true) => S3_P3,
+    let plug = match (store, needs_p3) {
+        (StoreKind::Directories, false) => Plug::Local,
+        (StoreKind::Directories, true) => Plug::LocalP3,
+        (StoreKind::S3, false) => Plug::S3,
+        (StoreKind::S3, true) => Plug::S3P3,
     };
-    let host = lz4_flex::decompress_size_prepended(host)?;
+    let host = plug.bytes().context("cannot unpack the import")?;
     let host = register(&mut graph, "checkpoint:host", &host)?;
     match wac_graph::plug(&mut graph, vec![host], task) {
         // If nothing was plugged, `check` names the first import that is left open.
