@@ -24,8 +24,8 @@ const LARGEST: usize = 256 * MIB;
 const WRITES: [(&str, usize, usize, Target); 4] = [
     ("1 KiB", 1024, 100, Target::Nothing),
     ("1 MiB", MIB, 50, Target::AtMost(1.1)),
-    ("64 MiB", 64 * MIB, 2 * ROUNDS, Target::AtMost(1.1)),
-    ("256 MiB", LARGEST, ROUNDS, Target::AtMost(1.1)),
+    ("64 MiB", 64 * MIB, 2 * ROUNDS, Target::AtMost(1.05)),
+    ("256 MiB", LARGEST, ROUNDS, Target::AtMost(1.05)),
 ];
 
 /// Compares a background save with a memcpy, because it returns once the host has its own copy.
@@ -45,7 +45,7 @@ pub(crate) async fn background() {
         waits.push(ratio(wait, copy));
     }
     let what = "background save of 256 MiB: time in a guest / one memcpy";
-    row(what, waits, Target::AtMost(2.0));
+    row(what, waits, Target::AtMost(1.3));
 }
 
 pub(crate) async fn write() {

@@ -57,7 +57,7 @@ pub(crate) async fn gib() {
         last = Some((raw, ours));
     }
     let (raw, ours) = last.unwrap();
-    let target = Target::AtLeast(0.8);
+    let target = Target::AtLeast(1.0);
     row("save 1 GiB of new bytes: speed / raw puts", saves, target);
     note(&format!("{}; raw {}", ours.save.1, raw.save.1));
     row(
@@ -146,7 +146,7 @@ pub(crate) async fn change() {
     row(
         "save again after 1 % changed: bytes uploaded / changed",
         ratios,
-        Target::AtMost(2.0),
+        Target::AtMost(1.2),
     );
     note(&asked);
 }
@@ -176,7 +176,7 @@ pub(crate) async fn small() {
     row(
         "write 1 KiB: time / one raw put",
         ratios,
-        Target::AtMost(1.2),
+        Target::AtMost(1.1),
     );
     let each = disk.take(WRITES as u64);
     note(&format!(
