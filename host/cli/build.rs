@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// The folder into which `.ci/package` puts the components. A checkout does not have it.
 const PREBUILT: &str = "prebuilt";
-/// The features and the file name of each component.
+/// The features and the file name of each component, in the order of `Plug` in `src/compose.rs`.
 const COMPONENTS: [(&str, &str); 4] = [
     ("", "component.wasm"),
     ("s3", "component-s3.wasm"),
