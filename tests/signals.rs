@@ -58,12 +58,13 @@ fn a_task_that_ignores_a_signal_and_ends_keeps_its_own_result() {
     // So that nothing but the signal makes a save due.
     let cli = place.cli().options(["--save-every", "1h"]);
     // `save-due` only says when to save.
-    let mut running = cli.verbs("write=one until-save-due").start();
+    let mut running = cli.verbs("write=one save-due until-save-due").start();
     assert_eq!(running.line(), Some("write 2"));
+    assert_eq!(running.line(), Some("save-due false"));
     running.signal(Signal::TERM);
     let outcome = running.finish();
     assert_eq!(outcome.code, Some(0), "{}", outcome.text());
-    assert_eq!(outcome.lines[1..], ["until-save-due true"]);
+    assert_eq!(outcome.lines[2..], ["until-save-due true"]);
 }
 
 #[test]

@@ -62,10 +62,9 @@ impl Copier {
             self.buffer_bytes = longest;
         }
         let bytes = longest.min(left);
-        if let Some(oldest) = self.buffers.front_mut()
-            && oldest.try_reclaim(bytes)
-        {
-            return self.buffers.pop_front().unwrap_or_default();
+        let free = |oldest: &mut BytesMut| oldest.try_reclaim(bytes);
+        if let Some(free) = self.buffers.pop_front_if(free) {
+            return free;
         }
         if self.buffers.len() >= MAX_BUFFERS {
             self.buffers.pop_front();
@@ -218,5 +217,19 @@ mod tests {
             copied.extend(copier.next_batch(&mut rest, position as u64, &sizes));
         }
         assert!(copied == whole);
+    }
+
+    #[test]
+    fn the_memory_of_a_copy_is_used_again_once_nobody_needs_the_copy() {
+        let sizes = Sizes::small();
+        let contents = noise(2, 256 << 10);
+        let (mut rest, mut copier) = (&contents[..], Copier::default());
+        while !rest.is_empty() {
+            let position = contents.len() - rest.len();
+            let pieces = copier.next_batch(&mut rest, position as u64, &sizes);
+            let copied = Vec::from(pieces).concat();
+            assert!(contents[position..].starts_with(&copied));
+        }
+        assert_eq!(copier.buffers.len(), 1);
     }
 }

@@ -17,7 +17,7 @@ use crate::log::predecessors::Identity;
 use crate::log::slot::{self, Sized};
 
 /// How often a location is read again while its owner prunes it. The owner has committed each time. One that saves all
-/// the time disturbs most reads, but not so many in a row.
+/// the time disturbs most reads, but hardly so many in a row.
 pub(crate) const MAX_READS: usize = 64;
 
 /// How many records are read at once. They are small, and a storage may take long to answer each request.
