@@ -8,7 +8,7 @@
 //! | `burst=COUNT` | makes that many writes at once, the first of them a large one, and prints whether any were refused |
 //! | `held=SIZE=SIZE` | makes two writes of these sizes at once, and prints whether any were refused |
 //! | `flood=COUNT=SIZE` | makes that many writes of that size at once, and prints whether any were refused |
-//! | `reads=COUNT` | makes that many reads at once, and prints whether any were refused |
+//! | `reads=COUNT` | makes that many reads at once, keeps what they return, and prints whether any were refused |
 //! | `mixed` | begins writes, makes calls of version 0.2 meanwhile, and prints whether all succeeded |
 //! | `waits=SIZE=ROUNDS` | prints how many microseconds a save of that size takes to begin, and one in the background of version 0.2 |
 //! | `stream=SIZE` | streams that many bytes, and reads them back |
@@ -109,12 +109,11 @@ async fn act(verb: &str, rest: &str) -> Result<String> {
         }
         "reads" => {
             let reads: Vec<_> = (0..first).map(|_| Box::pin(p3::read())).collect();
-            let mut refused = 0;
-            // Each result is dropped as it comes.
+            let (mut kept, mut refused) = (Vec::new(), 0);
             let mut reads: FuturesUnordered<_> = reads.into_iter().collect();
             while let Some(read) = reads.next().await {
                 match read {
-                    Ok(_) => {}
+                    Ok(read) => kept.push(read),
                     Err(Error::QuotaExceeded(_)) => refused += 1,
                     Err(error) => return Err(error),
                 }
