@@ -25,9 +25,7 @@ use crate::cancel::{CancelOnDrop, Running};
 use crate::checkpoint::{Checkpoint, CheckpointInfo};
 use crate::contents::lease::{Lease, Purpose};
 use crate::contents::stage::{Stage, Stored};
-#[cfg(doc)]
-use crate::error::ErrorKind;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::Description;
 use crate::inspect::prune::PrunePlan;
 use crate::limits::{Limits, SaveRate};
@@ -422,6 +420,13 @@ impl Attempt {
         state.ready().await?;
         state.writer.discard_unused().await;
         Ok(state.writer.stage(self.limits))
+    }
+
+    /// After a save has failed for this reason, deletes what it has stored if other saves in flight may need the room.
+    pub(crate) async fn failed(&self, error: &Error) {
+        if error.kind() == ErrorKind::QuotaExceeded {
+            self.state.lock().await.writer.discard_unused().await;
+        }
     }
 
     pub(crate) async fn commit(&self, draft: Draft, stored: Stored) -> Result<Saved> {

@@ -1,10 +1,12 @@
 //! The contents of checkpoints: cut into chunks, packed into data objects, and read back.
 
+mod buffers;
 pub(crate) mod chunks;
 pub(crate) mod codec;
 pub(crate) mod cutter;
 pub(crate) mod dedup;
 pub(crate) mod lease;
+pub(crate) mod list;
 pub(crate) mod objects;
 pub(crate) mod packer;
 pub(crate) mod read;

@@ -2,8 +2,8 @@
 //! million files whose paths take 3 GB.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::cli::Cli;
@@ -25,9 +25,11 @@ const FILES: usize = 1_000_000 - 1 - LEVELS;
 
 pub(crate) async fn memory() {
     const IMPORT: &str = "import 4 GiB: peak memory in MiB";
+    const SCATTERED: &str = "import again, scattered changes: peak memory in MiB";
     const EXPORT: &str = "export 4 GiB: peak memory in MiB";
     if !cfg!(target_os = "linux") {
         skipped(IMPORT, "Linux, for /proc/PID/status");
+        skipped(SCATTERED, "Linux, for /proc/PID/status");
         skipped(EXPORT, "Linux, for /proc/PID/status");
         return;
     }
@@ -37,6 +39,9 @@ pub(crate) async fn memory() {
     write(&source);
     let import = peak_mib("import", [&source, &location]);
     row(IMPORT, vec![import], Target::AtMost(LARGE_MIB));
+    change_pages(&source);
+    let again = peak_mib("import", [&source, &location]);
+    row(SCATTERED, vec![again], Target::AtMost(LARGE_MIB));
     // Limits the disk space to two copies.
     fs::remove_file(&source).unwrap();
     let export = peak_mib("export", [&location, &target]);
@@ -98,6 +103,15 @@ fn write(path: &Path) {
     let part = 16 * MIB;
     for n in 0..SIZE / part {
         file.write_all(&noise(n as u64, part)).unwrap();
+    }
+}
+
+/// Changes a page in every 4 MiB.
+fn change_pages(path: &Path) {
+    let mut file = OpenOptions::new().write(true).open(path).unwrap();
+    for n in 0..SIZE / (4 * MIB) {
+        file.seek(SeekFrom::Start((n * 4 * MIB) as u64)).unwrap();
+        file.write_all(&noise(n as u64, 4096)).unwrap();
     }
 }
 

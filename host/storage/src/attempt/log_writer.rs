@@ -10,9 +10,10 @@ use tracing::{debug, info, warn};
 
 use crate::blocking::Background;
 use crate::checkpoint::Checkpoint;
+use crate::contents::dedup::StoredChunks;
 use crate::contents::lease::{Lease, Leases, Purpose};
 use crate::contents::objects::{Objects, SizedObject, StagedObjects};
-use crate::contents::stage::{Stage, Stored, StoredChunks};
+use crate::contents::stage::{Stage, Stored};
 use crate::contents::usage::{Usage, sum};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Commit, LocationId, MAX_RETAINED, ObjectRef, Record};

@@ -89,14 +89,18 @@ impl<'a> Save<'a> {
             None => self.attempt.admit(&self.metadata)?,
         }
         .used();
-        match self.try_once().await {
+        let saved = match self.try_once().await {
             // The data to be reused is damaged: store everything again.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 self.attempt.mark_corrupt(error).await?;
                 self.try_once().await
             }
             saved => saved,
+        };
+        if let Err(error) = &saved {
+            self.attempt.failed(error).await;
         }
+        saved
     }
 
     async fn try_once(&mut self) -> Result<Saved> {
@@ -109,7 +113,8 @@ impl<'a> Save<'a> {
             }
             Source::Borrowed(contents) => {
                 let tree = single_file(self.attempt, &stage, contents.len())?;
-                let storing = stage.store(Chunks::borrowed(contents)).await?;
+                let sizes = *stage.location.environment().sizes();
+                let storing = stage.store(Chunks::borrowed(contents, &sizes)).await?;
                 storing.describe(tree).await?
             }
             Source::Tree(source) => {

@@ -1,6 +1,5 @@
 //! The sources of a save's contents, in chunks: memory, a tree outside the storage, or a stream.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 
 use bytes::Bytes;
@@ -8,104 +7,87 @@ use tokio::sync::mpsc;
 
 use crate::blocking::{self, Threads};
 use crate::cancel::Cancel;
-use crate::contents::cutter::{self, Copier, Cutter};
+use crate::contents::cutter::{self, Cutter};
 use crate::contents::sizes::Sizes;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tree::Tree;
 use crate::tree::walk::TreeReader;
 
-/// Contents that are consumed chunk by chunk.
-pub(crate) struct Chunks<'a> {
-    source: Source<'a>,
-    /// The size of the chunks that were taken.
-    position: u64,
-}
+/// Contents that are consumed in chunks, as many at a time as one thread takes.
+pub(crate) struct Chunks<'a>(Source<'a>);
 
 enum Source<'a> {
     /// In memory; cut without a copy.
-    Whole(Bytes),
-    /// In borrowed memory that no other thread may access; copied and cut a batch at a time.
+    Whole {
+        rest: Bytes,
+        /// The size of the chunks that were taken.
+        position: u64,
+    },
+    /// In borrowed memory that no other thread may access.
     Borrowed {
         rest: &'a [u8],
-        copier: Copier,
-        ready: VecDeque<Bytes>,
+        cutter: Cutter,
     },
     Tree(&'a mut TreeChunks),
     Stream(&'a mut StreamChunks),
 }
 
 impl<'a> Chunks<'a> {
-    fn of(source: Source<'a>) -> Self {
-        Self {
-            source,
-            position: 0,
-        }
-    }
-
     pub(crate) fn whole(contents: Bytes) -> Self {
-        Self::of(Source::Whole(contents))
+        Self(Source::Whole {
+            rest: contents,
+            position: 0,
+        })
     }
 
-    pub(crate) fn borrowed(contents: &'a [u8]) -> Self {
-        Self::of(Source::Borrowed {
+    pub(crate) fn borrowed(contents: &'a [u8], sizes: &Sizes) -> Self {
+        Self(Source::Borrowed {
             rest: contents,
-            copier: Copier::default(),
-            ready: VecDeque::new(),
+            cutter: Cutter::of_size(*sizes, contents.len()),
         })
     }
 
     pub(crate) fn tree(chunks: &'a mut TreeChunks) -> Self {
-        Self::of(Source::Tree(chunks))
+        Self(Source::Tree(chunks))
     }
 
     pub(crate) fn stream(chunks: &'a mut StreamChunks) -> Self {
-        Self::of(Source::Stream(chunks))
+        Self(Source::Stream(chunks))
     }
 
-    /// Returns the next chunks, as many as a thread takes at a time; none at the end.
+    /// Returns the next chunks; none at the end. They share memory, which nothing else is in.
     pub(crate) async fn next_batch(&mut self, sizes: &Sizes) -> Result<Vec<Bytes>> {
-        let (mut batch, mut batch_bytes) = (Vec::new(), 0);
-        while batch_bytes < sizes.batch {
-            let Some(chunk) = self.next(sizes).await? else {
-                break;
-            };
-            batch_bytes += chunk.len();
-            batch.push(chunk);
-        }
-        Ok(batch)
-    }
-
-    async fn next(&mut self, sizes: &Sizes) -> Result<Option<Bytes>> {
-        let cut = sizes.chunks_at(self.position);
-        let chunk = match &mut self.source {
-            Source::Whole(rest) => cutter::next_piece(rest, cut),
-            Source::Borrowed {
-                rest,
-                copier,
-                ready,
-            } => {
-                if ready.is_empty() {
-                    *ready = copier.next_batch(rest, self.position, sizes);
+        match &mut self.0 {
+            Source::Whole { rest, position } => {
+                let (mut batch, end) = (Vec::new(), *position + sizes.batch as u64);
+                while *position < end
+                    && let Some(chunk) = cutter::next_piece(rest, sizes.chunks_at(*position))
+                {
+                    *position += chunk.len() as u64;
+                    batch.push(chunk);
                 }
-                ready.pop_front()
+                Ok(batch)
             }
-            Source::Tree(tree) => tree.next().await?,
-            Source::Stream(stream) => stream.next().await?,
-        };
-        self.position += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
-        Ok(chunk)
+            Source::Borrowed { rest, cutter } => {
+                cutter.take(rest);
+                Ok(match rest.is_empty() {
+                    true => cutter.finish(),
+                    false => cutter.cut(),
+                })
+            }
+            Source::Tree(tree) => tree.next_batch().await,
+            Source::Stream(stream) => stream.next_batch().await,
+        }
     }
 }
 
 type Filling = Pin<Box<dyn Future<Output = Result<Result<Filled>>> + Send>>;
 
-/// The chunks of a tree's files. One segment is read and cut while the chunks of the previous one
-/// are consumed.
+/// The chunks of a tree's files. One batch is read and cut while the one before it is consumed.
 pub(crate) struct TreeChunks {
     threads: Threads,
     filling: Option<Filling>,
-    ready: VecDeque<Bytes>,
     ended: Option<Box<dyn TreeReader>>,
     cancel: Cancel,
 }
@@ -113,7 +95,7 @@ pub(crate) struct TreeChunks {
 struct Filled {
     reader: Box<dyn TreeReader>,
     cutter: Cutter,
-    chunks: VecDeque<Bytes>,
+    chunks: Vec<Bytes>,
     ended: bool,
 }
 
@@ -128,7 +110,6 @@ impl TreeChunks {
         let mut chunks = Self {
             threads: environment.threads(),
             filling: None,
-            ready: VecDeque::new(),
             ended: None,
             cancel,
         };
@@ -142,23 +123,18 @@ impl TreeChunks {
         self.filling = Some(Box::pin(filling));
     }
 
-    async fn next(&mut self) -> Result<Option<Bytes>> {
-        loop {
-            if let Some(chunk) = self.ready.pop_front() {
-                return Ok(Some(chunk));
-            }
-            let Some(filling) = &mut self.filling else {
-                return Ok(None);
-            };
-            let filled = filling.await;
-            self.filling = None;
-            let filled = filled??;
-            self.ready = filled.chunks;
-            match filled.ended {
-                true => self.ended = Some(filled.reader),
-                false => self.fill(filled.reader, filled.cutter),
-            }
+    async fn next_batch(&mut self) -> Result<Vec<Bytes>> {
+        let Some(filling) = &mut self.filling else {
+            return Ok(Vec::new());
+        };
+        let filled = filling.await;
+        self.filling = None;
+        let filled = filled??;
+        match filled.ended {
+            true => self.ended = Some(filled.reader),
+            false => self.fill(filled.reader, filled.cutter),
         }
+        Ok(filled.chunks)
     }
 
     /// Returns the tree, after its last chunk was taken.
@@ -198,7 +174,8 @@ pub(crate) struct StreamChunks {
     threads: Threads,
     parts: mpsc::Receiver<Part>,
     cutter: Cutter,
-    ready: VecDeque<Bytes>,
+    /// What the cutter has not taken yet.
+    rest: Bytes,
     ended: bool,
 }
 
@@ -218,7 +195,7 @@ pub(crate) fn stream(environment: &Environment) -> (StreamWriter, StreamChunks) 
         threads: environment.threads(),
         parts,
         cutter: Cutter::new(*environment.sizes()),
-        ready: VecDeque::new(),
+        rest: Bytes::new(),
         ended: false,
     };
     (StreamWriter(sender), chunks)
@@ -239,13 +216,11 @@ impl StreamWriter {
 }
 
 impl StreamChunks {
-    async fn next(&mut self) -> Result<Option<Bytes>> {
-        loop {
-            if let Some(chunk) = self.ready.pop_front() {
-                return Ok(Some(chunk));
-            }
-            if self.ended {
-                return Ok(None);
+    async fn next_batch(&mut self) -> Result<Vec<Bytes>> {
+        while !self.ended {
+            self.cutter.take(&mut self.rest);
+            if self.cutter.is_full() {
+                break;
             }
             match self.parts.recv().await {
                 None => {
@@ -253,22 +228,9 @@ impl StreamChunks {
                     return Err(Error::new(ErrorKind::Other, what));
                 }
                 Some(Part::End) => self.ended = true,
-                Some(Part::Bytes(mut part)) => {
-                    while !part.is_empty() {
-                        self.cutter.take(&mut part);
-                        if self.cutter.is_full() {
-                            self.cut().await?;
-                        }
-                    }
-                }
-            }
-            if self.ended {
-                self.cut().await?;
+                Some(Part::Bytes(part)) => self.rest = part,
             }
         }
-    }
-
-    async fn cut(&mut self) -> Result<()> {
         let mut cutter = std::mem::take(&mut self.cutter);
         let ended = self.ended;
         let cut = blocking::run(self.threads, move || {
@@ -278,9 +240,8 @@ impl StreamChunks {
             };
             (cutter, chunks)
         });
-        let (cutter, mut chunks) = cut.await?;
+        let (cutter, chunks) = cut.await?;
         self.cutter = cutter;
-        self.ready.append(&mut chunks);
-        Ok(())
+        Ok(chunks)
     }
 }

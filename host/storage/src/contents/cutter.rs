@@ -1,11 +1,10 @@
 //! Content-defined chunking: FastCDC (Xia et al., 2020). An insertion moves the cuts along with the
 //! contents, so the chunks after it are found again.
 
-use std::collections::VecDeque;
-
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use fastcdc::v2020;
 
+use super::buffers::Buffers;
 use super::sizes::{CutSizes, Sizes};
 use crate::error::Result;
 
@@ -14,131 +13,80 @@ pub(crate) fn next_piece(rest: &mut Bytes, sizes: CutSizes) -> Option<Bytes> {
     (!rest.is_empty()).then(|| rest.split_to(length(rest, sizes)))
 }
 
-/// The most buffers that are kept. Fewer are in use at once, unless something holds a piece for long.
-const MAX_BUFFERS: usize = 128;
-
-/// Cuts borrowed bytes, and copies the pieces.
-#[derive(Debug, Default)]
-pub(crate) struct Copier {
-    /// What held copies, the oldest first. Most of it is free again after a few objects. Fresh memory would take longer
-    /// than copying, because the system clears it.
-    buffers: VecDeque<BytesMut>,
-    /// The size of each.
-    buffer_bytes: usize,
-}
-
-impl Copier {
-    /// Returns the next pieces, as many as a thread takes at a time. The bytes begin at `position` of the contents.
-    pub(crate) fn next_batch(
-        &mut self,
-        rest: &mut &[u8],
-        position: u64,
-        sizes: &Sizes,
-    ) -> VecDeque<Bytes> {
-        let (mut lengths, mut taken) = (Vec::new(), 0);
-        while let Some(next) = rest.get(taken..).filter(|next| !next.is_empty())
-            && taken < sizes.batch
-        {
-            let length = length(next, sizes.chunks_at(position + taken as u64));
-            lengths.push(length);
-            taken += length;
-        }
-        let longest = sizes.batch + sizes.chunks_at(position + sizes.batch as u64).max;
-        let mut copy = self.buffer(longest, rest.len());
-        let (batch, after) = rest.split_at(taken.min(rest.len()));
-        *rest = after;
-        copy.extend_from_slice(batch);
-        let pieces = lengths.into_iter();
-        let pieces = pieces.map(|length| copy.split_to(length).freeze());
-        let pieces = pieces.collect();
-        self.buffers.push_back(copy);
-        pieces
-    }
-
-    /// Returns an empty buffer for a batch of what is left, which has at most `longest` bytes.
-    fn buffer(&mut self, longest: usize, left: usize) -> BytesMut {
-        if self.buffer_bytes != longest {
-            self.buffers.clear();
-            self.buffer_bytes = longest;
-        }
-        let bytes = longest.min(left);
-        let free = |oldest: &mut BytesMut| oldest.try_reclaim(bytes);
-        if let Some(free) = self.buffers.pop_front_if(free) {
-            return free;
-        }
-        if self.buffers.len() >= MAX_BUFFERS {
-            self.buffers.pop_front();
-        }
-        BytesMut::with_capacity(bytes)
-    }
-}
-
-/// Cuts contents that arrive in parts. The boundaries of the parts do not affect the cuts.
+/// Cuts contents that arrive in parts, and copies them. The boundaries of the parts do not affect the cuts.
 #[derive(Debug, Default)]
 pub(crate) struct Cutter {
     sizes: Sizes,
-    /// The first `filled` bytes hold contents; the rest is zero.
-    segment: BytesMut,
+    /// The size of the first buffer.
+    first_bytes: usize,
+    /// The first `filled` bytes hold contents.
+    buffer: Vec<u8>,
     filled: usize,
-    /// The size of the contents before the segment.
+    /// The size of the contents before the buffer.
     position: u64,
+    buffers: Buffers,
 }
 
 impl Cutter {
     pub(crate) fn new(sizes: Sizes) -> Self {
         Self {
             sizes,
-            segment: BytesMut::new(),
-            filled: 0,
-            position: 0,
+            first_bytes: sizes.first_buffer,
+            ..Self::default()
+        }
+    }
+
+    /// Creates a cutter of contents of this size.
+    pub(crate) fn of_size(sizes: Sizes, size_bytes: usize) -> Self {
+        Self {
+            sizes,
+            first_bytes: size_bytes,
+            ..Self::default()
         }
     }
 
     /// Returns whether it must be [`cut`](Self::cut) before it takes more.
     pub(crate) fn is_full(&self) -> bool {
-        self.filled == self.sizes.segment
+        self.filled >= self.sizes.batch_at(self.position)
     }
 
-    /// Lets `read` fill part of the segment, and returns the result of `read`. The cutter must not
-    /// be full.
+    /// Lets `read` fill part of the buffer, and returns the result of `read`. The cutter must not be full.
     pub(crate) fn read(&mut self, read: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<usize> {
-        if self.filled == self.segment.len() {
-            self.grow();
-        }
-        let room = self.segment.get_mut(self.filled..).unwrap_or_default();
+        let room = self.room();
         let taken = read(room)?.min(room.len());
         self.filled += taken;
         Ok(taken)
     }
 
     /// Takes as much of `bytes` as fits.
-    pub(crate) fn take(&mut self, bytes: &mut Bytes) {
-        while !self.is_full() && !bytes.is_empty() {
-            if self.filled == self.segment.len() {
-                self.grow();
-            }
-            let room = self.segment.get_mut(self.filled..).unwrap_or_default();
-            let taken = room.len().min(bytes.len());
+    pub(crate) fn take(&mut self, bytes: &mut impl Buf) {
+        while !self.is_full() && bytes.has_remaining() {
+            let room = self.room();
+            let taken = room.len().min(bytes.remaining());
             bytes.copy_to_slice(&mut room[..taken]);
             self.filled += taken;
         }
     }
 
-    /// Returns the chunks that more bytes would not change.
-    pub(crate) fn cut(&mut self) -> VecDeque<Bytes> {
+    /// Returns the chunks that more bytes would not change. Together they fill a buffer, except for what is copied to the
+    /// next.
+    pub(crate) fn cut(&mut self) -> Vec<Bytes> {
         self.cut_while(|length, rest, sizes| length < rest || length >= sizes.max)
     }
 
     /// Returns all chunks that are left, because the contents have ended.
-    pub(crate) fn finish(&mut self) -> VecDeque<Bytes> {
+    pub(crate) fn finish(&mut self) -> Vec<Bytes> {
         self.cut_while(|_, _, _| true)
     }
 
     /// Cuts chunks for as long as a chunk of this length, of so many bytes that are left, is final.
-    fn cut_while(&mut self, is_final: impl Fn(usize, usize, CutSizes) -> bool) -> VecDeque<Bytes> {
-        let mut rest = std::mem::take(&mut self.segment);
+    fn cut_while(&mut self, is_final: impl Fn(usize, usize, CutSizes) -> bool) -> Vec<Bytes> {
+        if self.filled == 0 {
+            return Vec::new();
+        }
+        let mut rest = self.buffers.lend(std::mem::take(&mut self.buffer));
         rest.truncate(self.filled);
-        let mut chunks = VecDeque::new();
+        let mut chunks = Vec::new();
         while !rest.is_empty() {
             let sizes = self.sizes.chunks_at(self.position);
             let length = length(&rest, sizes);
@@ -146,24 +94,35 @@ impl Cutter {
                 break;
             }
             self.position += length as u64;
-            chunks.push_back(rest.split_to(length).freeze());
+            chunks.push(rest.split_to(length));
         }
         self.filled = rest.len();
         if !rest.is_empty() {
             // The chunks keep their memory alive, so move the rest out of it.
-            self.segment = BytesMut::zeroed(self.sizes.segment);
-            self.segment[..rest.len()].copy_from_slice(&rest);
+            self.buffer = self.buffers.take(self.sizes.batch_at(self.position));
+            self.buffer[..rest.len()].copy_from_slice(&rest);
         }
         chunks
     }
 
-    /// Doubles the memory until it is a whole segment. Memory that the system provides zeroed need
-    /// not be written.
+    /// Returns the part of the buffer that is not filled. The cutter must not be full.
+    fn room(&mut self) -> &mut [u8] {
+        if self.filled == self.buffer.len() {
+            self.grow();
+        }
+        self.buffer.get_mut(self.filled..).unwrap_or_default()
+    }
+
+    /// Doubles the buffer, up to the size of a batch.
     fn grow(&mut self) {
-        let size = (2 * self.segment.len()).clamp(self.sizes.first_segment, self.sizes.segment);
-        let mut segment = BytesMut::zeroed(size);
-        segment[..self.filled].copy_from_slice(&self.segment[..self.filled]);
-        self.segment = segment;
+        let batch = self.sizes.batch_at(self.position);
+        let least = match self.position {
+            0 => self.first_bytes.min(batch),
+            _ => batch,
+        };
+        let mut buffer = self.buffers.take((2 * self.filled).clamp(least, batch));
+        buffer[..self.filled].copy_from_slice(&self.buffer[..self.filled]);
+        self.buffer = buffer;
     }
 }
 
@@ -211,25 +170,12 @@ mod tests {
         assert!(parts == whole);
 
         let (mut rest, mut copied) = (&contents[..], Vec::new());
-        let mut copier = Copier::default();
+        let mut cutter = Cutter::of_size(sizes, contents.len());
         while !rest.is_empty() {
-            let position = contents.len() - rest.len();
-            copied.extend(copier.next_batch(&mut rest, position as u64, &sizes));
+            cutter.take(&mut rest);
+            copied.extend(cutter.cut());
         }
+        copied.extend(cutter.finish());
         assert!(copied == whole);
-    }
-
-    #[test]
-    fn the_memory_of_a_copy_is_used_again_once_nobody_needs_the_copy() {
-        let sizes = Sizes::small();
-        let contents = noise(2, 256 << 10);
-        let (mut rest, mut copier) = (&contents[..], Copier::default());
-        while !rest.is_empty() {
-            let position = contents.len() - rest.len();
-            let pieces = copier.next_batch(&mut rest, position as u64, &sizes);
-            let copied = Vec::from(pieces).concat();
-            assert!(contents[position..].starts_with(&copied));
-        }
-        assert_eq!(copier.buffers.len(), 1);
     }
 }

@@ -10,15 +10,16 @@ use tokio::task::JoinSet;
 
 use crate::contents::codec::{self, Packed};
 use crate::contents::dedup::KnownChunks;
+use crate::contents::list::List;
 use crate::contents::objects::StagedObjects;
 use crate::contents::read;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Block, Chunk, ObjectName, ObjectRef, blocks, pack};
+use crate::format::{Block, Chunk, Codec, ObjectName, ObjectRef, blocks, pack};
 use crate::limits::Limits;
 use crate::location::OpenLocation;
 use crate::{blocking, paths};
 
-/// How many data objects are uploaded at once.
+/// How many data objects are uploaded at once, except while one is filled.
 const UPLOADS: usize = 4;
 
 /// How many data objects may be less than half full. Beyond that, the smallest of them are merged: a commit lists every
@@ -29,15 +30,15 @@ const SMALL_OBJECTS: usize = 64;
 /// many others, so a byte is copied a few times at the most.
 const MERGED_OBJECTS: usize = 32;
 
-/// The contents of one checkpoint while they are being stored. At most [`UPLOADS`] + 1 data objects
-/// are in memory.
+/// The contents of one checkpoint while they are being stored. At most [`UPLOADS`] data objects are in memory, the one
+/// that is being filled among them.
 pub(crate) struct Packer {
     location: OpenLocation,
     staged: StagedObjects,
     limits: Limits,
     known: Arc<KnownChunks>,
-    /// The chunks that this save has stored, by the hash of their contents.
-    fresh: HashMap<[u8; 32], Chunk>,
+    /// The nodes that this save has stored, by their hashes.
+    nodes: HashMap<[u8; 32], Chunk>,
     /// The data objects of this save, with their sizes once they are sealed.
     own: BTreeMap<ObjectName, u64>,
     /// Other data objects that this save refers to.
@@ -58,6 +59,16 @@ pub(crate) enum Prepared {
     New(Packed),
 }
 
+impl Prepared {
+    /// Returns what is to be stored, if it is a part of the batch.
+    fn raw_mut(&mut self) -> Option<&mut Bytes> {
+        match self {
+            Self::New(packed) if packed.codec == Codec::Raw => Some(&mut packed.stored),
+            _ => None,
+        }
+    }
+}
+
 /// Whether the nodes in a data object count when it is decided whether chunks of contents are left in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nodes {
@@ -75,8 +86,12 @@ struct Open {
 }
 
 /// Hashes and compresses chunks, unless they are known. Takes long.
+///
+/// The chunks of a batch share memory. What is to be stored keeps all of it only if that is the whole batch: a chunk that
+/// has changed, in each of many batches, must not keep the others until it is uploaded.
 pub(crate) fn prepare(batch: Vec<Bytes>, known: &KnownChunks, block_bytes: usize) -> Vec<Prepared> {
     let mut prepared = Vec::new();
+    let batch_bytes: usize = batch.iter().map(Bytes::len).sum();
     let mut seen = HashSet::new();
     // New chunks that follow one another.
     let (mut run, mut run_bytes) = (Vec::new(), 0);
@@ -104,6 +119,13 @@ pub(crate) fn prepare(batch: Vec<Bytes>, known: &KnownChunks, block_bytes: usize
         }
     }
     flush(&mut run, &mut prepared);
+    let raw = prepared.iter_mut().filter_map(Prepared::raw_mut);
+    let raw: Vec<_> = raw.collect();
+    if raw.iter().map(|bytes| bytes.len()).sum::<usize>() < batch_bytes {
+        for bytes in raw {
+            *bytes = Bytes::copy_from_slice(bytes);
+        }
+    }
     prepared
 }
 
@@ -119,7 +141,7 @@ impl Packer {
             staged,
             limits,
             known,
-            fresh: HashMap::new(),
+            nodes: HashMap::new(),
             own: BTreeMap::new(),
             reused: BTreeMap::new(),
             relying: BTreeSet::new(),
@@ -134,25 +156,36 @@ impl Packer {
     }
 
     /// Stores chunks, and adds them to `list`.
-    pub(crate) async fn add(&mut self, prepared: Prepared, list: &mut Vec<Chunk>) -> Result<()> {
+    pub(crate) async fn add(&mut self, prepared: Prepared, list: &mut List) -> Result<()> {
         match prepared {
             Prepared::Known(chunk) => list.push(chunk),
-            Prepared::Repeated(hash) => match self.fresh.get(&hash) {
-                Some(chunk) => list.push(*chunk),
+            Prepared::Repeated(hash) => match self.find(&hash, list) {
+                Some(chunk) => list.push(chunk),
                 None => return Err(Error::new(ErrorKind::Other, "a chunk repeats none")),
             },
             Prepared::New(packed) => {
-                let fresh = packed.chunks.iter();
-                let fresh: Option<Vec<_>> = fresh
-                    .map(|(hash, _)| self.fresh.get(hash).copied())
-                    .collect();
-                match fresh {
-                    Some(mut chunks) => list.append(&mut chunks),
+                let stored = packed.chunks.iter();
+                let stored: Option<Vec<_>> =
+                    stored.map(|(hash, _)| self.find(hash, list)).collect();
+                match stored {
+                    Some(chunks) => chunks.into_iter().for_each(|chunk| list.push(chunk)),
                     None => self.append(packed, list).await?,
                 }
             }
         }
         Ok(())
+    }
+
+    /// Returns a chunk of this list that this save has stored, or a node.
+    fn find(&self, hash: &[u8; 32], list: &List) -> Option<Chunk> {
+        list.find(hash).or_else(|| self.nodes.get(hash).copied())
+    }
+
+    /// Lets the lists of nodes that follow refer to the nodes of this one that were stored.
+    pub(crate) fn remember(&mut self, nodes: &[Chunk]) {
+        let own = &self.own;
+        let stored = nodes.iter().filter(|n| own.contains_key(&n.block.object));
+        self.nodes.extend(stored.map(|node| (node.hash, *node)));
     }
 
     /// Decides which of the data objects that a list refers to the commit will need. Copies the chunks of the others to
@@ -251,13 +284,15 @@ impl Packer {
             (from, rest) = rest.split_at_checked(window.len()).unwrap_or((rest, &[]));
             let nothing = KnownChunks::default();
             let prepared = blocking::run(self.location.threads(), move || {
-                prepare(window, &nothing, block_bytes)
+                // What was read with the chunks, between them, is not kept until they are uploaded.
+                let copies = window.iter().map(|chunk| Bytes::copy_from_slice(chunk));
+                prepare(copies.collect(), &nothing, block_bytes)
             });
-            let mut to = Vec::with_capacity(from.len());
+            let mut to = List::default();
             for prepared in prepared.await? {
                 self.add(prepared, &mut to).await?;
             }
-            moved.extend(from.iter().copied().zip(to));
+            moved.extend(from.iter().copied().zip(to.into_chunks()));
         }
         for chunk in rest {
             let name = chunk.block.object;
@@ -304,7 +339,7 @@ impl Packer {
         (self.uploaded_bytes, self.staged)
     }
 
-    async fn append(&mut self, packed: Packed, list: &mut Vec<Chunk>) -> Result<()> {
+    async fn append(&mut self, packed: Packed, list: &mut List) -> Result<()> {
         let stored_bytes = to_u32(packed.stored.len())?;
         let most = self.location.environment().sizes().object as u64;
         let full = |open: &Open| open.size_bytes + u64::from(stored_bytes) > most;
@@ -314,6 +349,11 @@ impl Packer {
         let open = match &mut self.open {
             Some(open) => open,
             None => {
+                if self.uploads.len() == UPLOADS
+                    && let Some(uploaded) = self.uploads.join_next().await
+                {
+                    ended(uploaded)?;
+                }
                 let name = self.staged.next_name();
                 self.own.insert(name, 0);
                 self.open.insert(Open {
@@ -346,8 +386,7 @@ impl Packer {
                 hash,
             };
             start += size_bytes;
-            self.fresh.insert(hash, chunk);
-            list.push(chunk);
+            list.push_stored(chunk);
         }
         Ok(())
     }
@@ -364,11 +403,6 @@ impl Packer {
         self.uploaded_bytes += open.size_bytes;
         let (name, size_bytes) = (open.name, open.size_bytes);
         self.staged.grow(name, size_bytes, &self.limits).await?;
-        if self.uploads.len() == UPLOADS
-            && let Some(uploaded) = self.uploads.join_next().await
-        {
-            ended(uploaded)?;
-        }
         let location = self.location.clone();
         let payload = PutPayload::from_iter(open.parts);
         self.uploads.spawn(upload(location, open.name, payload));
@@ -415,4 +449,31 @@ fn too_many() -> Error {
         ErrorKind::QuotaExceeded,
         "too many chunks in one checkpoint",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::noise::noise;
+
+    #[test]
+    fn a_chunk_to_be_stored_keeps_no_other_chunk_in_memory() {
+        let chunk = |seed| Bytes::from(noise(seed, 4096));
+        let (first, second) = (chunk(1), chunk(2));
+        let text = Bytes::from("all work and no play ".repeat(200));
+        for others in [vec![first.clone()], vec![text]] {
+            let batch = [others, vec![first.clone(), second.clone()]].concat();
+            let sizes: Vec<_> = batch.iter().map(Bytes::len).collect();
+            let mut shared = Bytes::from(batch.concat());
+            let batch = sizes.into_iter().map(|size| shared.split_to(size));
+            let prepared = prepare(batch.collect(), &KnownChunks::default(), 0);
+            let stored = prepared.into_iter().filter_map(|prepared| match prepared {
+                Prepared::New(packed) => Some(packed.stored),
+                Prepared::Known(_) | Prepared::Repeated(_) => None,
+            });
+            for stored in stored {
+                assert!(stored.is_unique());
+            }
+        }
+    }
 }

@@ -124,8 +124,8 @@ async fn read_window(location: OpenLocation, chunks: Vec<Chunk>) -> Result<Vec<B
     blocks.sort_unstable();
     blocks.dedup();
     let most = location.environment().sizes().read as u64;
-    let ranges = ranges(&blocks, most).into_iter();
-    let reads = ranges.map(|(object, range)| {
+    let reads = ranges(&blocks, most).into_iter();
+    let reads = reads.map(|(object, range)| {
         let location = &location;
         async move {
             let bytes = get_range(location, object, range.clone()).await?;
@@ -136,15 +136,32 @@ async fn read_window(location: OpenLocation, chunks: Vec<Chunk>) -> Result<Vec<B
     blocking::run(location.threads(), move || decode(&blocks, read, &chunks)).await?
 }
 
-/// Groups blocks, in the order of their places, into ranges to read.
+/// Groups blocks, in the order of their places, into ranges to read. Together they have at most twice `most` bytes, if the
+/// blocks have at most that.
 fn ranges(blocks: &[Block], most: u64) -> Vec<(ObjectName, Range<u64>)> {
+    let near = ranges_within(blocks, most, GAP_BYTES);
+    let size_bytes = |ranges: &[(ObjectName, Range<u64>)]| -> u64 {
+        ranges
+            .iter()
+            .map(|(_, range)| range.end - range.start)
+            .sum()
+    };
+    // A checkpoint can be such that there is more between its blocks than in them, and all of it would be in memory.
+    match size_bytes(&near) <= 2 * most {
+        true => near,
+        false => ranges_within(blocks, most, 0),
+    }
+}
+
+/// Groups blocks that lie at most `gap` bytes apart.
+fn ranges_within(blocks: &[Block], most: u64, gap: u64) -> Vec<(ObjectName, Range<u64>)> {
     let mut ranges: Vec<(ObjectName, Range<u64>)> = Vec::new();
     for block in blocks {
         let start = u64::from(block.offset);
         match ranges.last_mut() {
             Some((object, range))
                 if *object == block.object
-                    && start <= range.end + GAP_BYTES
+                    && start <= range.end + gap
                     && block.end().saturating_sub(range.start) <= most =>
             {
                 range.end = range.end.max(block.end());
@@ -359,4 +376,37 @@ fn list_local(dir: &std::path::Path) -> std::io::Result<Vec<(ObjectName, u64)>> 
         }
     }
     Ok(objects)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Codec;
+
+    /// The ranges to read for a MiB of blocks of this size, so far apart.
+    fn ranges_of(size_bytes: u32, gap: u32) -> Vec<Range<u64>> {
+        let blocks = (0..(1 << 20) / size_bytes).map(|n| Block {
+            object: ObjectName {
+                epoch: 1,
+                counter: 0,
+            },
+            offset: n * (size_bytes + gap),
+            stored_bytes: size_bytes,
+            size_bytes,
+            codec: Codec::Raw,
+        });
+        let ranges = ranges(&blocks.collect::<Vec<_>>(), 1 << 20).into_iter();
+        ranges.map(|(_, range)| range).collect()
+    }
+
+    #[test]
+    fn what_lies_between_blocks_is_read_only_if_it_is_little() {
+        assert_eq!(ranges_of(16 << 10, 0).len(), 1);
+        assert_eq!(ranges_of(16 << 10, 8 << 10).len(), 2);
+        assert_eq!(ranges_of(16 << 10, 128 << 10).len(), 64);
+        // More than would be in memory otherwise.
+        let ranges = ranges_of(1 << 10, 60 << 10);
+        assert_eq!(ranges.len(), 1024);
+        assert_eq!(ranges[1], 61 << 10..62 << 10);
+    }
 }

@@ -18,19 +18,16 @@ pub(crate) struct Sizes {
     /// How many bytes of chunks are compressed together, if that many follow one another. A longer block takes longer to
     /// read for the sake of one chunk; a shorter one compresses worse.
     pub(crate) block: usize,
-    /// How many bytes of chunks one thread takes at a time.
+    /// How many bytes of chunks one thread takes at a time, unless the chunks are too large for that.
     pub(crate) batch: usize,
     /// How descriptions are cut. What changes in a description is a few numbers, so nodes are short.
     pub(crate) nodes: CutSizes,
     /// A description up to this size, or a list of nodes, is part of the commit. Together with the contents that are part
     /// of it, a commit stays small.
     pub(crate) root: usize,
-    /// The memory to fill before cutting. What is left after the cuts is copied to the next
-    /// segment, so it is several times the largest chunk.
-    pub(crate) segment: usize,
-    /// The first size of a segment, which doubles until it is whole, so that a small tree takes
-    /// little memory.
-    pub(crate) first_segment: usize,
+    /// The memory for the first bytes of contents whose size is not known. It doubles until it is as large as a batch, so
+    /// that a small tree takes little memory.
+    pub(crate) first_buffer: usize,
     /// A full data object: large enough that the latency of a request is negligible, small enough
     /// that several in flight take little memory.
     pub(crate) object: usize,
@@ -82,8 +79,7 @@ impl Default for Sizes {
             batch: 1 << 20,
             nodes: CutSizes::around(2 << 10),
             root: 8 << 10,
-            segment: 16 << 20,
-            first_segment: 256 << 10,
+            first_buffer: 256 << 10,
             object: 16 << 20,
             read: 8 << 20,
             page: 1000,
@@ -102,6 +98,12 @@ impl Sizes {
         };
         self.chunks.times(factor)
     }
+
+    /// Returns how many bytes to cut at once, at this position of the contents. What is left after the cuts is copied to
+    /// the next buffer, so it is several times the largest chunk.
+    pub(crate) fn batch_at(&self, position: u64) -> usize {
+        self.batch.max(4 * self.chunks_at(position).max)
+    }
 }
 
 #[cfg(test)]
@@ -117,8 +119,7 @@ impl Sizes {
             batch: 8 << 10,
             nodes: CutSizes::around(256),
             root: 256,
-            segment: 128 << 10,
-            first_segment: 1 << 10,
+            first_buffer: 1 << 10,
             object: 64 << 10,
             read: 32 << 10,
             page: 3,

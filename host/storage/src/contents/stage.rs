@@ -12,8 +12,9 @@ use crate::blocking::{self, Threads};
 use crate::checkpoint::Checkpoint;
 use crate::contents::chunks::Chunks;
 use crate::contents::cutter;
-use crate::contents::dedup::KnownChunks;
+use crate::contents::dedup::{KnownChunks, StoredChunks};
 use crate::contents::lease::Lease;
+use crate::contents::list::List;
 use crate::contents::objects::StagedObjects;
 use crate::contents::packer::{self, Nodes, Packer, Prepared};
 use crate::environment::Environment;
@@ -54,13 +55,6 @@ pub(crate) struct Storing {
     lease: Lease,
 }
 
-/// The chunks of a checkpoint.
-#[derive(Debug)]
-pub(crate) struct StoredChunks {
-    contents: Vec<Chunk>,
-    nodes: Vec<Chunk>,
-}
-
 /// A checkpoint that is durable, except for its commit.
 #[derive(Debug)]
 pub(crate) struct Stored {
@@ -84,10 +78,8 @@ impl Stage {
         let first = chunks.next_batch(&sizes).await?;
         let first_bytes: usize = first.iter().map(Bytes::len).sum();
         if first_bytes <= sizes.inline && first_bytes < sizes.batch {
-            let contents = match &first[..] {
-                [only] => only.clone(),
-                several => several.concat().into(),
-            };
+            // A copy: the commit may be held for long, and the chunks keep more memory than theirs alive.
+            let contents = first.concat().into();
             return Ok(self.begin(Contents::Inline(contents), Arc::default()));
         }
         let known = self.known().await?;
@@ -108,18 +100,19 @@ impl Stage {
             .map_ok(|batch| prepare(threads, batch, known.clone(), sizes.block))
             .try_buffered(PREPARING)
             .boxed();
-        let mut list = Vec::new();
+        let mut list = List::default();
         let packed = async {
             while let Some(batch) = prepared.try_next().await? {
                 for prepared in batch {
                     storing.packer.add(prepared, &mut list).await?;
                 }
             }
-            storing.packer.settle_list(&mut list, Nodes::Expected).await
+            let chunks = list.chunks_mut();
+            storing.packer.settle_list(chunks, Nodes::Expected).await
         };
         let packed = packed.await;
         drop(prepared);
-        storing.contents = Contents::Chunks(list);
+        storing.contents = Contents::Chunks(list.into_chunks());
         match packed {
             Ok(()) => Ok(storing),
             Err(error) => Err(storing.abandon(error).await),
@@ -157,14 +150,16 @@ impl Stage {
         let Some((checkpoint, chunks)) = &self.reusable else {
             return Ok(Arc::default());
         };
-        let known = match chunks {
-            Some(chunks) => KnownChunks::of(&checkpoint.commit, &chunks.contents, &chunks.nodes),
+        let chunks = match chunks {
+            Some(chunks) => chunks.clone(),
             None => {
                 let mut nodes = Vec::new();
                 let description = checkpoint.load(&mut nodes).await?;
-                KnownChunks::of(&checkpoint.commit, description.contents.chunks(), &nodes)
+                let chunks = [description.contents.chunks(), &nodes].concat();
+                Arc::new(StoredChunks::new(chunks, nodes.len()))
             }
         };
+        let known = KnownChunks::of(&checkpoint.commit, chunks);
         Ok(Arc::new(known))
     }
 }
@@ -229,10 +224,8 @@ impl Storing {
         {
             check_chunks(&sizes, list)?;
         }
-        let stored = StoredChunks {
-            contents: description.contents.chunks().to_vec(),
-            nodes: lists.into_iter().flatten().collect(),
-        };
+        let nodes = lists.iter().map(Vec::len).sum();
+        let stored = StoredChunks::new(chunks, nodes);
         let described = match root {
             None => Described::Here(description.into()),
             Some(root) => Described::Stored {
@@ -270,7 +263,7 @@ impl Storing {
     /// Cuts a description, or a list of nodes, and stores the pieces.
     async fn store_nodes(&mut self, bytes: Vec<u8>) -> Result<Vec<Chunk>> {
         let (sizes, threads) = (*self.environment.sizes(), self.environment.threads());
-        let (mut rest, mut list) = (Bytes::from(bytes), Vec::new());
+        let (mut rest, mut list) = (Bytes::from(bytes), List::default());
         while !rest.is_empty() {
             let known = self.packer.known().clone();
             let batch = blocking::run(threads, move || {
@@ -290,8 +283,10 @@ impl Storing {
                 self.packer.add(prepared, &mut list).await?;
             }
         }
-        self.packer.settle_list(&mut list, Nodes::Apart).await?;
-        Ok(list)
+        let mut nodes = list.into_chunks();
+        self.packer.settle_list(&mut nodes, Nodes::Apart).await?;
+        self.packer.remember(&nodes);
+        Ok(nodes)
     }
 
     /// Ends storing because of an error, which it returns. Waits for the uploads in flight, which would land after their
