@@ -20,7 +20,7 @@ use wasip2::filesystem::types::{
 const FILE_MODE: u32 = 0o644;
 const DIR_MODE: u32 = 0o755;
 
-/// The most bytes per read. The host copies each piece.
+/// The most bytes per read or write. The host copies each piece.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// Whether a call reads or writes the path.
@@ -63,11 +63,46 @@ pub(crate) struct WasiDir {
     flags: DescriptorFlags,
 }
 
-/// An open file, and the offset of the next read or write.
+/// An open file.
 #[derive(Debug)]
 pub(crate) struct WasiFile {
     descriptor: Descriptor,
+    /// Where the next read or write begins.
     offset: u64,
+    /// What is to be written there. The contents of a file arrive in pieces of a few KiB, and a call for each of them takes
+    /// longer than a copy.
+    unwritten: Vec<u8>,
+}
+
+impl WasiFile {
+    fn new(descriptor: Descriptor) -> Self {
+        Self {
+            descriptor,
+            offset: 0,
+            unwritten: Vec::new(),
+        }
+    }
+
+    fn write_through(&mut self, mut piece: &[u8]) -> Result<(), Failure> {
+        while !piece.is_empty() {
+            let written = self.descriptor.write(piece, self.offset).map_err(failure)?;
+            let rest = usize::try_from(written).ok().and_then(|n| piece.get(n..));
+            piece = match rest {
+                Some(rest) if written > 0 => rest,
+                _ => {
+                    let what = format!("the host wrote {written} of {} bytes", piece.len());
+                    return Err(Failure::new(FailureKind::Other, what));
+                }
+            };
+            self.offset += written;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        let unwritten = std::mem::take(&mut self.unwritten);
+        self.write_through(&unwritten)
+    }
 }
 
 impl WasiDir {
@@ -104,10 +139,7 @@ impl DirHandle for WasiDir {
 
     fn open_file(&self, path: &Path, links: Links) -> Result<WasiFile, Failure> {
         let descriptor = self.open(path, links, OpenFlags::empty(), DescriptorFlags::READ)?;
-        Ok(WasiFile {
-            descriptor,
-            offset: 0,
-        })
+        Ok(WasiFile::new(descriptor))
     }
 
     fn entries(&self) -> Result<Entries, Failure> {
@@ -148,10 +180,7 @@ impl DirHandle for WasiDir {
     fn create_file(&self, name: &Path) -> Result<WasiFile, Failure> {
         let open = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
         let descriptor = self.open(name, Links::NoFollow, open, DescriptorFlags::WRITE)?;
-        Ok(WasiFile {
-            descriptor,
-            offset: 0,
-        })
+        Ok(WasiFile::new(descriptor))
     }
 
     fn rename(&self, name: &Path, to: &Self, new_name: &Path) -> Result<(), Failure> {
@@ -199,23 +228,19 @@ impl FileHandle for WasiFile {
         Ok(piece.len())
     }
 
-    fn write_all(&mut self, mut piece: &[u8]) -> Result<(), Failure> {
-        while !piece.is_empty() {
-            let written = self.descriptor.write(piece, self.offset).map_err(failure)?;
-            let rest = usize::try_from(written).ok().and_then(|n| piece.get(n..));
-            piece = match rest {
-                Some(rest) if written > 0 => rest,
-                _ => {
-                    let what = format!("the host wrote {written} of {} bytes", piece.len());
-                    return Err(Failure::new(FailureKind::Other, what));
-                }
-            };
-            self.offset += written;
+    fn write_all(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        if self.unwritten.len() + piece.len() > PIECE_BYTES {
+            self.flush()?;
+        }
+        match piece.len() < PIECE_BYTES {
+            true => self.unwritten.extend_from_slice(piece),
+            false => self.write_through(piece)?,
         }
         Ok(())
     }
 
-    fn set_metadata(&self, _mode: u32, modified: SystemTime) -> Result<(), Failure> {
+    fn set_metadata(&mut self, _mode: u32, modified: SystemTime) -> Result<(), Failure> {
+        self.flush()?;
         set_time(&self.descriptor, modified)
     }
 

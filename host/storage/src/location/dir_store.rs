@@ -207,7 +207,8 @@ fn payload(
     Ok(GetResultPayload::File(file, place))
 }
 
-/// Streams the file, so that the caller can stop reading; it may be of any size.
+/// Streams the file, so that the caller can stop reading; it may be of any size. What this crate asks for at once is one
+/// piece, which is not copied.
 #[cfg(target_family = "wasm")]
 fn payload(
     mut file: File,
@@ -218,7 +219,7 @@ fn payload(
     use bytes::Bytes;
     use std::io::{Read, Seek, SeekFrom};
 
-    const PIECE_BYTES: u64 = 1 << 20;
+    const PIECE_BYTES: u64 = 8 << 20;
 
     let failed = move |source| {
         let (what, path) = ("cannot read it", place.clone());
@@ -232,9 +233,10 @@ fn payload(
     let pieces = stream::try_unfold(
         (file, left, failed),
         |(mut file, left, failed)| async move {
-            let mut piece = vec![0; left.min(PIECE_BYTES) as usize];
-            let read = file.read(&mut piece).map_err(&failed)?;
-            piece.truncate(read);
+            let most = left.min(PIECE_BYTES);
+            let mut piece = Vec::with_capacity(most as usize);
+            let read = (&mut file).take(most).read_to_end(&mut piece);
+            let read = read.map_err(&failed)?;
             let rest = left.saturating_sub(read as u64);
             Ok((read > 0).then(|| (Bytes::from(piece), (file, rest, failed))))
         },

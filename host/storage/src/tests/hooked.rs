@@ -161,8 +161,8 @@ impl<K: Hook> FileHandle for Hooked<K, <Dir as DirHandle>::File> {
         FileHandle::write_all(&mut self.handle, piece)
     }
 
-    fn set_metadata(&self, mode: u32, modified: SystemTime) -> Result<(), Failure> {
-        FileHandle::set_metadata(&self.handle, mode, modified)
+    fn set_metadata(&mut self, mode: u32, modified: SystemTime) -> Result<(), Failure> {
+        FileHandle::set_metadata(&mut self.handle, mode, modified)
     }
 
     fn sync(&self) -> Result<(), Failure> {

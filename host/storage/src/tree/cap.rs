@@ -160,7 +160,7 @@ impl FileHandle for File {
         Ok(Write::write_all(self, piece)?)
     }
 
-    fn set_metadata(&self, mode: u32, modified: SystemTime) -> Result<(), Failure> {
+    fn set_metadata(&mut self, mode: u32, modified: SystemTime) -> Result<(), Failure> {
         Ok(set_metadata(self, mode, modified)?)
     }
 

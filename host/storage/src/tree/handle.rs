@@ -92,11 +92,11 @@ pub trait FileHandle: Send + 'static {
     /// Reads the next bytes into the beginning of `into`. Returns the number of bytes; 0 only at the end.
     fn read(&mut self, into: &mut [u8]) -> Result<usize, Failure>;
 
-    /// Writes the next bytes.
+    /// Writes the next bytes. They need not reach the file before its metadata is set.
     fn write_all(&mut self, piece: &[u8]) -> Result<(), Failure>;
 
-    /// Sets the permission bits, if they are preserved, and the modification time.
-    fn set_metadata(&self, mode: u32, modified: SystemTime) -> Result<(), Failure>;
+    /// Sets the permission bits, if they are preserved, and the modification time. Nothing is written after this.
+    fn set_metadata(&mut self, mode: u32, modified: SystemTime) -> Result<(), Failure>;
 
     /// Makes contents and metadata durable.
     fn sync(&self) -> Result<(), Failure>;

@@ -260,7 +260,7 @@ impl<D: DirHandle> DirWriter<D> {
         let Some(OpenFile { file, entry, .. }) = self.file.take_if(|open| open.missing == 0) else {
             return Ok(());
         };
-        let Some(file) = file else {
+        let Some(mut file) = file else {
             return self.push(entry);
         };
         let set = file.set_metadata(entry.mode, entry.modified);

@@ -1,7 +1,7 @@
 //! Atomic, durable writes of objects.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
@@ -12,6 +12,13 @@ use super::{DirStore, Failed, generic};
 /// How many levels above an existing directory to sync as well. The process that created it may have died
 /// before syncing them.
 const SYNCED_PARENTS: usize = 3;
+
+/// Pieces of an object are a few KiB long, and a component calls its host for each write. A native write costs less than
+/// a copy.
+const BUFFER_BYTES: usize = match cfg!(target_family = "wasm") {
+    true => 1 << 20,
+    false => 0,
+};
 
 impl DirStore {
     /// Creates the directory of a file if it is missing, and makes its name durable.
@@ -73,9 +80,12 @@ impl DirStore {
             .map_err(failed("cannot create its directory", file))?;
         let (staged, mut open) = self.stage(file).map_err(failed("cannot create it", file))?;
         let written = (|| {
+            let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, &mut open);
             for piece in payload {
-                open.write_all(piece)?;
+                buffered.write_all(piece)?;
             }
+            buffered.flush()?;
+            drop(buffered);
             open.sync_all()
         })();
         let put = match written {
