@@ -1,20 +1,16 @@
 //! Reads contents back and verifies them.
 
-use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use object_store::{
-    GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore, ObjectStoreExt,
-};
+use object_store::{GetResult, GetResultPayload, ObjectStore};
 
-use super::codec;
+use super::window::{WindowMemory, read_window, windows};
 use crate::error::{Error, Result};
 use crate::format::{
-    Block, Chunk, Commit, Contents, Described, Description, MAX_DESCRIPTION_BYTES, ObjectName,
-    Objects, decode_list, size_of,
+    Chunk, Commit, Contents, Described, Description, MAX_DESCRIPTION_BYTES, ObjectName, Objects,
+    decode_list, size_of,
 };
 use crate::location::OpenLocation;
 use crate::{blocking, paths};
@@ -22,10 +18,6 @@ use crate::{blocking, paths};
 /// How many ranges are read at once, ahead of the consumer: enough to hide the latency of a distant
 /// store.
 pub(crate) const READS: usize = 4;
-
-/// How far apart blocks of one data object may lie to be read with one request. Reading as much in vain takes less time
-/// than another request.
-const GAP_BYTES: u64 = 64 << 10;
 
 /// Returns contents, several pieces at a time. Each piece is verified before it is returned. Reading continues while
 /// pieces are consumed.
@@ -41,14 +33,12 @@ pub(crate) fn runs(
         Contents::Chunks(chunks) => {
             let location = location.clone();
             let windows = windows(chunks, location.environment().sizes().read);
+            let memory = WindowMemory::default();
             stream::iter(windows)
                 .map(move |window| {
-                    let chunks = description
-                        .contents
-                        .chunks()
-                        .get(window)
-                        .unwrap_or_default();
-                    blocking::start(read_window(location.clone(), chunks.to_vec()))
+                    let chunks = description.contents.chunks();
+                    let chunks = chunks.get(window).unwrap_or_default().to_vec();
+                    blocking::start(read_window(location.clone(), chunks, memory.clone()))
                 })
                 .buffered(READS)
                 .boxed()
@@ -74,10 +64,11 @@ pub(crate) fn chunks(
 ) -> BoxStream<'static, Result<Vec<Bytes>>> {
     let location = location.clone();
     let windows = windows(&chunks, location.environment().sizes().read);
+    let memory = WindowMemory::default();
     stream::iter(windows)
         .map(move |window| {
-            let chunks = chunks.get(window).unwrap_or_default();
-            blocking::start(read_window(location.clone(), chunks.to_vec()))
+            let chunks = chunks.get(window).unwrap_or_default().to_vec();
+            blocking::start(read_window(location.clone(), chunks, memory.clone()))
         })
         .buffered(READS)
         .boxed()
@@ -93,122 +84,6 @@ pub(crate) async fn verify(location: &OpenLocation, all: &[Chunk]) -> Result<()>
         window?;
     }
     Ok(())
-}
-
-/// Splits chunks into windows, each read at once. Blocks that repeat one after the other count once.
-fn windows(chunks: &[Chunk], most: usize) -> Vec<Range<usize>> {
-    let mut windows: Vec<Range<usize>> = Vec::new();
-    let (most, mut size, mut contents) = (most as u64, 0, 0);
-    let mut before = None;
-    for (index, chunk) in chunks.iter().enumerate() {
-        let new_block = before.replace(chunk.block) != Some(chunk.block);
-        size += match new_block {
-            true => u64::from(chunk.block.size_bytes),
-            false => 0,
-        };
-        contents += u64::from(chunk.size_bytes);
-        match windows.last_mut() {
-            Some(window) if size <= most && contents <= most => window.end = index + 1,
-            _ => {
-                windows.push(index..index + 1);
-                (size, contents) = (chunk.block.size_bytes.into(), chunk.size_bytes.into());
-            }
-        }
-    }
-    windows
-}
-
-/// Reads chunks. Each of their blocks is read and decoded once; those that lie near one another, with one request.
-async fn read_window(location: OpenLocation, chunks: Vec<Chunk>) -> Result<Vec<Bytes>> {
-    let mut blocks: Vec<Block> = chunks.iter().map(|chunk| chunk.block).collect();
-    blocks.sort_unstable();
-    blocks.dedup();
-    let most = location.environment().sizes().read as u64;
-    let reads = ranges(&blocks, most).into_iter();
-    let reads = reads.map(|(object, range)| {
-        let location = &location;
-        async move {
-            let bytes = get_range(location, object, range.clone()).await?;
-            Ok::<_, Error>((object, range.start, bytes))
-        }
-    });
-    let read: Vec<_> = stream::iter(reads).buffered(READS).try_collect().await?;
-    blocking::run(location.threads(), move || decode(&blocks, read, &chunks)).await?
-}
-
-/// Groups blocks, in the order of their places, into ranges to read. Together they have at most twice `most` bytes, if the
-/// blocks have at most that.
-fn ranges(blocks: &[Block], most: u64) -> Vec<(ObjectName, Range<u64>)> {
-    let near = ranges_within(blocks, most, GAP_BYTES);
-    let size_bytes = |ranges: &[(ObjectName, Range<u64>)]| -> u64 {
-        ranges
-            .iter()
-            .map(|(_, range)| range.end - range.start)
-            .sum()
-    };
-    // A checkpoint can be such that there is more between its blocks than in them, and all of it would be in memory.
-    match size_bytes(&near) <= 2 * most {
-        true => near,
-        false => ranges_within(blocks, most, 0),
-    }
-}
-
-/// Groups blocks that lie at most `gap` bytes apart.
-fn ranges_within(blocks: &[Block], most: u64, gap: u64) -> Vec<(ObjectName, Range<u64>)> {
-    let mut ranges: Vec<(ObjectName, Range<u64>)> = Vec::new();
-    for block in blocks {
-        let start = u64::from(block.offset);
-        match ranges.last_mut() {
-            Some((object, range))
-                if *object == block.object
-                    && start <= range.end + gap
-                    && block.end().saturating_sub(range.start) <= most =>
-            {
-                range.end = range.end.max(block.end());
-            }
-            _ => ranges.push((block.object, start..block.end())),
-        }
-    }
-    ranges
-}
-
-/// Returns the contents of chunks, given what was read of their objects: in the same order as the blocks.
-fn decode(
-    blocks: &[Block],
-    read: Vec<(ObjectName, u64, Bytes)>,
-    chunks: &[Chunk],
-) -> Result<Vec<Bytes>> {
-    let mut read = read.into_iter().peekable();
-    let mut decoded: HashMap<Block, Bytes> = HashMap::with_capacity(blocks.len());
-    for block in blocks {
-        let is_before = |(object, start, bytes): &(ObjectName, u64, Bytes)| {
-            *object != block.object || start + (bytes.len() as u64) < block.end()
-        };
-        while read.next_if(is_before).is_some() {}
-        let stored = read.peek().and_then(|(_, start, bytes)| {
-            let from = usize::try_from(u64::from(block.offset).checked_sub(*start)?).ok()?;
-            let to = from + block.stored_bytes as usize;
-            (to <= bytes.len()).then(|| bytes.slice(from..to))
-        });
-        let Some(stored) = stored else {
-            return Err(damaged(block, Error::corrupt("a block was not read")));
-        };
-        let contents = codec::unpack(stored, block.codec, block.size_bytes);
-        decoded.insert(*block, contents.map_err(|e| damaged(block, e))?);
-    }
-    let contents = chunks.iter().map(|chunk| match decoded.get(&chunk.block) {
-        Some(block) => codec::chunk_of(block, chunk).map_err(|e| damaged(&chunk.block, e)),
-        None => Err(damaged(
-            &chunk.block,
-            Error::corrupt("a block was not read"),
-        )),
-    });
-    contents.collect()
-}
-
-fn damaged(block: &Block, error: Error) -> Error {
-    let ObjectName { epoch, counter } = block.object;
-    Error::corrupt(format!("data object {epoch}-{counter} is damaged")).with_source(error)
 }
 
 /// Reads the description of a checkpoint. Adds the nodes of its lists to `nodes`, before they are read.
@@ -296,36 +171,6 @@ pub(crate) async fn collect(answer: GetResult, most: u64) -> object_store::Resul
     Ok(None)
 }
 
-/// Reads a range of a data object.
-pub(crate) async fn get_range(
-    location: &OpenLocation,
-    object: ObjectName,
-    range: Range<u64>,
-) -> Result<Bytes> {
-    let path = paths::object(location.prefix(), object);
-    let name = path.filename().unwrap_or_default();
-    let length = range.end.saturating_sub(range.start);
-    let options = GetOptions {
-        range: Some(GetRange::Bounded(range.clone())),
-        ..GetOptions::default()
-    };
-    let read = async { collect(location.store().get_opts(&path, options).await?, length).await };
-    match read.await {
-        Ok(Some(bytes)) if bytes.len() as u64 == length => Ok(bytes),
-        Ok(_) => Err(Error::corrupt(format!("data object {name} is truncated"))),
-        Err(object_store::Error::NotFound { .. }) => {
-            Err(Error::corrupt(format!("data object {name} is missing")))
-        }
-        // Stores report a range beyond the end in many ways; the size tells this case from others.
-        Err(error) => match location.store().head(&path).await {
-            Ok(meta) if meta.size < range.end => {
-                Err(Error::corrupt(format!("data object {name} is truncated")))
-            }
-            _ => Err(location.error(format!("cannot read data object {name}"), error)),
-        },
-    }
-}
-
 /// Lists the data objects of a location, with their sizes. Ignores whatever else lies in their folder.
 pub(crate) async fn list_objects(location: &OpenLocation) -> Result<Vec<(ObjectName, u64)>> {
     let failed = |e| location.error("cannot list the data objects", e);
@@ -376,37 +221,4 @@ fn list_local(dir: &std::path::Path) -> std::io::Result<Vec<(ObjectName, u64)>> 
         }
     }
     Ok(objects)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::format::Codec;
-
-    /// The ranges to read for a MiB of blocks of this size, so far apart.
-    fn ranges_of(size_bytes: u32, gap: u32) -> Vec<Range<u64>> {
-        let blocks = (0..(1 << 20) / size_bytes).map(|n| Block {
-            object: ObjectName {
-                epoch: 1,
-                counter: 0,
-            },
-            offset: n * (size_bytes + gap),
-            stored_bytes: size_bytes,
-            size_bytes,
-            codec: Codec::Raw,
-        });
-        let ranges = ranges(&blocks.collect::<Vec<_>>(), 1 << 20).into_iter();
-        ranges.map(|(_, range)| range).collect()
-    }
-
-    #[test]
-    fn what_lies_between_blocks_is_read_only_if_it_is_little() {
-        assert_eq!(ranges_of(16 << 10, 0).len(), 1);
-        assert_eq!(ranges_of(16 << 10, 8 << 10).len(), 2);
-        assert_eq!(ranges_of(16 << 10, 128 << 10).len(), 64);
-        // More than would be in memory otherwise.
-        let ranges = ranges_of(1 << 10, 60 << 10);
-        assert_eq!(ranges.len(), 1024);
-        assert_eq!(ranges[1], 61 << 10..62 << 10);
-    }
 }

@@ -16,7 +16,8 @@ use crate::contents::dedup::{KnownChunks, StoredChunks};
 use crate::contents::lease::Lease;
 use crate::contents::list::List;
 use crate::contents::objects::StagedObjects;
-use crate::contents::packer::{self, Nodes, Packer, Prepared};
+use crate::contents::packer::{Nodes, Packer};
+use crate::contents::prepare::{self, Prepared};
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
@@ -275,7 +276,7 @@ impl Storing {
                     nodes.push(node);
                 }
                 // Each is compressed alone, so that it can be read alone.
-                (packer::prepare(nodes, &known, 0), rest)
+                (prepare::prepare(nodes, &known, 0), rest)
             });
             let (batch, left) = batch.await?;
             rest = left;
@@ -318,5 +319,7 @@ fn prepare(
     known: Arc<KnownChunks>,
     block_bytes: usize,
 ) -> impl Future<Output = Result<Vec<Prepared>>> + Send + 'static {
-    blocking::run(threads, move || packer::prepare(batch, &known, block_bytes))
+    blocking::run(threads, move || {
+        prepare::prepare(batch, &known, block_bytes)
+    })
 }

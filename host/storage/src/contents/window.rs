@@ -1,0 +1,297 @@
+//! Reads chunks a window at a time.
+
+use std::collections::HashMap;
+#[cfg(not(target_family = "wasm"))]
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectStoreExt};
+
+use super::codec;
+use super::read::READS;
+#[cfg(not(target_family = "wasm"))]
+use crate::blocking::Threads;
+use crate::error::{Error, Result};
+use crate::format::{Block, Chunk, ObjectName};
+use crate::location::OpenLocation;
+use crate::{blocking, paths};
+
+/// How far apart blocks of one data object may lie to be read with one request. Reading as much in vain takes less time
+/// than another request.
+const GAP_BYTES: u64 = 64 << 10;
+
+/// How many windows are in memory at once: those that are read, and one that is consumed while the next is handed over.
+const MAX_WINDOWS: usize = READS + 2;
+
+/// The memory of the windows that are in flight. It is used again: allocations of many sizes, on the threads that read, would
+/// leave several times as much behind in their allocator.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WindowMemory(Arc<Mutex<Vec<BytesMut>>>);
+
+impl WindowMemory {
+    fn take(&self, size_bytes: usize) -> BytesMut {
+        let mut given = self.lock();
+        let free = given
+            .iter_mut()
+            .position(|lent| lent.try_reclaim(size_bytes));
+        match free.map(|index| given.swap_remove(index)) {
+            Some(mut memory) => {
+                memory.resize(size_bytes, 0);
+                memory
+            }
+            None => {
+                // So that the next, which may be a little larger, fits too.
+                let mut memory = BytesMut::zeroed(size_bytes.next_power_of_two());
+                memory.truncate(size_bytes);
+                memory
+            }
+        }
+    }
+
+    /// Returns memory that can be taken again once nobody holds a part of it.
+    fn give_back(&self, memory: BytesMut) {
+        let mut given = self.lock();
+        if given.len() == MAX_WINDOWS {
+            given.remove(0);
+        }
+        given.push(memory);
+    }
+
+    // A std mutex is enough, because it is never held across an await.
+    fn lock(&self) -> MutexGuard<'_, Vec<BytesMut>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Splits chunks into windows, each read at once. Blocks that repeat one after the other count once.
+pub(super) fn windows(chunks: &[Chunk], most: usize) -> Vec<Range<usize>> {
+    let mut windows: Vec<Range<usize>> = Vec::new();
+    let (most, mut size, mut contents) = (most as u64, 0, 0);
+    let mut before = None;
+    for (index, chunk) in chunks.iter().enumerate() {
+        let new_block = before.replace(chunk.block) != Some(chunk.block);
+        size += match new_block {
+            true => u64::from(chunk.block.size_bytes),
+            false => 0,
+        };
+        contents += u64::from(chunk.size_bytes);
+        match windows.last_mut() {
+            Some(window) if size <= most && contents <= most => window.end = index + 1,
+            _ => {
+                windows.push(index..index + 1);
+                (size, contents) = (chunk.block.size_bytes.into(), chunk.size_bytes.into());
+            }
+        }
+    }
+    windows
+}
+
+/// Reads chunks. Each of their blocks is read and decoded once; those that lie near one another, with one request.
+pub(super) async fn read_window(
+    location: OpenLocation,
+    chunks: Vec<Chunk>,
+    memory: WindowMemory,
+) -> Result<Vec<Bytes>> {
+    let mut blocks: Vec<Block> = chunks.iter().map(|chunk| chunk.block).collect();
+    blocks.sort_unstable();
+    blocks.dedup();
+    let most = location.environment().sizes().read as u64;
+    let ranges = ranges(&blocks, most);
+    let mut rest = memory.take(size_of_ranges(&ranges) as usize);
+    let reads = ranges.into_iter().map(|(object, range)| {
+        let into = rest.split_to((range.end - range.start) as usize);
+        (object, range, into)
+    });
+    let reads: Vec<_> = reads.collect();
+    memory.give_back(rest);
+    let reads = reads.into_iter().map(|(object, range, into)| {
+        let location = &location;
+        async move {
+            let bytes = get_range(location, object, range.clone(), into).await?;
+            Ok::<_, Error>((object, range.start, bytes))
+        }
+    });
+    let read: Vec<_> = stream::iter(reads).buffered(READS).try_collect().await?;
+    blocking::run(location.threads(), move || decode(&blocks, read, &chunks)).await?
+}
+
+/// Groups blocks, in the order of their places, into ranges to read. Together they have at most twice `most` bytes, if the
+/// blocks have at most that.
+fn ranges(blocks: &[Block], most: u64) -> Vec<(ObjectName, Range<u64>)> {
+    let near = ranges_within(blocks, most, GAP_BYTES);
+    // A checkpoint can be such that there is more between its blocks than in them, and all of it would be in memory.
+    match size_of_ranges(&near) <= 2 * most {
+        true => near,
+        false => ranges_within(blocks, most, 0),
+    }
+}
+
+fn size_of_ranges(ranges: &[(ObjectName, Range<u64>)]) -> u64 {
+    let sizes = ranges.iter().map(|(_, range)| range.end - range.start);
+    sizes.sum()
+}
+
+/// Groups blocks that lie at most `gap` bytes apart.
+fn ranges_within(blocks: &[Block], most: u64, gap: u64) -> Vec<(ObjectName, Range<u64>)> {
+    let mut ranges: Vec<(ObjectName, Range<u64>)> = Vec::new();
+    for block in blocks {
+        let start = u64::from(block.offset);
+        match ranges.last_mut() {
+            Some((object, range))
+                if *object == block.object
+                    && start <= range.end + gap
+                    && block.end().saturating_sub(range.start) <= most =>
+            {
+                range.end = range.end.max(block.end());
+            }
+            _ => ranges.push((block.object, start..block.end())),
+        }
+    }
+    ranges
+}
+
+/// Returns the contents of chunks, given what was read of their objects: in the same order as the blocks.
+fn decode(
+    blocks: &[Block],
+    read: Vec<(ObjectName, u64, Bytes)>,
+    chunks: &[Chunk],
+) -> Result<Vec<Bytes>> {
+    let mut read = read.into_iter().peekable();
+    let mut decoded: HashMap<Block, Bytes> = HashMap::with_capacity(blocks.len());
+    for block in blocks {
+        let is_before = |(object, start, bytes): &(ObjectName, u64, Bytes)| {
+            *object != block.object || start + (bytes.len() as u64) < block.end()
+        };
+        while read.next_if(is_before).is_some() {}
+        let stored = read.peek().and_then(|(_, start, bytes)| {
+            let from = usize::try_from(u64::from(block.offset).checked_sub(*start)?).ok()?;
+            let to = from + block.stored_bytes as usize;
+            (to <= bytes.len()).then(|| bytes.slice(from..to))
+        });
+        let Some(stored) = stored else {
+            return Err(damaged(block, Error::corrupt("a block was not read")));
+        };
+        let contents = codec::unpack(stored, block.codec, block.size_bytes);
+        decoded.insert(*block, contents.map_err(|e| damaged(block, e))?);
+    }
+    let contents = chunks.iter().map(|chunk| match decoded.get(&chunk.block) {
+        Some(block) => codec::chunk_of(block, chunk).map_err(|e| damaged(&chunk.block, e)),
+        None => Err(damaged(
+            &chunk.block,
+            Error::corrupt("a block was not read"),
+        )),
+    });
+    contents.collect()
+}
+
+fn damaged(block: &Block, error: Error) -> Error {
+    let ObjectName { epoch, counter } = block.object;
+    Error::corrupt(format!("data object {epoch}-{counter} is damaged")).with_source(error)
+}
+
+/// Reads a range of a data object into memory of its size.
+async fn get_range(
+    location: &OpenLocation,
+    object: ObjectName,
+    range: Range<u64>,
+    into: BytesMut,
+) -> Result<Bytes> {
+    let path = paths::object(location.prefix(), object);
+    let name = path.filename().unwrap_or_default();
+    let options = GetOptions {
+        range: Some(GetRange::Bounded(range.clone())),
+        ..GetOptions::default()
+    };
+    let read = async { fill(into, location.store().get_opts(&path, options).await?).await };
+    match read.await {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err(Error::corrupt(format!("data object {name} is truncated"))),
+        Err(object_store::Error::NotFound { .. }) => {
+            Err(Error::corrupt(format!("data object {name} is missing")))
+        }
+        // Stores report a range beyond the end in many ways; the size tells this case from others.
+        Err(error) => match location.store().head(&path).await {
+            Ok(meta) if meta.size < range.end => {
+                Err(Error::corrupt(format!("data object {name} is truncated")))
+            }
+            _ => Err(location.error(format!("cannot read data object {name}"), error)),
+        },
+    }
+}
+
+/// Reads an answer. Returns `None` if it has not exactly as many bytes as the memory.
+async fn fill(mut into: BytesMut, answer: GetResult) -> object_store::Result<Option<Bytes>> {
+    if answer.range.end.saturating_sub(answer.range.start) != into.len() as u64 {
+        return Ok(None);
+    }
+    let mut pieces = match answer.payload {
+        #[cfg(not(target_family = "wasm"))]
+        GetResultPayload::File(mut file, path) => {
+            let start = answer.range.start;
+            let read = blocking::run(Threads::default(), move || {
+                file.seek(SeekFrom::Start(start))?;
+                file.read_exact(&mut into).map(|()| into.freeze())
+            });
+            let failed = |source| object_store::Error::Generic {
+                store: "directory",
+                source,
+            };
+            let read = read.await.map_err(|error| failed(error.into()))?;
+            return match read {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+                Err(error) => {
+                    let what = format!("{}: {error}", path.display());
+                    Err(failed(what.into()))
+                }
+            };
+        }
+        GetResultPayload::Stream(pieces) => pieces,
+    };
+    let mut rest = &mut into[..];
+    while let Some(piece) = pieces.try_next().await? {
+        let Some((room, after)) = rest.split_at_mut_checked(piece.len()) else {
+            return Ok(None);
+        };
+        room.copy_from_slice(&piece);
+        rest = after;
+    }
+    let filled = rest.is_empty();
+    Ok(filled.then(|| into.freeze()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Codec;
+
+    /// The ranges to read for a MiB of blocks of this size, so far apart.
+    fn ranges_of(size_bytes: u32, gap: u32) -> Vec<Range<u64>> {
+        let blocks = (0..(1 << 20) / size_bytes).map(|n| Block {
+            object: ObjectName {
+                epoch: 1,
+                counter: 0,
+            },
+            offset: n * (size_bytes + gap),
+            stored_bytes: size_bytes,
+            size_bytes,
+            codec: Codec::Raw,
+        });
+        let ranges = ranges(&blocks.collect::<Vec<_>>(), 1 << 20).into_iter();
+        ranges.map(|(_, range)| range).collect()
+    }
+
+    #[test]
+    fn what_lies_between_blocks_is_read_only_if_it_is_little() {
+        assert_eq!(ranges_of(16 << 10, 0).len(), 1);
+        assert_eq!(ranges_of(16 << 10, 8 << 10).len(), 2);
+        assert_eq!(ranges_of(16 << 10, 128 << 10).len(), 64);
+        // More than would be in memory otherwise.
+        let ranges = ranges_of(1 << 10, 60 << 10);
+        assert_eq!(ranges.len(), 1024);
+        assert_eq!(ranges[1], 61 << 10..62 << 10);
+    }
+}
