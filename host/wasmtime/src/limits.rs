@@ -19,8 +19,10 @@ const CALLS: usize = 64;
 /// How often the description of a tree may be in memory: as the guest's files are read, encoded, cut, and compared.
 const TREES: u64 = 10;
 
-/// What a save, a restore and a stream of each kind take together, besides the description of a tree.
-const PIPELINE_BYTES: u64 = 192 << 20;
+/// What a call, a background save and a stream of each kind take together, besides the description of a tree. A save has
+/// four data objects of 16 MiB in flight, and six batches of at most 8 MiB. A restore and a read stream have five windows,
+/// each of at most 16 MiB to decode and 8 MiB that is decoded.
+const PIPELINE_BYTES: u64 = 4 * (128 << 20);
 
 /// What one guest may make the host hold, besides what
 /// [`Limits`](checkpoint_storage::Limits) say about its checkpoints.
@@ -42,7 +44,7 @@ const PIPELINE_BYTES: u64 = 192 << 20;
 /// | the result of one `read` | 2 × [`read_bytes`](checkpoint_storage::Limits::read_bytes) |
 /// | the descriptions of trees that are saved or restored | 10 × [`tree_bytes`](checkpoint_storage::Limits::tree_bytes) |
 /// | resources, such as files, streams and pollables | 66 KiB × [`handles`](Self::handles) |
-/// | a save, a restore and a stream of each kind at a time | 192 MiB |
+/// | a save or a restore, a background save, and a stream of each kind at a time | 512 MiB |
 ///
 /// [`peak_bytes`](Self::peak_bytes) computes the sum. The benchmark `bounded` compares it with the peak memory of
 /// hosts under attack. A guest can also ask WASI for random bytes, as many at once as `max_random_size` of
