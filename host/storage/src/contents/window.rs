@@ -44,7 +44,7 @@ impl WindowMemory {
             }
             None => {
                 // So that the next, which may be a little larger, fits too.
-                let mut memory = BytesMut::zeroed(size_bytes.next_power_of_two());
+                let mut memory = BytesMut::zeroed(size_bytes + size_bytes / 8);
                 memory.truncate(size_bytes);
                 memory
             }
@@ -236,7 +236,7 @@ async fn fill(mut into: BytesMut, answer: GetResult) -> object_store::Result<Opt
                 file.read_exact(&mut into).map(|()| into.freeze())
             });
             let failed = |source| object_store::Error::Generic {
-                store: "directory",
+                store: "file",
                 source,
             };
             let read = read.await.map_err(|error| failed(error.into()))?;
