@@ -1,13 +1,16 @@
 //! Reads chunks a window at a time.
 
 use std::collections::HashMap;
-#[cfg(not(target_family = "wasm"))]
-use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(not(target_family = "wasm"))]
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+};
 
 use bytes::{Bytes, BytesMut};
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectStoreExt};
 
 use super::codec;
@@ -223,34 +226,42 @@ async fn get_range(
 }
 
 /// Reads an answer. Returns `None` if it has not exactly as many bytes as the memory.
-async fn fill(mut into: BytesMut, answer: GetResult) -> object_store::Result<Option<Bytes>> {
+async fn fill(into: BytesMut, answer: GetResult) -> object_store::Result<Option<Bytes>> {
     if answer.range.end.saturating_sub(answer.range.start) != into.len() as u64 {
         return Ok(None);
     }
-    let mut pieces = match answer.payload {
+    match answer.payload {
         #[cfg(not(target_family = "wasm"))]
-        GetResultPayload::File(mut file, path) => {
-            let start = answer.range.start;
-            let read = blocking::run(Threads::default(), move || {
-                file.seek(SeekFrom::Start(start))?;
-                file.read_exact(&mut into).map(|()| into.freeze())
-            });
-            let failed = |source| object_store::Error::Generic {
-                store: "file",
-                source,
-            };
-            let read = read.await.map_err(|error| failed(error.into()))?;
-            return match read {
-                Ok(bytes) => Ok(Some(bytes)),
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-                Err(error) => {
-                    let what = format!("{}: {error}", path.display());
-                    Err(failed(what.into()))
-                }
-            };
-        }
-        GetResultPayload::Stream(pieces) => pieces,
+        GetResultPayload::File(file, _) => fill_from_file(into, file, answer.range.start).await,
+        GetResultPayload::Stream(pieces) => fill_from_stream(into, pieces).await,
+    }
+}
+
+#[cfg(not(target_family = "wasm"))]
+async fn fill_from_file(
+    mut into: BytesMut,
+    mut file: File,
+    start: u64,
+) -> object_store::Result<Option<Bytes>> {
+    let read = blocking::run(Threads::default(), move || {
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(&mut into).map(|()| into.freeze())
+    });
+    let failed = |source| object_store::Error::Generic {
+        store: "file",
+        source,
     };
+    match read.await.map_err(|error| failed(error.into()))? {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+async fn fill_from_stream(
+    mut into: BytesMut,
+    mut pieces: BoxStream<'static, object_store::Result<Bytes>>,
+) -> object_store::Result<Option<Bytes>> {
     let mut rest = &mut into[..];
     while let Some(piece) = pieces.try_next().await? {
         let Some((room, after)) = rest.split_at_mut_checked(piece.len()) else {
