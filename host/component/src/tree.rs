@@ -69,8 +69,7 @@ pub(crate) struct WasiFile {
     descriptor: Descriptor,
     /// Where the next read or write begins.
     offset: u64,
-    /// What is to be written there. The contents of a file arrive in pieces of a few KiB, and a call for each of them takes
-    /// longer than a copy.
+    /// Bytes to write there. Contents arrive in pieces of a few KiB, and calling the host for each takes longer than a copy.
     unwritten: Vec<u8>,
 }
 

@@ -422,8 +422,8 @@ impl Attempt {
         Ok(state.writer.stage(self.limits))
     }
 
-    /// After a save has failed for this reason, deletes what it has stored if other saves in flight may need the room.
-    pub(crate) async fn failed(&self, error: &Error) {
+    /// Deletes what a failed save has stored, if the quota refused it: other saves in flight may need the room.
+    pub(crate) async fn make_room_after(&self, error: &Error) {
         if error.kind() == ErrorKind::QuotaExceeded {
             self.state.lock().await.writer.discard_unused().await;
         }

@@ -98,7 +98,7 @@ impl<'a> Save<'a> {
             saved => saved,
         };
         if let Err(error) = &saved {
-            self.attempt.failed(error).await;
+            self.attempt.make_room_after(error).await;
         }
         saved
     }

@@ -141,7 +141,7 @@ impl fmt::Debug for SaveStream {
 
 /// Returns why a stream was not stored. Only its writer can store it again.
 async fn not_stored(attempt: &Attempt, error: Error) -> Error {
-    attempt.failed(&error).await;
+    attempt.make_room_after(&error).await;
     if error.kind() != ErrorKind::Corrupt {
         return error;
     }

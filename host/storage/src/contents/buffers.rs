@@ -1,20 +1,21 @@
-//! Memory that is used again.
+//! A pool of buffers.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// The buffers of one save. Each is used again once nobody holds a part of what was in it: fresh memory would take longer
-/// than filling it, because the system clears it.
+/// The buffers of one save. A buffer is reused once nobody holds any part of what it contained: fresh memory would take
+/// longer than filling it, because the system clears it.
 ///
-/// There are as many as were in use at once.
+/// The pool has as many buffers as were in use at once.
 #[derive(Debug, Default)]
-pub(super) struct Buffers(Vec<Arc<Vec<u8>>>);
+pub(super) struct BufferPool(Vec<Arc<Vec<u8>>>);
 
-impl Buffers {
-    /// Returns a buffer of this size, which contains anything.
+impl BufferPool {
+    /// Returns a buffer of this size. Its contents are arbitrary.
     pub(super) fn take(&mut self, size_bytes: usize) -> Vec<u8> {
-        let free = self.0.iter().position(|lent| Arc::strong_count(lent) == 1);
+        let is_free = |buffer: &Arc<Vec<u8>>| Arc::strong_count(buffer) == 1;
+        let free = self.0.iter().position(is_free);
         let free = free.and_then(|index| Arc::into_inner(self.0.swap_remove(index)));
         match free {
             Some(buffer) if buffer.len() == size_bytes => buffer,
@@ -23,17 +24,17 @@ impl Buffers {
         }
     }
 
-    /// Returns what a buffer contains.
-    pub(super) fn lend(&mut self, buffer: Vec<u8>) -> Bytes {
+    /// Converts a buffer to shared bytes. It returns to the pool when all of them are dropped.
+    pub(super) fn share(&mut self, buffer: Vec<u8>) -> Bytes {
         let buffer = Arc::new(buffer);
         self.0.push(buffer.clone());
-        Bytes::from_owner(Lent(buffer))
+        Bytes::from_owner(Shared(buffer))
     }
 }
 
-struct Lent(Arc<Vec<u8>>);
+struct Shared(Arc<Vec<u8>>);
 
-impl AsRef<[u8]> for Lent {
+impl AsRef<[u8]> for Shared {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
@@ -44,15 +45,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_used_again_once_nobody_holds_a_part_of_it() {
-        let mut buffers = Buffers::default();
-        let lent = buffers.lend(vec![1; 8]);
-        let part = lent.slice(2..4);
-        drop(lent);
-        let other = buffers.take(8);
+    fn a_buffer_is_reused_once_nobody_holds_a_part_of_it() {
+        let mut pool = BufferPool::default();
+        let whole = pool.share(vec![1; 8]);
+        let part = whole.slice(2..4);
+        drop(whole);
+        let other = pool.take(8);
         assert_eq!((&other[..], &part[..]), (&[0; 8][..], &[1; 2][..]));
         drop(part);
-        assert_eq!(buffers.take(8), [1; 8]);
-        assert!(buffers.0.is_empty());
+        assert_eq!(pool.take(8), [1; 8]);
+        assert!(pool.0.is_empty());
     }
 }

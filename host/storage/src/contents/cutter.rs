@@ -4,7 +4,7 @@
 use bytes::{Buf, Bytes};
 use fastcdc::v2020;
 
-use super::buffers::Buffers;
+use super::buffers::BufferPool;
 use super::sizes::{CutSizes, Sizes};
 use crate::error::Result;
 
@@ -24,7 +24,7 @@ pub(crate) struct Cutter {
     filled: usize,
     /// The size of the contents before the buffer.
     position: u64,
-    buffers: Buffers,
+    pool: BufferPool,
 }
 
 impl Cutter {
@@ -84,7 +84,7 @@ impl Cutter {
         if self.filled == 0 {
             return Vec::new();
         }
-        let mut rest = self.buffers.lend(std::mem::take(&mut self.buffer));
+        let mut rest = self.pool.share(std::mem::take(&mut self.buffer));
         rest.truncate(self.filled);
         let mut chunks = Vec::new();
         while !rest.is_empty() {
@@ -99,7 +99,7 @@ impl Cutter {
         self.filled = rest.len();
         if !rest.is_empty() {
             // The chunks keep their memory alive, so move the rest out of it.
-            self.buffer = self.buffers.take(self.sizes.batch_at(self.position));
+            self.buffer = self.pool.take(self.sizes.batch_at(self.position));
             self.buffer[..rest.len()].copy_from_slice(&rest);
         }
         chunks
@@ -120,7 +120,7 @@ impl Cutter {
             0 => self.first_bytes.min(batch),
             _ => batch,
         };
-        let mut buffer = self.buffers.take((2 * self.filled).clamp(least, batch));
+        let mut buffer = self.pool.take((2 * self.filled).clamp(least, batch));
         buffer[..self.filled].copy_from_slice(&self.buffer[..self.filled]);
         self.buffer = buffer;
     }

@@ -7,8 +7,8 @@ use crate::format::Chunk;
 /// How much of a hash the index holds. The chunk has the rest.
 type Prefix = [u8; 16];
 
-/// The chunks of contents or of a description, in their order. It is in memory as a whole, so what finds a chunk in it
-/// takes a third of its memory, rather than as much again.
+/// The chunks of contents or of a description, in order. All of them are in memory, so the index holds places and parts of
+/// hashes rather than chunks.
 #[derive(Debug, Default)]
 pub(crate) struct List {
     chunks: Vec<Chunk>,

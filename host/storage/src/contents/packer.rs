@@ -20,7 +20,7 @@ use crate::limits::Limits;
 use crate::location::OpenLocation;
 use crate::{blocking, paths};
 
-/// How many data objects are uploaded at once, except while one is filled.
+/// The number of data objects in memory: those being uploaded, and the one being filled.
 const UPLOADS: usize = 4;
 
 /// How many data objects may be less than half full. Beyond that, the smallest of them are merged: a commit lists every
@@ -31,8 +31,7 @@ const SMALL_OBJECTS: usize = 64;
 /// many others, so a byte is copied a few times at the most.
 const MERGED_OBJECTS: usize = 32;
 
-/// The contents of one checkpoint while they are being stored. At most [`UPLOADS`] data objects are in memory, the one
-/// that is being filled among them.
+/// The contents of one checkpoint while they are being stored. At most [`UPLOADS`] data objects are in memory.
 pub(crate) struct Packer {
     location: OpenLocation,
     staged: StagedObjects,
@@ -222,7 +221,7 @@ impl Packer {
             (from, rest) = rest.split_at_checked(window.len()).unwrap_or((rest, &[]));
             let nothing = KnownChunks::default();
             let prepared = blocking::run(self.location.threads(), move || {
-                // What was read with the chunks, between them, is not kept until they are uploaded.
+                // The window also holds what lies between the chunks, so it is not kept until they are uploaded.
                 let copies = window.iter().map(|chunk| Bytes::copy_from_slice(chunk));
                 prepare(copies.collect(), &nothing, block_bytes)
             });

@@ -18,7 +18,7 @@ pub(crate) enum Prepared {
 }
 
 impl Prepared {
-    /// Returns what is to be stored, if it is a part of the batch.
+    /// Returns what is to be stored, if it shares the buffer of the batch.
     fn raw_mut(&mut self) -> Option<&mut Bytes> {
         match self {
             Self::New(packed) if packed.codec == Codec::Raw => Some(&mut packed.stored),
@@ -29,8 +29,8 @@ impl Prepared {
 
 /// Hashes and compresses chunks, unless they are known. Takes long.
 ///
-/// The chunks of a batch share memory. What is to be stored keeps all of it only if that is the whole batch: a chunk that
-/// has changed, in each of many batches, must not keep the others until it is uploaded.
+/// The chunks of a batch share a buffer. Unless all of the buffer is to be stored, the chunks to be stored are copied.
+/// Otherwise one changed chunk in each of many batches would keep all of these batches in memory until it is uploaded.
 pub(crate) fn prepare(batch: Vec<Bytes>, known: &KnownChunks, block_bytes: usize) -> Vec<Prepared> {
     let mut prepared = Vec::new();
     let batch_bytes: usize = batch.iter().map(Bytes::len).sum();

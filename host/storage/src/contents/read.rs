@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::{GetResult, GetResultPayload, ObjectStore};
 
-use super::window::{WindowMemory, read_window, windows};
+use super::window::{WindowPool, read_window, windows};
 use crate::error::{Error, Result};
 use crate::format::{
     Chunk, Commit, Contents, Described, Description, MAX_DESCRIPTION_BYTES, ObjectName, Objects,
@@ -33,12 +33,12 @@ pub(crate) fn runs(
         Contents::Chunks(chunks) => {
             let location = location.clone();
             let windows = windows(chunks, location.environment().sizes().read);
-            let memory = WindowMemory::default();
+            let pool = WindowPool::default();
             stream::iter(windows)
                 .map(move |window| {
                     let chunks = description.contents.chunks();
                     let chunks = chunks.get(window).unwrap_or_default().to_vec();
-                    blocking::start(read_window(location.clone(), chunks, memory.clone()))
+                    blocking::start(read_window(location.clone(), chunks, pool.clone()))
                 })
                 .buffered(READS)
                 .boxed()
@@ -64,11 +64,11 @@ pub(crate) fn chunks(
 ) -> BoxStream<'static, Result<Vec<Bytes>>> {
     let location = location.clone();
     let windows = windows(&chunks, location.environment().sizes().read);
-    let memory = WindowMemory::default();
+    let pool = WindowPool::default();
     stream::iter(windows)
         .map(move |window| {
             let chunks = chunks.get(window).unwrap_or_default().to_vec();
-            blocking::start(read_window(location.clone(), chunks, memory.clone()))
+            blocking::start(read_window(location.clone(), chunks, pool.clone()))
         })
         .buffered(READS)
         .boxed()

@@ -25,8 +25,8 @@ pub(crate) struct Sizes {
     /// A description up to this size, or a list of nodes, is part of the commit. Together with the contents that are part
     /// of it, a commit stays small.
     pub(crate) root: usize,
-    /// The memory for the first bytes of contents whose size is not known. It doubles until it is as large as a batch, so
-    /// that a small tree takes little memory.
+    /// The size of the first buffer for contents of unknown size. It doubles up to the size of a batch, so that a small
+    /// tree takes little memory.
     pub(crate) first_buffer: usize,
     /// A full data object: large enough that the latency of a request is negligible, small enough
     /// that several in flight take little memory.

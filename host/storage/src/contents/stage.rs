@@ -79,7 +79,7 @@ impl Stage {
         let first = chunks.next_batch(&sizes).await?;
         let first_bytes: usize = first.iter().map(Bytes::len).sum();
         if first_bytes <= sizes.inline && first_bytes < sizes.batch {
-            // A copy: the commit may be held for long, and the chunks keep more memory than theirs alive.
+            // Copied, because the commit may stay in memory for long, and the chunks keep a larger buffer alive.
             let contents = first.concat().into();
             return Ok(self.begin(Contents::Inline(contents), Arc::default()));
         }

@@ -27,8 +27,8 @@ struct Bytes {
     kept: u64,
     /// Data objects of saves in flight, and of saves whose outcome is unknown.
     staged: u64,
-    /// Data objects of failed saves, which are deleted before the next save stores anything, or at once after a save that
-    /// needed their room.
+    /// Data objects of failed saves, which are deleted before the next save stores anything, or at once if the quota
+    /// refused their save.
     unused: u64,
     /// Objects whose deletion is in flight.
     deleting: u64,

@@ -26,41 +26,43 @@ use crate::{blocking, paths};
 /// than another request.
 const GAP_BYTES: u64 = 64 << 10;
 
-/// How many windows are in memory at once: those that are read, and one that is consumed while the next is handed over.
+/// The number of windows in memory at once: those being read, the one being consumed, and the one after it.
 const MAX_WINDOWS: usize = READS + 2;
 
-/// The memory of the windows that are in flight. It is used again: allocations of many sizes, on the threads that read, would
-/// leave several times as much behind in their allocator.
+/// A pool of buffers for the windows of one stream. Without it, the threads that read would allocate buffers of many
+/// sizes, and the allocator keeps some memory of each size for each thread.
+///
+/// Unlike a [`BufferPool`](super::buffers::BufferPool), several requests fill parts of one buffer at the same time.
 #[derive(Clone, Debug, Default)]
-pub(super) struct WindowMemory(Arc<Mutex<Vec<BytesMut>>>);
+pub(super) struct WindowPool(Arc<Mutex<Vec<BytesMut>>>);
 
-impl WindowMemory {
+impl WindowPool {
+    /// Returns a zeroed buffer of this size.
     fn take(&self, size_bytes: usize) -> BytesMut {
-        let mut given = self.lock();
-        let free = given
-            .iter_mut()
-            .position(|lent| lent.try_reclaim(size_bytes));
-        match free.map(|index| given.swap_remove(index)) {
-            Some(mut memory) => {
-                memory.resize(size_bytes, 0);
-                memory
+        let mut pool = self.lock();
+        let is_free = |buffer: &mut BytesMut| buffer.try_reclaim(size_bytes);
+        let free = pool.iter_mut().position(is_free);
+        match free.map(|index| pool.swap_remove(index)) {
+            Some(mut buffer) => {
+                buffer.resize(size_bytes, 0);
+                buffer
             }
             None => {
-                // So that the next, which may be a little larger, fits too.
-                let mut memory = BytesMut::zeroed(size_bytes + size_bytes / 8);
-                memory.truncate(size_bytes);
-                memory
+                // The next window may be a little larger, and should fit too.
+                let mut buffer = BytesMut::zeroed(size_bytes + size_bytes / 8);
+                buffer.truncate(size_bytes);
+                buffer
             }
         }
     }
 
-    /// Returns memory that can be taken again once nobody holds a part of it.
-    fn give_back(&self, memory: BytesMut) {
-        let mut given = self.lock();
-        if given.len() == MAX_WINDOWS {
-            given.remove(0);
+    /// Adds what is left of a buffer after its parts were split off. The buffer is reused once all of them are dropped.
+    fn recycle(&self, rest: BytesMut) {
+        let mut pool = self.lock();
+        if pool.len() == MAX_WINDOWS {
+            pool.remove(0);
         }
-        given.push(memory);
+        pool.push(rest);
     }
 
     // A std mutex is enough, because it is never held across an await.
@@ -96,20 +98,20 @@ pub(super) fn windows(chunks: &[Chunk], most: usize) -> Vec<Range<usize>> {
 pub(super) async fn read_window(
     location: OpenLocation,
     chunks: Vec<Chunk>,
-    memory: WindowMemory,
+    pool: WindowPool,
 ) -> Result<Vec<Bytes>> {
     let mut blocks: Vec<Block> = chunks.iter().map(|chunk| chunk.block).collect();
     blocks.sort_unstable();
     blocks.dedup();
     let most = location.environment().sizes().read as u64;
     let ranges = ranges(&blocks, most);
-    let mut rest = memory.take(size_of_ranges(&ranges) as usize);
+    let mut rest = pool.take(size_of_ranges(&ranges) as usize);
     let reads = ranges.into_iter().map(|(object, range)| {
         let into = rest.split_to((range.end - range.start) as usize);
         (object, range, into)
     });
     let reads: Vec<_> = reads.collect();
-    memory.give_back(rest);
+    pool.recycle(rest);
     let reads = reads.into_iter().map(|(object, range, into)| {
         let location = &location;
         async move {
@@ -125,7 +127,7 @@ pub(super) async fn read_window(
 /// blocks have at most that.
 fn ranges(blocks: &[Block], most: u64) -> Vec<(ObjectName, Range<u64>)> {
     let near = ranges_within(blocks, most, GAP_BYTES);
-    // A checkpoint can be such that there is more between its blocks than in them, and all of it would be in memory.
+    // In some checkpoints the gaps are larger than the blocks, and all of them would be in memory.
     match size_of_ranges(&near) <= 2 * most {
         true => near,
         false => ranges_within(blocks, most, 0),
@@ -195,7 +197,7 @@ fn damaged(block: &Block, error: Error) -> Error {
     Error::corrupt(format!("data object {epoch}-{counter} is damaged")).with_source(error)
 }
 
-/// Reads a range of a data object into memory of its size.
+/// Reads a range of a data object into a buffer of its size.
 async fn get_range(
     location: &OpenLocation,
     object: ObjectName,
@@ -225,7 +227,7 @@ async fn get_range(
     }
 }
 
-/// Reads an answer. Returns `None` if it has not exactly as many bytes as the memory.
+/// Fills a buffer from an answer. Returns `None` if the answer has another size.
 async fn fill(into: BytesMut, answer: GetResult) -> object_store::Result<Option<Bytes>> {
     if answer.range.end.saturating_sub(answer.range.start) != into.len() as u64 {
         return Ok(None);

@@ -207,8 +207,8 @@ fn payload(
     Ok(GetResultPayload::File(file, place))
 }
 
-/// Streams the file, so that the caller can stop reading; it may be of any size. What this crate asks for at once is one
-/// piece, which is not copied.
+/// Streams the file, so that the caller can stop reading; it may be of any size. A read returns at most 64 KiB on wasmtime,
+/// so each piece takes several.
 #[cfg(target_family = "wasm")]
 fn payload(
     mut file: File,
@@ -219,7 +219,7 @@ fn payload(
     use bytes::Bytes;
     use std::io::{Read, Seek, SeekFrom};
 
-    const PIECE_BYTES: u64 = 8 << 20;
+    const PIECE_BYTES: u64 = 1 << 20;
 
     let failed = move |source| {
         let (what, path) = ("cannot read it", place.clone());

@@ -247,7 +247,7 @@ async fn saves_at_the_same_time_share_the_quota() {
         streams.push(stream);
     }
     assert!(on_disk(&store).await <= 50 << 20);
-    // Each that is refused makes room for the others.
+    // A refused save makes room for the others.
     let mut committed = 0;
     for stream in streams {
         committed += usize::from(stream.commit().await.is_ok());

@@ -92,7 +92,7 @@ pub trait FileHandle: Send + 'static {
     /// Reads the next bytes into the beginning of `into`. Returns the number of bytes; 0 only at the end.
     fn read(&mut self, into: &mut [u8]) -> Result<usize, Failure>;
 
-    /// Writes the next bytes. They need not reach the file before its metadata is set.
+    /// Writes the next bytes. An implementation may buffer them until [`set_metadata`](Self::set_metadata).
     fn write_all(&mut self, piece: &[u8]) -> Result<(), Failure>;
 
     /// Sets the permission bits, if they are preserved, and the modification time. Nothing is written after this.

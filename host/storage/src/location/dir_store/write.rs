@@ -13,8 +13,8 @@ use super::{DirStore, Failed, generic};
 /// before syncing them.
 const SYNCED_PARENTS: usize = 3;
 
-/// Pieces of an object are a few KiB long, and a component calls its host for each write. A native write costs less than
-/// a copy.
+/// The buffer for the pieces of an object, which are a few KiB long. A component calls its host for each write, which
+/// costs more than a copy. A native write costs less.
 const BUFFER_BYTES: usize = match cfg!(target_family = "wasm") {
     true => 1 << 20,
     false => 0,
