@@ -80,7 +80,7 @@ impl DirStore {
             .map_err(failed("cannot create its directory", file))?;
         let (staged, mut open) = self.stage(file).map_err(failed("cannot create it", file))?;
         let written = (|| {
-            let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, &mut open);
+            let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, writer(&mut open));
             for piece in payload {
                 buffered.write_all(piece)?;
             }
@@ -107,6 +107,35 @@ impl DirStore {
         }
         Ok(false)
     }
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn writer(file: &mut File) -> impl Write {
+    file
+}
+
+/// Writes at positions, because wasmtime performs such a write at once. It performs a write of a stream in pieces of 64 KiB,
+/// each on another thread.
+#[cfg(target_family = "wasm")]
+fn writer(file: &mut File) -> impl Write {
+    struct Positioned<'a> {
+        file: &'a File,
+        offset: u64,
+    }
+
+    impl Write for Positioned<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let written = rustix::io::pwrite(self.file, bytes, self.offset)?;
+            self.offset += written as u64;
+            Ok(written)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    Positioned { file, offset: 0 }
 }
 
 /// Links a staged file to its final name. Returns false if the name exists. Atomic: of concurrent attempts, only
