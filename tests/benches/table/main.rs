@@ -9,6 +9,7 @@
 //! `FLYTEKIT_PYTHON` names; `wasmtime`, whose path `WASMTIME` may give; `restic` and `borg`.
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
+mod age;
 mod bounded;
 mod composed;
 mod counting;
@@ -46,10 +47,11 @@ use futures::future::BoxFuture;
 /// A name to select a part of the table by, and the function that prints the part.
 type Part = (&'static str, fn() -> BoxFuture<'static, ()>);
 
-const PARTS: [Part; 15] = [
+const PARTS: [Part; 16] = [
     ("local-gib", || local::gib().boxed()),
     ("local-change", || local::change().boxed()),
     ("local-small", || local::small().boxed()),
+    ("local-age", || age::age().boxed()),
     ("local-peers", || peers::peers().boxed()),
     ("s3-files", || files::files().boxed()),
     ("guest-background", || guest::background().boxed()),

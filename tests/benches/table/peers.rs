@@ -343,7 +343,7 @@ fn run(command: &mut Command) {
 }
 
 /// Returns the size of all files in a directory.
-fn size_of(dir: &Path) -> u64 {
+pub(crate) fn size_of(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).unwrap();
     let sizes = entries.map(|entry| {
         let entry = entry.unwrap();
