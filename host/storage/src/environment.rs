@@ -102,12 +102,19 @@ impl Environment {
 
 #[cfg(test)]
 impl Environment {
-    /// Uses one thread and small sizes, so that a run is repeatable and a few KiB make many chunks.
-    pub(crate) fn simulated() -> Self {
+    /// Uses one thread, so that a run is repeatable.
+    pub(crate) fn on_one_thread() -> Self {
         Self {
             threads: Threads::One,
-            sizes: Sizes::small(),
             ..Self::default()
+        }
+    }
+
+    /// Uses one thread and small sizes, so that a few KiB make many chunks.
+    pub(crate) fn simulated() -> Self {
+        Self {
+            sizes: Sizes::small(),
+            ..Self::on_one_thread()
         }
     }
 }

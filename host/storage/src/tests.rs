@@ -17,6 +17,8 @@ mod memory_tree;
 mod model;
 pub(crate) mod noise;
 mod opening;
+mod peak;
+mod peak_memory;
 mod properties;
 mod protocol;
 mod pruning;

@@ -19,10 +19,11 @@ const CALLS: usize = 64;
 /// How often the description of a tree may be in memory: as the guest's files are read, encoded, cut, and compared.
 const TREES: u64 = 10;
 
-/// What a call, a background save and a stream of each kind take together, besides the description of a tree. A save has
-/// four data objects of 16 MiB in flight, and six batches of at most 8 MiB. A restore and a read stream have five windows,
-/// each of at most 16 MiB to decode and 8 MiB that is decoded.
-const PIPELINE_BYTES: u64 = 4 * (128 << 20);
+/// What a call, a background save and a stream of each kind take together, besides the description of a tree. A restore and
+/// a read stream have five windows, each of at most 18 MiB to decode and 8 MiB that is decoded, and a spare buffer. A save
+/// has four data objects of 16 MiB in flight, besides either six batches of at most 8 MiB or, while it copies what is left
+/// of mostly dead objects, such windows.
+const PIPELINE_BYTES: u64 = 4 * (224 << 20);
 
 /// What one guest may make the host hold, besides what
 /// [`Limits`](checkpoint_storage::Limits) say about its checkpoints.
@@ -44,7 +45,7 @@ const PIPELINE_BYTES: u64 = 4 * (128 << 20);
 /// | the result of one `read` | 2 × [`read_bytes`](checkpoint_storage::Limits::read_bytes) |
 /// | the descriptions of trees that are saved or restored | 10 × [`tree_bytes`](checkpoint_storage::Limits::tree_bytes) |
 /// | resources, such as files, streams and pollables | 66 KiB × [`handles`](Self::handles) |
-/// | a save or a restore, a background save, and a stream of each kind at a time | 512 MiB |
+/// | a save or a restore, a background save, and a stream of each kind at a time | 896 MiB |
 ///
 /// [`peak_bytes`](Self::peak_bytes) computes the sum. The benchmark `bounded` compares it with the peak memory of
 /// hosts under attack. A guest can also ask WASI for random bytes, as many at once as `max_random_size` of

@@ -108,7 +108,9 @@ impl<'a> Save<'a> {
         let stored = match &self.source {
             Source::Contents(contents) => {
                 let tree = single_file(self.attempt, &stage, contents.len())?;
-                let storing = stage.store(Chunks::whole(contents.clone())).await?;
+                let sizes = *stage.location.environment().sizes();
+                let chunks = Chunks::whole(contents.clone(), &sizes);
+                let storing = stage.store(chunks).await?;
                 storing.describe(tree).await?
             }
             Source::Borrowed(contents) => {

@@ -129,7 +129,11 @@ impl SaveStream {
             saved_at,
             metadata: self.metadata,
         };
-        self.attempt.commit(draft, stored).await
+        let saved = self.attempt.commit(draft, stored).await;
+        if let Err(error) = &saved {
+            self.attempt.make_room_after(error).await;
+        }
+        saved
     }
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// The buffers of one save. A buffer is reused once nobody holds any part of what it contained: fresh memory would take
-/// longer than filling it, because the system clears it.
+/// The buffers of one save. A buffer is reused once nobody holds any part of what it contained: the system zeroes fresh
+/// memory, which takes longer than filling it.
 ///
-/// The pool has as many buffers as were in use at once.
+/// The pool holds at most as many buffers as were ever in use at once.
 #[derive(Debug, Default)]
 pub(super) struct BufferPool(Vec<Arc<Vec<u8>>>);
 
@@ -19,7 +19,7 @@ impl BufferPool {
         let free = free.and_then(|index| Arc::into_inner(self.0.swap_remove(index)));
         match free {
             Some(buffer) if buffer.len() == size_bytes => buffer,
-            // Memory that the system has cleared already is not written.
+            // The allocator usually gets zeroed memory from the system, so this writes nothing.
             _ => vec![0; size_bytes],
         }
     }

@@ -21,6 +21,7 @@ enum Source<'a> {
     /// In memory; cut without a copy.
     Whole {
         rest: Bytes,
+        sizes: Sizes,
         /// The size of the chunks that were taken.
         position: u64,
     },
@@ -34,9 +35,10 @@ enum Source<'a> {
 }
 
 impl<'a> Chunks<'a> {
-    pub(crate) fn whole(contents: Bytes) -> Self {
+    pub(crate) fn whole(contents: Bytes, sizes: &Sizes) -> Self {
         Self(Source::Whole {
             rest: contents,
+            sizes: *sizes,
             position: 0,
         })
     }
@@ -56,11 +58,17 @@ impl<'a> Chunks<'a> {
         Self(Source::Stream(chunks))
     }
 
-    /// Returns the next chunks; none at the end. They share memory, which nothing else is in.
-    pub(crate) async fn next_batch(&mut self, sizes: &Sizes) -> Result<Vec<Bytes>> {
+    /// Returns the next chunks; none at the end. They share memory: a buffer of their own, or all of the contents if those are
+    /// in memory as a whole.
+    pub(crate) async fn next_batch(&mut self) -> Result<Vec<Bytes>> {
         match &mut self.0 {
-            Source::Whole { rest, position } => {
-                let (mut batch, end) = (Vec::new(), *position + sizes.batch as u64);
+            Source::Whole {
+                rest,
+                sizes,
+                position,
+            } => {
+                let batch_bytes = sizes.batch_at(*position);
+                let (mut batch, end) = (Vec::new(), *position + batch_bytes as u64);
                 while *position < end
                     && let Some(chunk) = cutter::next_piece(rest, sizes.chunks_at(*position))
                 {

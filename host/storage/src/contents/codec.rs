@@ -7,9 +7,8 @@ use lz4_flex::block;
 use crate::error::{Error, Result};
 use crate::format::{Chunk, Codec};
 
-/// The part of a chunk that is compressed to see whether it is worth it. Numbers and text show
-/// within this much; data that is already compressed or encrypted then costs only a sixteenth of a
-/// full attempt.
+/// The most of a block's middle chunk that is compressed to see whether compressing the block is worth it. Numbers and
+/// text show within this much; data that is already compressed or encrypted then costs a fraction of a full attempt.
 const SAMPLE_BYTES: usize = 64 << 10;
 
 /// Compression must save at least one byte in this many: less is not worth the time to decompress
@@ -66,7 +65,8 @@ fn compress(chunks: &[Hashed]) -> Option<(Vec<u8>, usize)> {
     let (middle, _) = chunks.get(chunks.len() / 2)?;
     let start = (middle.len() / 2).saturating_sub(SAMPLE_BYTES / 2);
     let sample = &middle[start..middle.len().min(start + SAMPLE_BYTES)];
-    if !worth(sample.len(), block::compress(sample).len()) {
+    let is_part = chunks.len() > 1 || sample.len() < middle.len();
+    if is_part && !worth(sample.len(), block::compress(sample).len()) {
         return None;
     }
     let joined: Vec<u8>;

@@ -29,11 +29,7 @@ pub(crate) struct Cutter {
 
 impl Cutter {
     pub(crate) fn new(sizes: Sizes) -> Self {
-        Self {
-            sizes,
-            first_bytes: sizes.first_buffer,
-            ..Self::default()
-        }
+        Self::of_size(sizes, sizes.first_buffer)
     }
 
     /// Creates a cutter of contents of this size.
@@ -76,10 +72,14 @@ impl Cutter {
 
     /// Returns all chunks that are left, because the contents have ended.
     pub(crate) fn finish(&mut self) -> Vec<Bytes> {
-        self.cut_while(|_, _, _| true)
+        let chunks = self.cut_while(|_, _, _| true);
+        // No buffer is needed any more.
+        self.pool = BufferPool::default();
+        chunks
     }
 
-    /// Cuts chunks for as long as a chunk of this length, of so many bytes that are left, is final.
+    /// Cuts chunks while `is_final(length, rest, sizes)` says that a chunk of `length` bytes, of `rest` bytes that are left,
+    /// is final.
     fn cut_while(&mut self, is_final: impl Fn(usize, usize, CutSizes) -> bool) -> Vec<Bytes> {
         if self.filled == 0 {
             return Vec::new();
@@ -117,7 +117,7 @@ impl Cutter {
     fn grow(&mut self) {
         let batch = self.sizes.batch_at(self.position);
         let least = match self.position {
-            0 => self.first_bytes.min(batch),
+            0 => self.first_bytes.clamp(1, batch),
             _ => batch,
         };
         let mut buffer = self.pool.take((2 * self.filled).clamp(least, batch));

@@ -12,7 +12,7 @@ use crate::contents::codec::Packed;
 use crate::contents::dedup::KnownChunks;
 use crate::contents::list::List;
 use crate::contents::objects::StagedObjects;
-use crate::contents::prepare::{Prepared, prepare};
+use crate::contents::prepare::{Prepared, detach, prepare};
 use crate::contents::read;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Block, Chunk, ObjectName, ObjectRef, blocks, pack};
@@ -92,8 +92,26 @@ impl Packer {
         &self.known
     }
 
-    /// Stores chunks, and adds them to `list`.
-    pub(crate) async fn add(&mut self, prepared: Prepared, list: &mut List) -> Result<()> {
+    /// Stores the chunks of a batch, and adds them to `list`.
+    pub(crate) async fn add(&mut self, mut batch: Vec<Prepared>, list: &mut List) -> Result<()> {
+        let is_stored = |prepared: &Prepared| match prepared {
+            Prepared::New(packed) => packed
+                .chunks
+                .iter()
+                .all(|c| self.find(&c.0, list).is_some()),
+            Prepared::Known(_) | Prepared::Repeated(_) => false,
+        };
+        // Threads prepare several batches at once, so they do not know the chunks of the others.
+        if batch.iter().any(is_stored) {
+            detach(&mut batch);
+        }
+        for prepared in batch {
+            self.add_one(prepared, list).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_one(&mut self, prepared: Prepared, list: &mut List) -> Result<()> {
         match prepared {
             Prepared::Known(chunk) => list.push(chunk),
             Prepared::Repeated(hash) => match self.find(&hash, list) {
@@ -226,9 +244,7 @@ impl Packer {
                 prepare(copies.collect(), &nothing, block_bytes)
             });
             let mut to = List::default();
-            for prepared in prepared.await? {
-                self.add(prepared, &mut to).await?;
-            }
+            self.add(prepared.await?, &mut to).await?;
             moved.extend(from.iter().copied().zip(to.into_chunks()));
         }
         for chunk in rest {

@@ -27,10 +27,18 @@ impl Prepared {
     }
 }
 
-/// Hashes and compresses chunks, unless they are known. Takes long.
+/// Copies what is to be stored, so that it does not keep the buffer of the batch in memory.
+pub(crate) fn detach(batch: &mut [Prepared]) {
+    for bytes in batch.iter_mut().filter_map(Prepared::raw_mut) {
+        *bytes = Bytes::copy_from_slice(bytes);
+    }
+}
+
+/// Hashes and compresses chunks, unless they are known. Slow, so call it on a blocking thread.
 ///
-/// The chunks of a batch share a buffer. Unless all of the buffer is to be stored, the chunks to be stored are copied.
-/// Otherwise one changed chunk in each of many batches would keep all of these batches in memory until it is uploaded.
+/// The chunks of a batch share a buffer. Unless all of the buffer is to be stored, the chunks to be stored are
+/// [detached](detach). Otherwise one changed chunk in each of many batches would keep all of these batches in memory until
+/// it is uploaded.
 pub(crate) fn prepare(batch: Vec<Bytes>, known: &KnownChunks, block_bytes: usize) -> Vec<Prepared> {
     let mut prepared = Vec::new();
     let batch_bytes: usize = batch.iter().map(Bytes::len).sum();
@@ -62,11 +70,8 @@ pub(crate) fn prepare(batch: Vec<Bytes>, known: &KnownChunks, block_bytes: usize
     }
     flush(&mut run, &mut prepared);
     let raw = prepared.iter_mut().filter_map(Prepared::raw_mut);
-    let raw: Vec<_> = raw.collect();
-    if raw.iter().map(|bytes| bytes.len()).sum::<usize>() < batch_bytes {
-        for bytes in raw {
-            *bytes = Bytes::copy_from_slice(bytes);
-        }
+    if raw.map(|bytes| bytes.len()).sum::<usize>() < batch_bytes {
+        detach(&mut prepared);
     }
     prepared
 }

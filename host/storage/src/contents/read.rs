@@ -1,5 +1,6 @@
 //! Reads contents back and verifies them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -15,8 +16,8 @@ use crate::format::{
 use crate::location::OpenLocation;
 use crate::{blocking, paths};
 
-/// How many ranges are read at once, ahead of the consumer: enough to hide the latency of a distant
-/// store.
+/// How many windows are read at once, ahead of the consumer, and how many ranges of each: enough to hide the latency of a
+/// distant store.
 pub(crate) const READS: usize = 4;
 
 /// Returns contents, several pieces at a time. Each piece is verified before it is returned. Reading continues while
@@ -31,17 +32,11 @@ pub(crate) fn runs(
             stream::iter(piece).boxed()
         }
         Contents::Chunks(chunks) => {
-            let location = location.clone();
             let windows = windows(chunks, location.environment().sizes().read);
-            let pool = WindowPool::default();
-            stream::iter(windows)
-                .map(move |window| {
-                    let chunks = description.contents.chunks();
-                    let chunks = chunks.get(window).unwrap_or_default().to_vec();
-                    blocking::start(read_window(location.clone(), chunks, pool.clone()))
-                })
-                .buffered(READS)
-                .boxed()
+            read_ahead(location, windows, move |window| {
+                let chunks = description.contents.chunks();
+                chunks.get(window).unwrap_or_default().to_vec()
+            })
         }
     }
 }
@@ -62,13 +57,23 @@ pub(crate) fn chunks(
     location: &OpenLocation,
     chunks: Vec<Chunk>,
 ) -> BoxStream<'static, Result<Vec<Bytes>>> {
-    let location = location.clone();
     let windows = windows(&chunks, location.environment().sizes().read);
-    let pool = WindowPool::default();
+    read_ahead(location, windows, move |window| {
+        chunks.get(window).unwrap_or_default().to_vec()
+    })
+}
+
+/// Reads windows while the consumer handles those before them.
+fn read_ahead(
+    location: &OpenLocation,
+    windows: Vec<Range<usize>>,
+    chunks_of: impl Fn(Range<usize>) -> Vec<Chunk> + Send + 'static,
+) -> BoxStream<'static, Result<Vec<Bytes>>> {
+    let (location, pool) = (location.clone(), WindowPool::default());
     stream::iter(windows)
         .map(move |window| {
-            let chunks = chunks.get(window).unwrap_or_default().to_vec();
-            blocking::start(read_window(location.clone(), chunks, pool.clone()))
+            let window = read_window(location.clone(), chunks_of(window), pool.clone());
+            blocking::start(window)
         })
         .buffered(READS)
         .boxed()

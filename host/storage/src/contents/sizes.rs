@@ -31,8 +31,9 @@ pub(crate) struct Sizes {
     /// A full data object: large enough that the latency of a request is negligible, small enough
     /// that several in flight take little memory.
     pub(crate) object: usize,
-    /// The most that one read fetches, before and after decompression. It is half a data object, so
-    /// that a restore takes no more memory than a save.
+    /// The most that one request reads, and that the chunks of one window have, unless a single block is larger. With the gaps
+    /// between its blocks, a window has up to twice as much. It is half a data object, so that the windows of a restore take
+    /// little memory.
     pub(crate) read: usize,
     /// How many records the first page of a list has at the most. S3 and its like return as many names for a request.
     pub(crate) page: usize,

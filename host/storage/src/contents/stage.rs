@@ -28,7 +28,7 @@ use crate::limits::Limits;
 use crate::location::OpenLocation;
 use crate::tree::Tree;
 
-/// How many chunks are hashed and compressed at once. More threads than this would only wait for
+/// How many batches are hashed and compressed at once. More threads than this would only wait for
 /// the uploads.
 const PREPARING: usize = 4;
 
@@ -76,9 +76,11 @@ impl Stage {
     pub(crate) async fn store(self, mut chunks: Chunks<'_>) -> Result<Storing> {
         let environment = self.location.environment().clone();
         let (sizes, threads) = (*environment.sizes(), environment.threads());
-        let first = chunks.next_batch(&sizes).await?;
+        let first = chunks.next_batch().await?;
         let first_bytes: usize = first.iter().map(Bytes::len).sum();
-        if first_bytes <= sizes.inline && first_bytes < sizes.batch {
+        // A batch that is followed by another is longer than this.
+        let least_bytes = sizes.batch_at(0) - sizes.chunks.max;
+        if first_bytes <= sizes.inline && first_bytes < least_bytes {
             // Copied, because the commit may stay in memory for long, and the chunks keep a larger buffer alive.
             let contents = first.concat().into();
             return Ok(self.begin(Contents::Inline(contents), Arc::default()));
@@ -86,7 +88,7 @@ impl Stage {
         let known = self.known().await?;
         let mut storing = self.begin(Contents::Chunks(Vec::new()), known.clone());
         let rest = stream::try_unfold(chunks, async |mut chunks| {
-            let batch = chunks.next_batch(&sizes).await?;
+            let batch = chunks.next_batch().await?;
             Ok((!batch.is_empty()).then_some((batch, chunks)))
         });
         let limits = storing.limits;
@@ -104,9 +106,7 @@ impl Stage {
         let mut list = List::default();
         let packed = async {
             while let Some(batch) = prepared.try_next().await? {
-                for prepared in batch {
-                    storing.packer.add(prepared, &mut list).await?;
-                }
+                storing.packer.add(batch, &mut list).await?;
             }
             let chunks = list.chunks_mut();
             storing.packer.settle_list(chunks, Nodes::Expected).await
@@ -160,8 +160,11 @@ impl Stage {
                 Arc::new(StoredChunks::new(chunks, nodes.len()))
             }
         };
-        let known = KnownChunks::of(&checkpoint.commit, chunks);
-        Ok(Arc::new(known))
+        let commit = checkpoint.commit.clone();
+        let known = blocking::run(self.location.threads(), move || {
+            KnownChunks::of(&commit, chunks)
+        });
+        Ok(Arc::new(known.await?))
     }
 }
 
@@ -280,9 +283,7 @@ impl Storing {
             });
             let (batch, left) = batch.await?;
             rest = left;
-            for prepared in batch {
-                self.packer.add(prepared, &mut list).await?;
-            }
+            self.packer.add(batch, &mut list).await?;
         }
         let mut nodes = list.into_chunks();
         self.packer.settle_list(&mut nodes, Nodes::Apart).await?;

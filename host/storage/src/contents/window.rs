@@ -22,12 +22,12 @@ use crate::format::{Block, Chunk, ObjectName};
 use crate::location::OpenLocation;
 use crate::{blocking, paths};
 
-/// How far apart blocks of one data object may lie to be read with one request. Reading as much in vain takes less time
-/// than another request.
+/// How far apart blocks of one data object may lie to be read with one request. Reading that much unneeded data takes less
+/// time than another request.
 const GAP_BYTES: u64 = 64 << 10;
 
-/// The number of windows in memory at once: those being read, the one being consumed, and the one after it.
-const MAX_WINDOWS: usize = READS + 2;
+/// The number of windows in memory at once: those being read, and the one being consumed.
+const MAX_WINDOWS: usize = READS + 1;
 
 /// A pool of buffers for the windows of one stream. Without it, the threads that read would allocate buffers of many
 /// sizes, and the allocator keeps some memory of each size for each thread.
@@ -281,7 +281,7 @@ mod tests {
     use super::*;
     use crate::format::Codec;
 
-    /// The ranges to read for a MiB of blocks of this size, so far apart.
+    /// Returns the ranges to read for 1 MiB of blocks of this size, `gap` bytes apart.
     fn ranges_of(size_bytes: u32, gap: u32) -> Vec<Range<u64>> {
         let blocks = (0..(1 << 20) / size_bytes).map(|n| Block {
             object: ObjectName {
@@ -298,11 +298,11 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_between_blocks_is_read_only_if_it_is_little() {
+    fn only_small_gaps_between_blocks_are_read() {
         assert_eq!(ranges_of(16 << 10, 0).len(), 1);
         assert_eq!(ranges_of(16 << 10, 8 << 10).len(), 2);
         assert_eq!(ranges_of(16 << 10, 128 << 10).len(), 64);
-        // More than would be in memory otherwise.
+        // Reading these gaps, too, would take 61 times the memory of the blocks.
         let ranges = ranges_of(1 << 10, 60 << 10);
         assert_eq!(ranges.len(), 1024);
         assert_eq!(ranges[1], 61 << 10..62 << 10);

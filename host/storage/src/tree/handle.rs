@@ -98,7 +98,7 @@ pub trait FileHandle: Send + 'static {
     /// Sets the permission bits, if they are preserved, and the modification time. Nothing is written after this.
     fn set_metadata(&mut self, mode: u32, modified: SystemTime) -> Result<(), Failure>;
 
-    /// Makes contents and metadata durable.
+    /// Makes contents and metadata durable. Called after [`set_metadata`](Self::set_metadata), which ends what was written.
     fn sync(&self) -> Result<(), Failure>;
 }
 

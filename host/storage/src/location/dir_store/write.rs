@@ -78,14 +78,13 @@ impl DirStore {
         };
         self.make_parent(file)
             .map_err(failed("cannot create its directory", file))?;
-        let (staged, mut open) = self.stage(file).map_err(failed("cannot create it", file))?;
+        let (staged, open) = self.stage(file).map_err(failed("cannot create it", file))?;
         let written = (|| {
-            let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, writer(&mut open));
+            let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, writer(&open));
             for piece in payload {
                 buffered.write_all(piece)?;
             }
             buffered.flush()?;
-            drop(buffered);
             open.sync_all()
         })();
         let put = match written {
@@ -110,14 +109,14 @@ impl DirStore {
 }
 
 #[cfg(not(target_family = "wasm"))]
-fn writer(file: &mut File) -> impl Write {
+fn writer(file: &File) -> impl Write {
     file
 }
 
 /// Writes at positions, because wasmtime performs such a write at once. It performs a write of a stream in pieces of 64 KiB,
 /// each on another thread.
 #[cfg(target_family = "wasm")]
-fn writer(file: &mut File) -> impl Write {
+fn writer(file: &File) -> impl Write {
     struct Positioned<'a> {
         file: &'a File,
         offset: u64,

@@ -2,7 +2,7 @@
 
 use object_store::ObjectStoreExt;
 
-use super::memory::{MAX_PER_BYTE, peak_of};
+use super::memory::MAX_PER_BYTE;
 use super::records::Case;
 use super::{Forged, file};
 use crate::environment::Environment;
@@ -10,6 +10,7 @@ use crate::error::ErrorKind;
 use crate::limits::Limits;
 use crate::tests::forge::Cbor::{Array, Bytes, Map, Raw, Text, Uint};
 use crate::tests::forge::{Cbor, Chunk, commit, data_object, object_ref};
+use crate::tests::peak::peak_of;
 
 /// A checkpoint whose description is stored in data objects.
 #[derive(Clone)]
