@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::support::Place;
-use crate::support::cli::guest;
+use crate::support::cli::{Cli, guest};
 use wasmtime::{Config, Engine};
 
 const NO_COMPONENT: i32 = 121;
@@ -89,6 +89,24 @@ fn the_async_abi_is_bounded_by_the_limit_of_handles() {
         "{}",
         outcome.text()
     );
+}
+
+/// Wasmtime reserves more than this for the task's memory.
+#[cfg(target_os = "linux")]
+const ADDRESS_SPACE: u32 = 4 << 20;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_system_that_refuses_memory_is_not_called_a_trap_of_the_task() {
+    let place = Place::new();
+    let store = place.store();
+    let options = ["--store".as_ref(), store.as_os_str()];
+    let outcome = Cli::run_within(ADDRESS_SPACE, options)
+        .verbs("read")
+        .outcome();
+    let error = outcome.failed(1);
+    assert!(error.contains("the task cannot run here"), "{error}");
+    assert!(error.contains("Cannot allocate memory"), "{error}");
 }
 
 #[test]

@@ -15,6 +15,8 @@ use rustix::process::{Pid, kill_process};
 
 use super::s3::Server;
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_wasm-checkpoint-under-test");
+
 /// Returns the path of a test guest.
 pub(crate) fn guest(name: &str) -> PathBuf {
     Path::new(env!("GUESTS")).join(format!("{name}.wasm"))
@@ -75,8 +77,17 @@ pub(crate) struct Running {
 impl Cli {
     /// `wasm-checkpoint` with these arguments and a minimal environment.
     pub(crate) fn new<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
-        let program = env!("CARGO_BIN_EXE_wasm-checkpoint-under-test");
-        Self::of(program, Host::Native).options(args)
+        Self::of(PROGRAM, Host::Native).options(args)
+    }
+
+    /// `wasm-checkpoint run` in a process that may have this much address space, in KiB.
+    pub(crate) fn run_within<S: AsRef<OsStr>>(
+        kib: u32,
+        options: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let shell = format!("ulimit -v {kib}; exec \"$@\"");
+        let line = ["-c", &shell, "sh", PROGRAM, "run"];
+        Self::of("sh", Host::Native).options(line).options(options)
     }
 
     fn of(program: &str, host: Host) -> Self {

@@ -1,5 +1,6 @@
 //! Compiles a task, and runs one attempt of it.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub(crate) enum End {
     /// The task exited with this code, which is not 0.
     Exit(u8),
     Trap(String),
+    /// This host failed for this reason, which is none of the task's.
+    Failed(String),
     Timeout,
     /// The task did not stop within the grace period.
     Stopped,
@@ -109,6 +112,8 @@ impl Task {
                 return Err(failure(Code::NotComponent, what));
             }
         };
+        prepare_memory(|| component.initialize_copy_on_write_image())
+            .with_context(|| format!("{name}: cannot prepare its memory"))?;
         let instance = link(&engine, &component, options.p3).with_context(|| Failure {
             code: Code::UnknownImport,
             message: format!("{name}: it imports something that wasm-checkpoint does not provide"),
@@ -189,10 +194,10 @@ impl Task {
     }
 
     /// Returns why an attempt trapped, and the option that may cure it.
-    fn explain(&self, error: wasmtime::Error, state: &State) -> String {
+    fn explain(&self, error: &wasmtime::Error, state: &State) -> String {
         let why = match error.downcast_ref::<Trap>() {
             Some(trap) => trap.to_string(),
-            None => anyhow_of(error).root_cause().to_string(),
+            None => root_cause(error),
         };
         if state.checkpoint.memory_was_refused() {
             let most = self.limits.memory_bytes;
@@ -218,7 +223,9 @@ impl Task {
             Err(error) => match error.downcast_ref::<I32Exit>() {
                 Some(I32Exit(0)) => End::Success,
                 Some(I32Exit(code)) => End::Exit(u8::try_from(*code).unwrap_or(1)),
-                None => End::Trap(self.explain(error, store.data())),
+                // Such as memory that the system refuses to an instance of the component.
+                None if of_system(&error).is_some() => End::Failed(root_cause(&error)),
+                None => End::Trap(self.explain(&error, store.data())),
             },
         }
     }
@@ -281,6 +288,22 @@ fn deserialize(engine: &Engine, bytes: &[u8]) -> anyhow::Result<Component> {
     })
 }
 
+/// How often memory is prepared until it succeeds. Linux waits up to 150 ms each time.
+const PREPARATIONS: u32 = 10;
+
+/// Prepares what a component's memories contain at first, with `image`. Wasmtime seals a file of it, which Linux
+/// refuses for as long as something else uses one of its pages: it moves pages now and then.
+fn prepare_memory(image: impl Fn() -> wasmtime::Result<()>) -> anyhow::Result<()> {
+    let busy = |error: &wasmtime::Error| of_system(error) == Some(io::ErrorKind::ResourceBusy);
+    for _ in 1..PREPARATIONS {
+        match image() {
+            Err(error) if busy(&error) => {}
+            result => return result.map_err(anyhow_of),
+        }
+    }
+    image().map_err(anyhow_of)
+}
+
 /// Says why a component cannot be run as a command.
 fn no_command(engine: &Engine, component: &Component) -> String {
     const RUN: &str = "wasi:cli/run";
@@ -310,6 +333,21 @@ fn link(engine: &Engine, component: &Component, p3: bool) -> anyhow::Result<Inst
     }
     let _ = p3;
     linker.instantiate_pre(component).map_err(anyhow_of)
+}
+
+fn root_cause(error: &wasmtime::Error) -> String {
+    error.root_cause().to_string()
+}
+
+/// Returns the kind of the system's error that caused this one; `None` if the system did not cause it.
+fn of_system(error: &wasmtime::Error) -> Option<io::ErrorKind> {
+    let cause = error.root_cause();
+    // Wasmtime reserves memory by the functions of rustix.
+    #[cfg(unix)]
+    if let Some(errno) = cause.downcast_ref::<rustix::io::Errno>() {
+        return Some(errno.kind());
+    }
+    cause.downcast_ref().map(io::Error::kind)
 }
 
 fn anyhow_of(error: wasmtime::Error) -> anyhow::Error {
@@ -344,5 +382,41 @@ impl Ticker {
 impl Drop for Ticker {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    fn fails_first(times: u32, kind: io::ErrorKind) -> (anyhow::Result<()>, u32) {
+        let calls = Cell::new(0);
+        let result = prepare_memory(|| {
+            calls.set(calls.get() + 1);
+            match calls.get() > times {
+                true => Ok(()),
+                false => Err(wasmtime::Error::from(io::Error::from(kind)).context("sealing")),
+            }
+        });
+        (result, calls.get())
+    }
+
+    #[test]
+    fn memory_whose_pages_are_busy_is_prepared_again_for_a_while() {
+        let (result, calls) = fails_first(PREPARATIONS - 1, io::ErrorKind::ResourceBusy);
+        assert!(result.is_ok(), "{result:?}");
+        assert_eq!(calls, PREPARATIONS);
+        let (result, calls) = fails_first(u32::MAX, io::ErrorKind::ResourceBusy);
+        assert!(result.is_err());
+        assert_eq!(calls, PREPARATIONS);
+    }
+
+    #[test]
+    fn another_failure_to_prepare_memory_is_reported_at_once() {
+        let (result, calls) = fails_first(1, io::ErrorKind::OutOfMemory);
+        assert!(result.is_err());
+        assert_eq!(calls, 1);
     }
 }

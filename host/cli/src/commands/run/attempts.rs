@@ -269,6 +269,10 @@ fn reason(end: &End, timeout: Option<Duration>) -> Option<(String, ExitCode)> {
             ExitCode::from(*code),
         ),
         End::Trap(trap) => (format!("the task trapped: {trap}"), Code::Trap.into()),
+        End::Failed(why) => (
+            format!("the task cannot run here: {why}"),
+            ExitCode::FAILURE,
+        ),
         End::Timeout => {
             let time = humantime::format_duration(timeout.unwrap_or_default());
             (
