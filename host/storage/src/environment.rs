@@ -112,10 +112,12 @@ impl Environment {
 
     /// Uses one thread and small sizes, so that a few KiB make many chunks.
     pub(crate) fn simulated() -> Self {
-        Self {
-            sizes: Sizes::small(),
-            ..Self::on_one_thread()
-        }
+        Self::on_one_thread().with_sizes(Sizes::small())
+    }
+
+    pub(crate) fn with_sizes(mut self, sizes: Sizes) -> Self {
+        self.sizes = sizes;
+        self
     }
 }
 

@@ -139,6 +139,13 @@ mod tests {
     use crate::tests::noise::noise;
 
     #[test]
+    fn a_cutter_of_contents_said_to_be_empty_takes_some() {
+        let mut cutter = Cutter::of_size(Sizes::default(), 0);
+        cutter.take(&mut &b"contents"[..]);
+        assert_eq!(cutter.finish(), ["contents"]);
+    }
+
+    #[test]
     fn chunk_boundaries_do_not_depend_on_read_sizes() {
         let sizes = Sizes {
             coarser_after: 5 << 20,

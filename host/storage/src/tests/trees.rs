@@ -2,7 +2,10 @@
 
 use std::fs;
 
+use super::noise::noise;
 use super::{begin, dir_tree, large, memory};
+use crate::contents::sizes::Sizes;
+use crate::environment::Environment;
 use crate::error::ErrorKind;
 use crate::location::Location;
 use crate::tree::target::Existing;
@@ -112,4 +115,21 @@ async fn staging_files_of_a_dead_process_are_swept() {
         assert!(temp.path().join(name).exists(), "{name}");
     }
     assert_eq!(next.read().await.unwrap(), Some(large(1)));
+}
+
+#[tokio::test]
+async fn contents_are_whole_even_if_the_first_batch_would_fit_into_the_commit() {
+    let small = Sizes::small();
+    let sizes = Sizes {
+        inline: small.batch_at(0),
+        ..small
+    };
+    let (_, location) = memory();
+    let location = location.with_environment(Environment::simulated().with_sizes(sizes));
+    let attempt = begin(&location).await;
+    for batches in 1..=4 {
+        let contents = noise(batches as u64, batches * sizes.inline + 1);
+        attempt.write(contents.clone().into()).await.unwrap();
+        assert!(attempt.read().await.unwrap().unwrap() == contents);
+    }
 }
