@@ -3,6 +3,7 @@
 //! The host that runs the component confines every path to its descriptor. Metadata that WASI cannot express
 //! is lost: permission bits and times before 1970. WASI also cannot create links to absolute paths.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -12,8 +13,8 @@ use checkpoint_storage::handle::{
 use checkpoint_storage::{DirTree, Error, ErrorKind, Result};
 use wasip2::clocks::wall_clock::Datetime;
 use wasip2::filesystem::types::{
-    Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntryStream, ErrorCode,
-    NewTimestamp, OpenFlags, PathFlags,
+    Advice, Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntryStream,
+    ErrorCode, NewTimestamp, OpenFlags, PathFlags,
 };
 
 /// The permission bits to save, because WASI does not expose the real ones.
@@ -245,6 +246,16 @@ impl FileHandle for WasiFile {
 
     fn sync(&self) -> Result<(), Failure> {
         self.descriptor.sync().map_err(failure)
+    }
+
+    fn write_back(&self, part: Range<u64>) {
+        // On Linux, what the host does with such advice is to write the part, and keep it in memory.
+        let size_bytes = part.end.saturating_sub(part.start);
+        let advised = self
+            .descriptor
+            .advise(part.start, size_bytes, Advice::DontNeed);
+        // It is only advice: a sync reports what matters.
+        let _ = advised;
     }
 }
 

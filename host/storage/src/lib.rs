@@ -60,6 +60,8 @@ mod restore;
 )]
 mod tests;
 mod tree;
+#[cfg(any(all(feature = "dir", target_os = "linux"), target_family = "wasm"))]
+mod write_back;
 
 pub use attempt::Attempt;
 pub use attempt::lookahead::Lookahead;

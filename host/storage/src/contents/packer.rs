@@ -359,6 +359,10 @@ impl Packer {
         let location = self.location.clone();
         let payload = PutPayload::from_iter(open.parts);
         self.uploads.spawn(upload(location, open.name, payload));
+        if cfg!(target_family = "wasm") {
+            // There is only this thread: let the upload begin.
+            tokio::task::yield_now().await;
+        }
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::{GetResult, GetResultPayload, ObjectStore};
 
-use super::window::{WindowPool, read_window, windows};
+use super::window::{Pieces, WindowPool, read_window, windows};
 use crate::error::{Error, Result};
 use crate::format::{
     Chunk, Commit, Contents, Described, Description, MAX_DESCRIPTION_BYTES, ObjectName, Objects,
@@ -19,6 +19,14 @@ use crate::{blocking, paths};
 /// How many windows are read at once, ahead of the consumer, and how many ranges of each: enough to hide the latency of a
 /// distant store.
 pub(crate) const READS: usize = 4;
+
+/// The pieces of contents for a consumer that does not care. A component copies the pieces that it writes into long ones,
+/// because each write calls its host, so it saves a copy if they are long. Natively long writes are not faster, and on some
+/// machines slower: the system looks for as much memory in one piece.
+const PIECES: Pieces = match cfg!(target_family = "wasm") {
+    true => Pieces::Long,
+    false => Pieces::Chunks,
+};
 
 /// Returns contents, several pieces at a time. Each piece is verified before it is returned. Reading continues while
 /// pieces are consumed.
@@ -33,7 +41,7 @@ pub(crate) fn runs(
         }
         Contents::Chunks(chunks) => {
             let windows = windows(chunks, location.environment().sizes().read);
-            read_ahead(location, windows, move |window| {
+            read_ahead(location, windows, PIECES, move |window| {
                 let chunks = description.contents.chunks();
                 chunks.get(window).unwrap_or_default().to_vec()
             })
@@ -52,13 +60,13 @@ pub(crate) fn pieces(
     pieces.boxed()
 }
 
-/// Returns the contents of chunks, one after the other. Each is verified.
+/// Returns the contents of chunks, one after the other, each as a piece of its own. Each is verified.
 pub(crate) fn chunks(
     location: &OpenLocation,
     chunks: Vec<Chunk>,
 ) -> BoxStream<'static, Result<Vec<Bytes>>> {
     let windows = windows(&chunks, location.environment().sizes().read);
-    read_ahead(location, windows, move |window| {
+    read_ahead(location, windows, Pieces::Chunks, move |window| {
         chunks.get(window).unwrap_or_default().to_vec()
     })
 }
@@ -67,12 +75,13 @@ pub(crate) fn chunks(
 fn read_ahead(
     location: &OpenLocation,
     windows: Vec<Range<usize>>,
+    pieces: Pieces,
     chunks_of: impl Fn(Range<usize>) -> Vec<Chunk> + Send + 'static,
 ) -> BoxStream<'static, Result<Vec<Bytes>>> {
     let (location, pool) = (location.clone(), WindowPool::default());
     stream::iter(windows)
         .map(move |window| {
-            let window = read_window(location.clone(), chunks_of(window), pool.clone());
+            let window = read_window(location.clone(), chunks_of(window), pieces, pool.clone());
             blocking::start(window)
         })
         .buffered(READS)

@@ -18,7 +18,7 @@ use super::read::READS;
 #[cfg(not(target_family = "wasm"))]
 use crate::blocking::Threads;
 use crate::error::{Error, Result};
-use crate::format::{Block, Chunk, ObjectName};
+use crate::format::{Block, Chunk, Codec, ObjectName};
 use crate::location::OpenLocation;
 use crate::{blocking, paths};
 
@@ -37,6 +37,20 @@ const MAX_WINDOWS: usize = READS + 1;
 pub(super) struct WindowPool(Arc<Mutex<Vec<BytesMut>>>);
 
 impl WindowPool {
+    /// Returns a zeroed buffer for each range.
+    ///
+    /// They are empty in a component, which has one thread, and whose directories return a range in one piece.
+    fn buffers(&self, ranges: &[(ObjectName, Range<u64>)]) -> Vec<BytesMut> {
+        if cfg!(target_family = "wasm") {
+            return vec![BytesMut::new(); ranges.len()];
+        }
+        let mut rest = self.take(size_of_ranges(ranges) as usize);
+        let sizes = ranges.iter().map(|(_, range)| range.end - range.start);
+        let buffers = sizes.map(|size| rest.split_to(size as usize)).collect();
+        self.recycle(rest);
+        buffers
+    }
+
     /// Returns a zeroed buffer of this size.
     fn take(&self, size_bytes: usize) -> BytesMut {
         let mut pool = self.lock();
@@ -71,6 +85,15 @@ impl WindowPool {
     }
 }
 
+/// How the contents of chunks are returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pieces {
+    /// As one piece each.
+    Chunks,
+    /// Those that lie side by side in memory, as one piece.
+    Long,
+}
+
 /// Splits chunks into windows, each read at once. Blocks that repeat one after the other count once.
 pub(super) fn windows(chunks: &[Chunk], most: usize) -> Vec<Range<usize>> {
     let mut windows: Vec<Range<usize>> = Vec::new();
@@ -98,6 +121,7 @@ pub(super) fn windows(chunks: &[Chunk], most: usize) -> Vec<Range<usize>> {
 pub(super) async fn read_window(
     location: OpenLocation,
     chunks: Vec<Chunk>,
+    pieces: Pieces,
     pool: WindowPool,
 ) -> Result<Vec<Bytes>> {
     let mut blocks: Vec<Block> = chunks.iter().map(|chunk| chunk.block).collect();
@@ -105,14 +129,9 @@ pub(super) async fn read_window(
     blocks.dedup();
     let most = location.environment().sizes().read as u64;
     let ranges = ranges(&blocks, most);
-    let mut rest = pool.take(size_of_ranges(&ranges) as usize);
-    let reads = ranges.into_iter().map(|(object, range)| {
-        let into = rest.split_to((range.end - range.start) as usize);
-        (object, range, into)
-    });
-    let reads: Vec<_> = reads.collect();
-    pool.recycle(rest);
-    let reads = reads.into_iter().map(|(object, range, into)| {
+    let buffers = pool.buffers(&ranges);
+    let reads = ranges.into_iter().zip(buffers);
+    let reads = reads.map(|((object, range), into)| {
         let location = &location;
         async move {
             let bytes = get_range(location, object, range.clone(), into).await?;
@@ -120,7 +139,10 @@ pub(super) async fn read_window(
         }
     });
     let read: Vec<_> = stream::iter(reads).buffered(READS).try_collect().await?;
-    blocking::run(location.threads(), move || decode(&blocks, read, &chunks)).await?
+    blocking::run(location.threads(), move || {
+        decode(&blocks, &read, &chunks, pieces)
+    })
+    .await?
 }
 
 /// Groups blocks, in the order of their places, into ranges to read. Together they have at most twice `most` bytes, if the
@@ -161,35 +183,66 @@ fn ranges_within(blocks: &[Block], most: u64, gap: u64) -> Vec<(ObjectName, Rang
 /// Returns the contents of chunks, given what was read of their objects: in the same order as the blocks.
 fn decode(
     blocks: &[Block],
-    read: Vec<(ObjectName, u64, Bytes)>,
+    read: &[(ObjectName, u64, Bytes)],
     chunks: &[Chunk],
+    pieces: Pieces,
 ) -> Result<Vec<Bytes>> {
-    let mut read = read.into_iter().peekable();
-    let mut decoded: HashMap<Block, Bytes> = HashMap::with_capacity(blocks.len());
+    let not_read = || Error::corrupt("a block was not read");
+    let mut range = 0;
+    let mut decoded: HashMap<Block, Decoded> = HashMap::with_capacity(blocks.len());
     for block in blocks {
         let is_before = |(object, start, bytes): &(ObjectName, u64, Bytes)| {
             *object != block.object || start + (bytes.len() as u64) < block.end()
         };
-        while read.next_if(is_before).is_some() {}
-        let stored = read.peek().and_then(|(_, start, bytes)| {
+        while read.get(range).is_some_and(is_before) {
+            range += 1;
+        }
+        let stored = read.get(range).and_then(|(_, start, bytes)| {
             let from = usize::try_from(u64::from(block.offset).checked_sub(*start)?).ok()?;
             let to = from + block.stored_bytes as usize;
-            (to <= bytes.len()).then(|| bytes.slice(from..to))
+            (to <= bytes.len()).then(|| (from, bytes.slice(from..to)))
         });
-        let Some(stored) = stored else {
-            return Err(damaged(block, Error::corrupt("a block was not read")));
+        let Some((from, stored)) = stored else {
+            return Err(damaged(block, not_read()));
         };
         let contents = codec::unpack(stored, block.codec, block.size_bytes);
-        decoded.insert(*block, contents.map_err(|e| damaged(block, e))?);
+        let contents = contents.map_err(|e| damaged(block, e))?;
+        let place = (block.codec == Codec::Raw).then_some((range, from));
+        decoded.insert(*block, Decoded { contents, place });
     }
-    let contents = chunks.iter().map(|chunk| match decoded.get(&chunk.block) {
-        Some(block) => codec::chunk_of(block, chunk).map_err(|e| damaged(&chunk.block, e)),
-        None => Err(damaged(
-            &chunk.block,
-            Error::corrupt("a block was not read"),
-        )),
-    });
-    contents.collect()
+    let mut joined = Vec::with_capacity(chunks.len());
+    // Where the last piece lies: a range, and a part of it.
+    let mut last: Option<(usize, Range<usize>)> = None;
+    for chunk in chunks {
+        let here = |error| damaged(&chunk.block, error);
+        let block = decoded.get(&chunk.block).ok_or_else(|| here(not_read()))?;
+        let contents = codec::chunk_of(&block.contents, chunk).map_err(here)?;
+        let place = block.place.map(|(range, from)| {
+            let start = from + chunk.start as usize;
+            (range, start..start + contents.len())
+        });
+        match (&mut last, place) {
+            (Some((range, part)), Some((same, next)))
+                if pieces == Pieces::Long && *range == same && part.end == next.start =>
+            {
+                part.end = next.end;
+                joined.pop();
+                joined.push(read[same].2.slice(part.clone()));
+            }
+            (_, place) => {
+                last = place;
+                joined.push(contents);
+            }
+        }
+    }
+    Ok(joined)
+}
+
+/// A block as it was before it was stored.
+struct Decoded {
+    contents: Bytes,
+    /// If it was stored as it is: which of the ranges it lies in, and where.
+    place: Option<(usize, usize)>,
 }
 
 fn damaged(block: &Block, error: Error) -> Error {
@@ -197,7 +250,7 @@ fn damaged(block: &Block, error: Error) -> Error {
     Error::corrupt(format!("data object {epoch}-{counter} is damaged")).with_source(error)
 }
 
-/// Reads a range of a data object into a buffer of its size.
+/// Reads a range of a data object, into a buffer of its size or an empty one.
 async fn get_range(
     location: &OpenLocation,
     object: ObjectName,
@@ -210,7 +263,10 @@ async fn get_range(
         range: Some(GetRange::Bounded(range.clone())),
         ..GetOptions::default()
     };
-    let read = async { fill(into, location.store().get_opts(&path, options).await?).await };
+    let read = async {
+        let answer = location.store().get_opts(&path, options).await?;
+        fill(into, range.end - range.start, answer).await
+    };
     match read.await {
         Ok(Some(bytes)) => Ok(bytes),
         Ok(None) => Err(Error::corrupt(format!("data object {name} is truncated"))),
@@ -227,15 +283,21 @@ async fn get_range(
     }
 }
 
-/// Fills a buffer from an answer. Returns `None` if the answer has another size.
-async fn fill(into: BytesMut, answer: GetResult) -> object_store::Result<Option<Bytes>> {
-    if answer.range.end.saturating_sub(answer.range.start) != into.len() as u64 {
+/// Returns what an answer has, in a buffer of this size or an empty one. Returns `None` if the answer has another size.
+async fn fill(
+    into: BytesMut,
+    size_bytes: u64,
+    answer: GetResult,
+) -> object_store::Result<Option<Bytes>> {
+    if answer.range.end.saturating_sub(answer.range.start) != size_bytes {
         return Ok(None);
     }
     match answer.payload {
         #[cfg(not(target_family = "wasm"))]
         GetResultPayload::File(file, _) => fill_from_file(into, file, answer.range.start).await,
-        GetResultPayload::Stream(pieces) => fill_from_stream(into, pieces).await,
+        GetResultPayload::Stream(pieces) => {
+            fill_from_stream(into, size_bytes as usize, pieces).await
+        }
     }
 }
 
@@ -262,15 +324,23 @@ async fn fill_from_file(
 
 async fn fill_from_stream(
     mut into: BytesMut,
+    size_bytes: usize,
     mut pieces: BoxStream<'static, object_store::Result<Bytes>>,
 ) -> object_store::Result<Option<Bytes>> {
+    let mut next = pieces.try_next().await?;
+    if let Some(piece) = next.take_if(|piece| piece.len() == size_bytes) {
+        let is_all = pieces.try_next().await?.is_none();
+        return Ok(is_all.then_some(piece));
+    }
+    into.resize(size_bytes, 0);
     let mut rest = &mut into[..];
-    while let Some(piece) = pieces.try_next().await? {
+    while let Some(piece) = next {
         let Some((room, after)) = rest.split_at_mut_checked(piece.len()) else {
             return Ok(None);
         };
         room.copy_from_slice(&piece);
         rest = after;
+        next = pieces.try_next().await?;
     }
     let filled = rest.is_empty();
     Ok(filled.then(|| into.freeze()))
@@ -279,7 +349,7 @@ async fn fill_from_stream(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::Codec;
+    use crate::tests::noise::noise;
 
     /// Returns the ranges to read for 1 MiB of blocks of this size, `gap` bytes apart.
     fn ranges_of(size_bytes: u32, gap: u32) -> Vec<Range<u64>> {
@@ -295,6 +365,65 @@ mod tests {
         });
         let ranges = ranges(&blocks.collect::<Vec<_>>(), 1 << 20).into_iter();
         ranges.map(|(_, range)| range).collect()
+    }
+
+    /// Stores each of these as a chunk of its own, in one data object.
+    fn stored(contents: &[Bytes]) -> (Bytes, Vec<Chunk>) {
+        let (mut object, mut chunks) = (Vec::new(), Vec::new());
+        for contents in contents {
+            let hash = blake3::hash(contents).into();
+            for packed in codec::pack(&[(contents.clone(), hash)]) {
+                let size_bytes = packed.size_bytes;
+                let block = Block {
+                    object: ObjectName {
+                        epoch: 1,
+                        counter: 0,
+                    },
+                    offset: object.len() as u32,
+                    stored_bytes: packed.stored.len() as u32,
+                    size_bytes,
+                    codec: packed.codec,
+                };
+                object.extend_from_slice(&packed.stored);
+                chunks.push(Chunk {
+                    block,
+                    start: 0,
+                    size_bytes,
+                    hash,
+                });
+            }
+        }
+        (object.into(), chunks)
+    }
+
+    #[test]
+    fn long_pieces_are_the_chunks_that_lie_side_by_side() {
+        let text = Bytes::from("all work and no play ".repeat(1000));
+        let [a, b, c] = [1, 2, 3].map(|seed| Bytes::from(noise(seed, 20_000)));
+        let (object, chunks) = stored(&[a.clone(), b.clone(), text.clone(), c.clone()]);
+        let blocks: Vec<Block> = chunks.iter().map(|chunk| chunk.block).collect();
+        assert_eq!(blocks[2].codec, Codec::Lz4);
+        // Two ranges, as if something lay between the first blocks.
+        let (first, rest) = (blocks[0].end(), object.len() as u64);
+        let read = [(0, first), (first, rest)].map(|(start, end)| {
+            (
+                blocks[0].object,
+                start,
+                object.slice(start as usize..end as usize),
+            )
+        });
+        let whole = [(blocks[0].object, 0, object.clone())];
+        let wanted = [0, 1, 2, 3, 1, 0, 1].map(|n| chunks[n]);
+        let each = [&a, &b, &text, &c, &b, &a, &b].map(Bytes::clone);
+        let joined = Bytes::from([&a[..], &b].concat());
+        for (read, pieces, expected) in [
+            (&whole[..], Pieces::Chunks, &each[..]),
+            (&read, Pieces::Long, &each),
+            (&whole, Pieces::Long, &[joined.clone(), text, c, b, joined]),
+        ] {
+            let decoded = decode(&blocks, read, &wanted, pieces).unwrap();
+            assert!(decoded == expected, "{pieces:?}");
+        }
     }
 
     #[test]

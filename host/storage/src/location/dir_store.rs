@@ -207,38 +207,46 @@ fn payload(
     Ok(GetResultPayload::File(file, place))
 }
 
-/// Streams the file, so that the caller can stop reading; it may be of any size. A read returns at most 64 KiB on wasmtime,
-/// so each piece takes several.
+/// Streams the file, so that the caller can stop reading; it may be of any size. What a window of contents reads at once is
+/// one piece, which needs no copy.
+///
+/// Reads at positions: wasmtime does more for each read of a stream, and returns at most 64 KiB by either.
 #[cfg(target_family = "wasm")]
 fn payload(
-    mut file: File,
+    file: File,
     place: PathBuf,
     range: &std::ops::Range<u64>,
     head: bool,
 ) -> Result<GetResultPayload> {
     use bytes::Bytes;
-    use std::io::{Read, Seek, SeekFrom};
+    use rustix::buffer::spare_capacity;
+    use rustix::io::pread;
 
-    const PIECE_BYTES: u64 = 1 << 20;
+    const PIECE_BYTES: u64 = 8 << 20;
 
-    let failed = move |source| {
+    let failed = move |error: rustix::io::Errno| {
         let (what, path) = ("cannot read it", place.clone());
+        let source = error.into();
         generic(Failed { what, path, source })
     };
-    file.seek(SeekFrom::Start(range.start)).map_err(&failed)?;
-    let left = match head {
-        true => 0,
-        false => range.end.saturating_sub(range.start),
+    let range = match head {
+        true => 0..0,
+        false => range.clone(),
     };
     let pieces = stream::try_unfold(
-        (file, left, failed),
-        |(mut file, left, failed)| async move {
-            let most = left.min(PIECE_BYTES);
-            let mut piece = Vec::with_capacity(most as usize);
-            let read = (&mut file).take(most).read_to_end(&mut piece);
-            let read = read.map_err(&failed)?;
-            let rest = left.saturating_sub(read as u64);
-            Ok((read > 0).then(|| (Bytes::from(piece), (file, rest, failed))))
+        (file, range, failed),
+        |(file, mut range, failed)| async move {
+            let most = range.end.saturating_sub(range.start).min(PIECE_BYTES) as usize;
+            let mut piece = Vec::with_capacity(most);
+            while piece.len() < most {
+                match pread(&file, spare_capacity(&mut piece), range.start).map_err(&failed)? {
+                    0 => break,
+                    read => range.start += read as u64,
+                }
+            }
+            // More may be allocated than was asked for.
+            piece.truncate(most);
+            Ok((!piece.is_empty()).then(|| (Bytes::from(piece), (file, range, failed))))
         },
     );
     Ok(GetResultPayload::Stream(pieces.boxed()))
@@ -316,9 +324,20 @@ impl ObjectStore for DirStore {
         if let PutMode::Update(_) = options.mode {
             return Err(not_needed("an update"));
         }
-        let file = self.place(path);
-        let put = self.run(move |store| store.put(&file, &payload, &options.mode));
-        if !put.await? {
+        let (file, mode) = (self.place(path), options.mode);
+        let put = match cfg!(target_family = "wasm") {
+            false => {
+                let put = self.run(move |store| store.write(&file, &payload)?.finish(&file, &mode));
+                put.await?
+            }
+            true => {
+                let staged = self.write(&file, &payload)?;
+                // The disk writes it while the only thread prepares the next object.
+                tokio::task::yield_now().await;
+                staged.finish(&file, &mode)?
+            }
+        };
+        if !put {
             return Err(Error::AlreadyExists {
                 path: path.to_string(),
                 source: "the file already exists".into(),

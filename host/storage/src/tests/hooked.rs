@@ -1,5 +1,6 @@
 //! A directory whose operations a test records, stops or lets fail.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -24,6 +25,7 @@ pub(crate) enum Op {
     /// Of a file or a link.
     Remove,
     SyncFile,
+    WriteBack,
     SyncDir,
     SyncFileSystem,
 }
@@ -167,6 +169,12 @@ impl<K: Hook> FileHandle for Hooked<K, <Dir as DirHandle>::File> {
 
     fn sync(&self) -> Result<(), Failure> {
         self.hook.before(Op::SyncFile, ITSELF.as_ref())
+    }
+
+    fn write_back(&self, part: Range<u64>) {
+        // It cannot fail.
+        let _ = self.hook.before(Op::WriteBack, ITSELF.as_ref());
+        self.handle.write_back(part);
     }
 }
 

@@ -111,6 +111,10 @@ struct Trees {
 
 impl Trees {
     fn new() -> Self {
+        Self::filled(fill)
+    }
+
+    fn filled(fill: impl Fn(&Path)) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let from = temp.path().join("from");
         fill(&from);
@@ -243,6 +247,24 @@ fn a_thread_that_panics_fails_the_restore_and_keeps_the_marker() {
     let (restored, _) = trees.restore::<true>(Some((Op::CreateLink, 3, Fault::Panic)));
     assert_eq!(restored.unwrap_err().kind(), ErrorKind::Other);
     assert_eq!(trees.state(), TargetState::Interrupted);
+}
+
+#[test]
+fn the_disk_begins_to_write_a_large_file_before_it_is_complete() {
+    let trees = Trees::filled(|from| {
+        fs::create_dir(from).unwrap();
+        fs::write(from.join("large"), noise(1, 50 << 20)).unwrap();
+    });
+    let (restored, begun) = trees.restore::<false>(None);
+    restored.unwrap();
+    trees.assert_restored();
+    let begun: Vec<_> = begun.iter().map(|(op, _)| *op).collect();
+    let last_write = begun.iter().rposition(|op| *op == Op::Write).unwrap();
+    let begins = begun[..last_write]
+        .iter()
+        .filter(|op| **op == Op::WriteBack);
+    assert_eq!(begins.count(), 6);
+    assert!(begun[last_write..].contains(&Op::SyncFile));
 }
 
 #[test]

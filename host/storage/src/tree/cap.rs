@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::fs::{File, FileTimes};
 use std::io::{self, Read, Write};
+#[cfg(target_os = "linux")]
+use std::ops::Range;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -166,6 +168,11 @@ impl FileHandle for File {
 
     fn sync(&self) -> Result<(), Failure> {
         Ok(self.sync_all()?)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_back(&self, part: Range<u64>) {
+        crate::write_back::start(self, part);
     }
 }
 

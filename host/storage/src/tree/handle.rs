@@ -4,6 +4,7 @@
 //! disk; `.` is the directory itself. A name is a path of one component.
 
 use std::ffi::OsString;
+use std::ops::Range;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -100,6 +101,10 @@ pub trait FileHandle: Send + 'static {
 
     /// Makes contents and metadata durable. Called after [`set_metadata`](Self::set_metadata), which ends what was written.
     fn sync(&self) -> Result<(), Failure>;
+
+    /// Lets the disk write this part of the contents while more is written, so that [`sync`](Self::sync) waits less. A failure
+    /// does not matter: `sync` reports what does. Default: does nothing.
+    fn write_back(&self, _part: Range<u64>) {}
 }
 
 /// Whether to follow a link in the last component of a path. Links before it are always followed.

@@ -3,6 +3,7 @@
 //! The thread that brings the contents creates directories and large files, in the order of the tree. Small files and
 //! links are created by [`Workers`], in any order. A small tree, or a host with one thread, has no workers.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +17,10 @@ use super::workers::{BATCH_ENTRIES, Batch, SMALL_BYTES, Workers};
 use crate::cancel::{Cancel, STEP_BYTES};
 use crate::error::{Error, Result};
 use crate::tree::{Cursor, Entry, Node, Tree};
+
+/// How much of a large file is written before the disk begins to write it. Restoring 1 GiB takes three quarters of the time
+/// that it takes if the disk begins at the end; with 1 or 16 MiB too.
+const WRITE_BACK_BYTES: u64 = 8 << 20;
 
 /// The number of files to write before syncing them. On a journaling file system the first sync includes the
 /// other files, so syncing many together is nearly as fast as syncing one.
@@ -106,6 +111,22 @@ struct OpenFile<F> {
     file: Option<F>,
     entry: Entry,
     missing: u64,
+    /// What the disk has not begun to write.
+    not_begun: Range<u64>,
+}
+
+impl<F: FileHandle> OpenFile<F> {
+    /// Lets the disk write what it has not begun to write, if that is much.
+    fn write_back(&mut self) {
+        let Range { start, end } = self.not_begun;
+        if end - start < WRITE_BACK_BYTES {
+            return;
+        }
+        if let Some(file) = &self.file {
+            file.write_back(start..end);
+        }
+        self.not_begun = end..end;
+    }
 }
 
 impl<D: DirHandle> TreeWriter for DirWriter<D> {
@@ -150,6 +171,8 @@ impl<D: DirHandle> DirWriter<D> {
                 None => self.batch.extend(part),
             }
             open.missing -= part.len() as u64;
+            open.not_begun.end += part.len() as u64;
+            open.write_back();
             piece = rest;
             self.end_file_if_full()?;
         }
@@ -252,6 +275,7 @@ impl<D: DirHandle> DirWriter<D> {
             file,
             entry,
             missing: size_bytes,
+            not_begun: 0..0,
         });
         self.end_file_if_full()
     }

@@ -8,6 +8,8 @@ use std::sync::PoisonError;
 use object_store::{Error, PutMode, PutPayload, Result};
 
 use super::{DirStore, Failed, generic};
+#[cfg(target_family = "wasm")]
+use crate::write_back;
 
 /// How many levels above an existing directory to sync as well. The process that created it may have died
 /// before syncing them.
@@ -70,42 +72,67 @@ impl DirStore {
         }
     }
 
-    /// Writes a complete file. Returns false if the file exists and must not be replaced.
-    pub(super) fn put(&self, file: &Path, payload: &PutPayload, mode: &PutMode) -> Result<bool> {
-        let failed = |what, path: &Path| {
-            let path = path.to_owned();
-            move |source| generic(Failed { what, path, source })
-        };
+    /// Writes a file, without its name. It is not durable yet.
+    pub(super) fn write(&self, file: &Path, payload: &PutPayload) -> Result<Staged> {
         self.make_parent(file)
             .map_err(failed("cannot create its directory", file))?;
-        let (staged, open) = self.stage(file).map_err(failed("cannot create it", file))?;
-        let written = (|| {
-            let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, writer(&open));
-            for piece in payload {
-                buffered.write_all(piece)?;
-            }
-            buffered.flush()?;
-            open.sync_all()
-        })();
-        let put = match written {
-            Err(error) => Err(failed("cannot write it", &staged)(error)),
-            Ok(()) if *mode == PutMode::Overwrite => fs::rename(&staged, file)
-                .map(|()| true)
-                .map_err(failed("cannot rename it", &staged)),
-            Ok(()) => link(&staged, file),
+        let (path, open) = self.stage(file).map_err(failed("cannot create it", file))?;
+        let staged = Staged {
+            path,
+            open,
+            is_renamed: false,
         };
-        if put.is_err() || *mode != PutMode::Overwrite {
-            // A leftover file is swept later.
-            let _ = fs::remove_file(&staged);
-        }
-        if put? {
-            let folder = file.parent().unwrap_or(Path::new("/"));
-            let synced = File::open(folder).and_then(|folder| folder.sync_all());
-            synced.map_err(failed("cannot sync it", folder))?;
-            return Ok(true);
-        }
-        Ok(false)
+        let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, writer(&staged.open));
+        let mut written = payload
+            .iter()
+            .try_for_each(|piece| buffered.write_all(piece));
+        written = written.and_then(|()| buffered.flush());
+        drop(buffered);
+        written.map_err(failed("cannot write it", &staged.path))?;
+        Ok(staged)
     }
+}
+
+/// A file without its name. It is removed when this is dropped; what a process leaves behind is swept later.
+#[derive(Debug)]
+pub(super) struct Staged {
+    path: PathBuf,
+    open: File,
+    /// Whether the file has been renamed. Then another one may have its path.
+    is_renamed: bool,
+}
+
+impl Staged {
+    /// Makes the file durable, and then its name. Returns false if the name exists and must not be replaced.
+    pub(super) fn finish(mut self, file: &Path, mode: &PutMode) -> Result<bool> {
+        let synced = self.open.sync_all();
+        synced.map_err(failed("cannot write it", &self.path))?;
+        if *mode == PutMode::Overwrite {
+            let renamed = fs::rename(&self.path, file);
+            renamed.map_err(failed("cannot rename it", &self.path))?;
+            self.is_renamed = true;
+        } else if !link(&self.path, file)? {
+            return Ok(false);
+        }
+        drop(self);
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(failed("cannot sync it", folder))?;
+        Ok(true)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.is_renamed {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| generic(Failed { what, path, source })
 }
 
 #[cfg(not(target_family = "wasm"))]
@@ -114,7 +141,7 @@ fn writer(file: &File) -> impl Write {
 }
 
 /// Writes at positions, because wasmtime performs such a write at once. It performs a write of a stream in pieces of 64 KiB,
-/// each on another thread.
+/// each on another thread. The disk begins to write each part.
 #[cfg(target_family = "wasm")]
 fn writer(file: &File) -> impl Write {
     struct Positioned<'a> {
@@ -125,7 +152,9 @@ fn writer(file: &File) -> impl Write {
     impl Write for Positioned<'_> {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let written = rustix::io::pwrite(self.file, bytes, self.offset)?;
+            let start = self.offset;
             self.offset += written as u64;
+            write_back::start(self.file, start..self.offset);
             Ok(written)
         }
 
