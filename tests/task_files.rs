@@ -3,7 +3,9 @@
 use std::fs;
 
 use crate::support::Place;
-use crate::support::cli::{Cli, guest};
+#[cfg(target_os = "linux")]
+use crate::support::cli::Cli;
+use crate::support::cli::guest;
 use wasmtime::{Config, Engine};
 
 const NO_COMPONENT: i32 = 121;

@@ -81,6 +81,7 @@ impl Cli {
     }
 
     /// `wasm-checkpoint run` in a process that may have this much address space, in KiB.
+    #[cfg(target_os = "linux")]
     pub(crate) fn run_within<S: AsRef<OsStr>>(
         kib: u32,
         options: impl IntoIterator<Item = S>,

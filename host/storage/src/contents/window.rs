@@ -413,13 +413,18 @@ mod tests {
             )
         });
         let whole = [(blocks[0].object, 0, object.clone())];
-        let wanted = [0, 1, 2, 3, 1, 0, 1].map(|n| chunks[n]);
-        let each = [&a, &b, &text, &c, &b, &a, &b].map(Bytes::clone);
+        // The last two are in one object, with others between.
+        let wanted = [0, 1, 2, 3, 1, 0, 1, 0, 3].map(|n| chunks[n]);
+        let each = [&a, &b, &text, &c, &b, &a, &b, &a, &c].map(Bytes::clone);
         let joined = Bytes::from([&a[..], &b].concat());
         for (read, pieces, expected) in [
             (&whole[..], Pieces::Chunks, &each[..]),
             (&read, Pieces::Long, &each),
-            (&whole, Pieces::Long, &[joined.clone(), text, c, b, joined]),
+            (
+                &whole,
+                Pieces::Long,
+                &[joined.clone(), text, c.clone(), b, joined, a, c],
+            ),
         ] {
             let decoded = decode(&blocks, read, &wanted, pieces).unwrap();
             assert!(decoded == expected, "{pieces:?}");

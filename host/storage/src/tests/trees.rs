@@ -131,5 +131,8 @@ async fn contents_are_whole_even_if_the_first_batch_would_fit_into_the_commit() 
         let contents = noise(batches as u64, batches * sizes.inline + 1);
         attempt.write(contents.clone().into()).await.unwrap();
         assert!(attempt.read().await.unwrap().unwrap() == contents);
+        // Their first batch is shorter: what is left after the cuts goes to the next one.
+        attempt.write_borrowed(&contents).await.unwrap();
+        assert!(attempt.read().await.unwrap().unwrap() == contents);
     }
 }
