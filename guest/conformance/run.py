@@ -336,8 +336,8 @@ class Run:
                     command += [f"--{name}"] + ([value] if value else [])
             data = "--dir-ro" if "read-only" in self._options else "--dir"
             return command + [data, f"{self._data}::/data", "--dir", f"{self._scratch}::/tmp", self._guest.plain]
-        # Otherwise wasmtime seals a file of a guest's first memory. Linux refuses that while it moves one of its pages,
-        # which happens with the many megabytes of Python, and wasmtime does not try again.
+        # Otherwise wasmtime seals the file that holds a guest's initial memory. Linux refuses that while it moves one of
+        # its pages, which happens with the many megabytes of Python, and wasmtime does not try again.
         command = ["wasmtime", "run", "-O", "memory-init-cow=n", *self._guest.options]
         if self._moves:
             previous = f"CHECKPOINT_PREV=/checkpoint/{self._moves}"

@@ -58,7 +58,7 @@ pub(crate) enum End {
     /// The task exited with this code, which is not 0.
     Exit(u8),
     Trap(String),
-    /// This host failed for this reason, which is none of the task's.
+    /// This host failed for this reason, which is not the task's fault.
     Failed(String),
     Timeout,
     /// The task did not stop within the grace period.
@@ -288,7 +288,7 @@ fn deserialize(engine: &Engine, bytes: &[u8]) -> anyhow::Result<Component> {
     })
 }
 
-/// How often memory is prepared until it succeeds. Linux waits up to 150 ms each time.
+/// How many times to try to prepare memory. Linux waits up to 150 ms each time.
 const PREPARATIONS: u32 = 10;
 
 /// Prepares what a component's memories contain at first, with `image`. Wasmtime seals a file of it, which Linux

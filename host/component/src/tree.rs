@@ -249,11 +249,11 @@ impl FileHandle for WasiFile {
     }
 
     fn write_back(&self, part: Range<u64>) {
-        // On Linux, what the host does with such advice is to write the part, and keep it in memory.
-        let size_bytes = part.end.saturating_sub(part.start);
-        let advised = self
-            .descriptor
-            .advise(part.start, size_bytes, Advice::DontNeed);
+        // On Linux, what the host does with such advice is to write the part. What was unwritten at the last advice is part
+        // of this one.
+        let start = part.start.saturating_sub(PIECE_BYTES as u64);
+        let size_bytes = part.end.saturating_sub(start);
+        let advised = self.descriptor.advise(start, size_bytes, Advice::DontNeed);
         // It is only advice: a sync reports what matters.
         let _ = advised;
     }

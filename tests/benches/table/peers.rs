@@ -238,7 +238,7 @@ impl Kept {
         costs
     }
 
-    /// Restores the newest version with each program, each to another of `targets`.
+    /// Restores the newest version with each program, each into a new directory, kept in `targets`.
     async fn restore(&self, targets: &mut Vec<TempDir>) -> Vec<Cost> {
         let mut costs = Vec::new();
         for keeper in &self.keepers {

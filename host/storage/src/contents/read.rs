@@ -20,9 +20,9 @@ use crate::{blocking, paths};
 /// distant store.
 pub(crate) const READS: usize = 4;
 
-/// The pieces of contents for a consumer that does not care. A component copies the pieces that it writes into long ones,
-/// because each write calls its host, so it saves a copy if they are long. Natively long writes are not faster, and on some
-/// machines slower: the system looks for as much memory in one piece.
+/// The pieces of contents for a consumer that does not care. In a component, writes are gathered into long ones, because each
+/// calls its host; pieces that are long already need no copy. Natively, long writes were not faster, and on some machines
+/// slower.
 const PIECES: Pieces = match cfg!(target_family = "wasm") {
     true => Pieces::Long,
     false => Pieces::Chunks,

@@ -37,9 +37,8 @@ const MAX_WINDOWS: usize = READS + 1;
 pub(super) struct WindowPool(Arc<Mutex<Vec<BytesMut>>>);
 
 impl WindowPool {
-    /// Returns a zeroed buffer for each range.
-    ///
-    /// They are empty in a component, which has one thread, and whose directories return a range in one piece.
+    /// Returns a zeroed buffer for each range. In a component the buffers are empty, and grow if they are needed: it has one
+    /// thread, and its directories return a range in one piece.
     fn buffers(&self, ranges: &[(ObjectName, Range<u64>)]) -> Vec<BytesMut> {
         if cfg!(target_family = "wasm") {
             return vec![BytesMut::new(); ranges.len()];
@@ -328,9 +327,17 @@ async fn fill_from_stream(
     mut pieces: BoxStream<'static, object_store::Result<Bytes>>,
 ) -> object_store::Result<Option<Bytes>> {
     let mut next = pieces.try_next().await?;
-    if let Some(piece) = next.take_if(|piece| piece.len() == size_bytes) {
-        let is_all = pieces.try_next().await?.is_none();
-        return Ok(is_all.then_some(piece));
+    // A piece keeps its memory alive, so it is copied where there is a buffer for it.
+    if into.is_empty()
+        && let Some(piece) = next.take_if(|piece| piece.len() == size_bytes)
+    {
+        // A client may return empty pieces too.
+        while let Some(more) = pieces.try_next().await? {
+            if !more.is_empty() {
+                return Ok(None);
+            }
+        }
+        return Ok(Some(piece));
     }
     into.resize(size_bytes, 0);
     let mut rest = &mut into[..];

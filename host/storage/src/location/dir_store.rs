@@ -239,13 +239,14 @@ fn payload(
             let most = range.end.saturating_sub(range.start).min(PIECE_BYTES) as usize;
             let mut piece = Vec::with_capacity(most);
             while piece.len() < most {
-                match pread(&file, spare_capacity(&mut piece), range.start).map_err(&failed)? {
-                    0 => break,
-                    read => range.start += read as u64,
+                let at = range.start + piece.len() as u64;
+                if pread(&file, spare_capacity(&mut piece), at).map_err(&failed)? == 0 {
+                    break;
                 }
             }
             // More may be allocated than was asked for.
             piece.truncate(most);
+            range.start += piece.len() as u64;
             Ok((!piece.is_empty()).then(|| (Bytes::from(piece), (file, range, failed))))
         },
     );
@@ -332,6 +333,7 @@ impl ObjectStore for DirStore {
             }
             true => {
                 let staged = self.write(&file, &payload)?;
+                drop(payload);
                 // The disk writes it while the only thread prepares the next object.
                 tokio::task::yield_now().await;
                 staged.finish(&file, &mode)?
