@@ -26,8 +26,8 @@ struct Measured {
     restore: Duration,
     requests: u64,
     moved: String,
-    /// Deleted after the last round: ext4 spends up to a millisecond on each new file of a directory beside which files
-    /// were deleted in the minutes before, because it tries not to use their inodes again.
+    /// Deleted after the last round: ext4 takes several times as long to create files beside others that were deleted in
+    /// the minutes before, because it looks at each of their inodes so as not to use it again.
     _restored: TempDir,
 }
 

@@ -141,8 +141,12 @@ mod tests {
     #[test]
     fn a_cutter_of_contents_said_to_be_empty_takes_some() {
         let mut cutter = Cutter::of_size(Sizes::default(), 0);
-        cutter.take(&mut &b"contents"[..]);
-        assert_eq!(cutter.finish(), ["contents"]);
+        let read = cutter.read(|room| {
+            room[0] = b'c';
+            Ok(1)
+        });
+        assert_eq!(read.unwrap(), 1);
+        assert_eq!(cutter.finish(), ["c"]);
     }
 
     #[test]

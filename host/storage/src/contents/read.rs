@@ -21,8 +21,8 @@ use crate::{blocking, paths};
 pub(crate) const READS: usize = 4;
 
 /// The pieces of contents for a consumer that does not care. In a component, writes are gathered into long ones, because each
-/// calls its host; pieces that are long already need no copy. Natively, long writes were not faster, and on some machines
-/// slower.
+/// calls its host; pieces that are long already need no copy. Natively, writes of 1 MiB restored 256 MiB faster, but 1 GiB in twice the
+/// time on one machine.
 const PIECES: Pieces = match cfg!(target_family = "wasm") {
     true => Pieces::Long,
     false => Pieces::Chunks,

@@ -438,6 +438,29 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn an_answer_is_whole_however_it_is_cut() {
+        let answers: [(&[&'static [u8]], bool); 8] = [
+            (&[b"ab"], true),
+            (&[b"ab", b""], true),
+            (&[b"", b"ab"], true),
+            (&[b"a", b"", b"b"], true),
+            (&[b"ab", b"c"], false),
+            (&[b"abc"], false),
+            (&[b"a"], false),
+            (&[], false),
+        ];
+        for (pieces, is_whole) in answers {
+            // Of a host with threads, and of a component.
+            for into in [BytesMut::zeroed(2), BytesMut::new()] {
+                let answer: Vec<_> = pieces.iter().map(|p| Ok(Bytes::from_static(p))).collect();
+                let filled = fill_from_stream(into, 2, stream::iter(answer).boxed()).await;
+                let expected = is_whole.then_some(Bytes::from_static(b"ab"));
+                assert_eq!(filled.unwrap(), expected, "{pieces:?}");
+            }
+        }
+    }
+
     #[test]
     fn only_small_gaps_between_blocks_are_read() {
         assert_eq!(ranges_of(16 << 10, 0).len(), 1);

@@ -25,6 +25,7 @@ pub(crate) enum Op {
     /// Of a file or a link.
     Remove,
     SyncFile,
+    /// Of a part of a file, which is the name.
     WriteBack,
     SyncDir,
     SyncFileSystem,
@@ -172,8 +173,9 @@ impl<K: Hook> FileHandle for Hooked<K, <Dir as DirHandle>::File> {
     }
 
     fn write_back(&self, part: Range<u64>) {
+        let name = format!("{}..{}", part.start, part.end);
         // It cannot fail.
-        let _ = self.hook.before(Op::WriteBack, ITSELF.as_ref());
+        let _ = self.hook.before(Op::WriteBack, name.as_ref());
         self.handle.write_back(part);
     }
 }

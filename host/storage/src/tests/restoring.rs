@@ -258,13 +258,19 @@ fn the_disk_begins_to_write_a_large_file_before_it_is_complete() {
     let (restored, begun) = trees.restore::<false>(None);
     restored.unwrap();
     trees.assert_restored();
-    let begun: Vec<_> = begun.iter().map(|(op, _)| *op).collect();
-    let last_write = begun.iter().rposition(|op| *op == Op::Write).unwrap();
-    let begins = begun[..last_write]
-        .iter()
-        .filter(|op| **op == Op::WriteBack);
-    assert_eq!(begins.count(), 6);
-    assert!(begun[last_write..].contains(&Op::SyncFile));
+    let last_write = begun.iter().rposition(|(op, _)| *op == Op::Write).unwrap();
+    let (before, after) = begun.split_at(last_write);
+    // One part after the other, each as soon as a write has made it long enough.
+    let mut end = 0;
+    for (_, part) in before.iter().filter(|(op, _)| *op == Op::WriteBack) {
+        let (from, to) = part.split_once("..").unwrap();
+        assert_eq!(from.parse::<u64>().unwrap(), end);
+        let to = to.parse::<u64>().unwrap();
+        assert!((8 << 20..9 << 20).contains(&(to - end)), "{part}");
+        end = to;
+    }
+    assert!(end > 41 << 20, "{end}");
+    assert_eq!(count(after, Op::SyncFile), 1);
 }
 
 #[test]
